@@ -1,0 +1,217 @@
+"""Annotated sentences and lists of names to a column corpus (train, dev, test).
+
+Reads SRC/sentences/*.txt (one sentence a line, entities as [text|TYPE.kind]; see GUIDELINES.md
+there) and SRC/names/<kind>.txt. The names are parted among train, dev and test, and each split is
+the sentences with names of its own in the place of those that stand there: train goes through all
+of them several times, dev and test through a part each. So no entity name of dev or test occurs
+as an entity of train, in whatever sentence; the sentences around the names do recur. What the
+test split measures is therefore new names in known surroundings. With --hold-out, the sentences
+of dev and test are left out of train as well.
+
+    python scripts/multiply_corpus.py assets/quickstart assets/quickstart/corpus
+"""
+
+import argparse
+import hashlib
+import random
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.files import write_text
+
+SPLITS = ("train", "dev", "test")
+SHARES = (0.70, 0.12, 0.18)
+MARK = re.compile(r"\[([^\[\]|]+)\|([A-Z]+)\.([a-z]+)\]")
+
+
+class Part(NamedTuple):
+    """A piece of a sentence; label and kind are empty for plain text."""
+
+    text: str
+    label: str = ""
+    kind: str = ""
+
+
+Sentence = list[Part]
+
+
+@dataclass
+class Names:
+    """Names by kind and split, and how persons are composed."""
+
+    pools: dict[tuple[str, str], list[str]]
+    split_of: dict[str, str]
+    surnames: list[str]
+    given: list[str]
+
+    def draw(self, kind: str, split: str, rng: random.Random) -> str:
+        """A name of this kind that belongs to this split."""
+        if kind != "zh":
+            return rng.choice(self.pools[kind, split])
+        while True:
+            name = rng.choice(self.surnames) + rng.choice(self.given)
+            if self.belongs(name) == split:
+                return name
+
+    def belongs(self, name: str) -> str:
+        """The split of a name: that of its list or sentence; of others, by their hash."""
+        if name not in self.split_of:
+            digest = int.from_bytes(hashlib.sha256(name.encode("utf8")).digest()[:4], "big")
+            share = digest / 2**32
+            at = 0 if share < SHARES[0] else 1 if share < SHARES[0] + SHARES[1] else 2
+            self.split_of[name] = SPLITS[at]
+        return self.split_of[name]
+
+
+def read_sentences(folder: Path) -> dict[str, list[Sentence]]:
+    """Sentences of each file. Raises BertCrfError for a mark that can't be read."""
+    out = {}
+    for path in sorted(folder.glob("*.txt")):
+        sentences = []
+        for number, line in enumerate(path.read_text(encoding="utf8").split("\n"), 1):
+            if not line or line.startswith("#"):
+                continue
+            parts, at = [], 0
+            for match in MARK.finditer(line):
+                if match.start() > at:
+                    parts.append(Part(line[at : match.start()]))
+                parts.append(Part(*match.groups()))
+                at = match.end()
+            if at < len(line):
+                parts.append(Part(line[at:]))
+            if any(set(p.text) & set("[]|") for p in parts if not p.label):
+                raise BertCrfError(f"{path}:{number}: a mark is not [text|TYPE.kind]: {line}")
+            sentences.append(parts)
+        out[path.stem] = sentences
+    if not any(out.values()):
+        raise BertCrfError(f"{folder} has no sentences.")
+    return out
+
+
+def part_names(folder: Path, rng: random.Random) -> Names:
+    """Read the lists of names and part each among the splits."""
+    lists = {
+        path.stem: path.read_text(encoding="utf8").split("\n")
+        for path in sorted(folder.glob("*.txt"))
+    }
+    lists = {kind: [name for name in names if name] for kind, names in lists.items()}
+    surnames, given = lists.pop("surnames"), lists.pop("given")
+    lists["surname"] = list(surnames)
+    pools: dict[tuple[str, str], list[str]] = {(k, s): [] for k in lists for s in SPLITS}
+    split_of: dict[str, str] = {}
+    for kind, names in lists.items():
+        rng.shuffle(names)
+        cuts = [round(len(names) * SHARES[0]), round(len(names) * (SHARES[0] + SHARES[1]))]
+        for i, name in enumerate(names):
+            split = SPLITS[0] if i < cuts[0] else SPLITS[1] if i < cuts[1] else SPLITS[2]
+            split = split_of.setdefault(name, split)  # one that stands in two lists stays whole
+            pools[kind, split].append(name)
+    return Names(pools, split_of, surnames, given)
+
+
+def part_sentences(
+    files: dict[str, list[Sentence]], hold_out: bool, rng: random.Random
+) -> dict[str, list[Sentence]]:
+    """Part each file's sentences among the splits, so that each split has all fields.
+
+    hold_out: whether train does without the sentences of dev and test.
+    """
+    out: dict[str, list[Sentence]] = {split: [] for split in SPLITS}
+    for sentences in files.values():
+        sentences = list(sentences)
+        rng.shuffle(sentences)
+        first = round(len(sentences) * SHARES[0])
+        second = round(len(sentences) * (SHARES[0] + SHARES[1]))
+        out["train"] += sentences[:first] if hold_out else sentences
+        out["dev"] += sentences[first:second]
+        out["test"] += sentences[second:]
+    return out
+
+
+def fill(
+    sentence: Sentence, split: str, names: Names, keep: float, rng: random.Random
+) -> Sentence:
+    """The sentence with other names: those of other splits always, the rest but for `keep`."""
+    swapped: dict[Part, str] = {}
+    out = []
+    for part in sentence:
+        if not part.label:
+            out.append(part)
+            continue
+        own = names.belongs(part.text) == split
+        if part not in swapped:  # a name that occurs twice stays one
+            stays = own and rng.random() < keep
+            swapped[part] = part.text if stays else names.draw(part.kind, split, rng)
+        out.append(part._replace(text=swapped[part]))
+    return out
+
+
+def columns(sentence: Sentence) -> str:
+    """One character and its BIO tag a line."""
+    lines = []
+    for part in sentence:
+        for i, char in enumerate(part.text):
+            tag = f"{'I' if i else 'B'}-{part.label}" if part.label else "O"
+            lines.append(f"{char} {tag}")
+    return "\n".join(lines) + "\n"
+
+
+def multiply(
+    src: Path, dst: Path, copies: int, hold_out: bool, seed: int
+) -> dict[str, list[Sentence]]:
+    """Write DST/{train,dev,test}.txt; see the head of this file."""
+    rng = random.Random(seed)
+    names = part_names(src / "names", rng)
+    parted = part_sentences(read_sentences(src / "sentences"), hold_out, rng)
+    for split in SPLITS:  # names that stand in no list belong where they occur first
+        for sentence in parted[split]:
+            for part in sentence:
+                if part.label and part.kind != "zh":
+                    names.split_of.setdefault(part.text, split)
+    out: dict[str, list[Sentence]] = {}
+    for split in SPLITS:
+        repeats = copies if split == "train" else 1
+        filled = []
+        for repeat in range(repeats):
+            for sentence in parted[split]:
+                has_entity = any(part.label for part in sentence)
+                if has_entity or repeat % 2 == 0:  # plain sentences at half the rate
+                    filled.append(fill(sentence, split, names, 0.0 if repeat else 1.0, rng))
+        rng.shuffle(filled)
+        out[split] = filled
+    seen = {p.text for sentence in out["train"] for p in sentence if p.label}
+    for split in SPLITS[1:]:
+        shared = seen & {p.text for sentence in out[split] for p in sentence if p.label}
+        if shared:
+            raise BertCrfError(f"entity names of {split} occur in train: {sorted(shared)[:5]}")
+    for split in SPLITS:
+        write_text(dst / f"{split}.txt", "\n".join(columns(s) for s in out[split]))
+    return out
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("src", type=Path)
+    parser.add_argument("dst", type=Path)
+    parser.add_argument("--copies", type=int, default=8, help="how often train is gone through")
+    parser.add_argument("--hold-out", action="store_true", help="new sentences in dev and test")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    try:
+        out = multiply(args.src, args.dst, args.copies, args.hold_out, args.seed)
+    except (BertCrfError, OSError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    for split, sentences in out.items():
+        entities = sum(1 for s in sentences for p in s if p.label)
+        characters = sum(len(p.text) for s in sentences for p in s)
+        print(f"{split}: {len(sentences)} sentences, {characters} characters, {entities} entities")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

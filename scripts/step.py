@@ -1,0 +1,174 @@
+"""A step of the project that needs the profile's values (configs/profiles/<profile>.yml).
+
+    python scripts/step.py assets quickstart
+
+Options that are empty or 0 mean the profile's value. What a step runs is printed first.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import srsly
+
+from spacy_bert_crf.download import (
+    check_checkpoint_file,
+    check_json,
+    check_tar_gz,
+    check_vocab,
+    download,
+    extract_tar,
+)
+from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+SPLITS = ("train", "dev", "test")
+CHECKS = {".bin": check_checkpoint_file, ".json": check_json, ".txt": check_vocab}
+
+
+def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """assets/<profile>/{encoder,corpus}: downloaded and verified, or made."""
+    folder = Path("assets") / args.profile
+    corpus, encoder = profile["corpus"], profile["encoder"]
+    if "fetch" in corpus:
+        members = corpus["members"]
+        archive = folder / Path(corpus["fetch"]).name
+        names = list(members.values())
+        fetch(args.corpus_host, corpus["fetch"], archive, lambda path: check_tar_gz(path, names))
+        for file in extract_tar(archive, folder / "corpus", names):
+            (split,) = (s for s in SPLITS if Path(members[s]).name == file.name)
+            file.replace(file.with_name(f"{split}.txt"))
+    else:
+        run(
+            "scripts/multiply_corpus.py", corpus["multiply"], folder / "corpus",
+            "--copies", corpus["copies"],
+        )  # fmt: skip
+    if "fetch" in encoder:
+        for name in encoder["files"]:
+            check = CHECKS.get(Path(name).suffix)
+            fetch(args.hub, f"{encoder['fetch']}/{name}", folder / "encoder" / name, check)
+    else:
+        from spacy_bert_crf.toy_encoder import make_encoder
+
+        text = (folder / "corpus" / "train.txt").read_text(encoding="utf8")
+        characters = [line[0] for line in text.split("\n") if line]
+        make_encoder(folder / "encoder", characters, **encoder["make"])
+        print(f"made an encoder with random weights in {folder / 'encoder'}: {encoder['make']}")
+
+
+def fetch(host: str, path: str, dst: Path, check: Any) -> None:
+    print(f"{dst} from {host.rstrip('/')}/{path}", flush=True)
+    download(f"{host.rstrip('/')}/{path}", dst, check=check)
+
+
+def convert_encoder(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """encoders/<profile>: a complete Hugging Face folder under the current names."""
+    layers = args.encoder_layers or profile["encoder"]["layers"]
+    bert_crf(
+        "convert-checkpoint", Path("assets") / args.profile / "encoder",
+        Path("encoders") / args.profile, "--layers", layers,
+    )  # fmt: skip
+
+
+def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """corpus/<profile>/{train,dev,test}.spacy"""
+    corpus = profile["corpus"]
+    for split in SPLITS:
+        bert_crf(
+            "convert-corpus", Path("assets") / args.profile / "corpus" / f"{split}.txt",
+            Path("corpus") / args.profile / f"{split}.spacy", "--scheme", corpus["scheme"],
+            "--lang", corpus["lang"], "--join", corpus["join"],
+            "--on-error", args.on_error or corpus["on_error"],
+        )  # fmt: skip
+
+
+def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """training/<profile>/{config.cfg,labels.json}: configs/bert_crf.cfg with the values set."""
+    from spacy.util import load_config
+
+    from spacy_bert_crf.checkpoint import read_json
+    from spacy_bert_crf.optim import suggested_encoder_lr
+
+    training = profile["training"]
+    folder, encoder = Path("training") / args.profile, Path("encoders") / args.profile
+    width = read_json(encoder / "config.json")["hidden_size"]
+    overrides = {
+        "nlp.lang": profile["corpus"]["lang"],
+        "paths.train": f"corpus/{args.profile}/train.spacy",
+        "paths.dev": f"corpus/{args.profile}/dev.spacy",
+        "paths.labels": f"training/{args.profile}/labels.json",
+        "system.seed": args.seed or training["seed"],
+        "components.bert_crf.model.tok2vec.name": encoder.as_posix(),
+        "training.max_epochs": args.max_epochs or training["max_epochs"],
+        "training.max_steps": args.max_steps or training["max_steps"],
+        "training.optimizer.encoder_lr": training["encoder_lr"] or suggested_encoder_lr(width),
+        **training["settings"],
+    }
+    try:
+        config = load_config(Path("configs") / "bert_crf.cfg", overrides=overrides)
+    except ValueError as err:
+        raise BertCrfError(f"the profile's settings do not fit configs/bert_crf.cfg: {err}") from err
+    labels = profile["corpus"]["labels"]
+    write_text(folder / "labels.json", srsly.json_dumps(labels) + "\n")
+    write_text(folder / "config.cfg", config.to_str(interpolate=False) + "\n")
+    print(f"{folder / 'config.cfg'}: encoder of width {width}, labels {', '.join(labels)}")
+    for name, value in overrides.items():
+        print(f"  {name} = {value}")
+
+
+def bert_crf(*words: Any) -> None:
+    run("-m", "spacy", "bert-crf", *words)
+
+
+def run(*words: Any) -> None:
+    """Run Python with these words; its failure is ours, and it has said why."""
+    command = [str(word) for word in words]
+    print(f"$ python {shlex.join(command)}", flush=True)
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    """The values of a profile. Raises BertCrfError if there is no such profile."""
+    path = ROOT / "configs" / "profiles" / f"{name}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml")))
+        raise BertCrfError(f"there is no profile {name!r} ({path.relative_to(ROOT)}): use {known}.")
+    return dict(srsly.read_yaml(path))
+
+
+STEPS = {
+    "assets": get_assets,
+    "encoder": convert_encoder,
+    "corpus": convert_corpus,
+    "config": make_config,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("profile")
+    parser.add_argument("--hub", default="", help="address of the encoder's files")
+    parser.add_argument("--corpus-host", default="", help="address of the corpus")
+    parser.add_argument("--encoder-layers", type=int, default=0)
+    parser.add_argument("--on-error", default="")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-epochs", type=int, default=0)
+    parser.add_argument("--max-steps", type=int, default=0)
+    args = parser.parse_args()
+    try:
+        STEPS[args.step](read_profile(args.profile), args)
+    except BertCrfError as err:
+        print(f"✘ {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

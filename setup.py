@@ -1,0 +1,58 @@
+"""Distribution of spacy-bert-crf. Tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = "0.1.0"
+
+setup(
+    name="spacy-bert-crf",
+    version=VERSION,
+    description="Named entities in spaCy by BERT and a linear-chain CRF, Chinese first",
+    long_description=(HERE / "README.md").read_text(encoding="utf8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["spacy_bert_crf", "spacy_bert_crf.*"]),
+    package_data={"spacy_bert_crf": ["py.typed"]},
+    install_requires=[
+        "spacy>=3.8.15,<3.9",
+        "thinc>=8.3.12,<8.4",
+        "spacy-transformers>=1.4.0,<1.5",
+        "transformers>=4.48,<4.53.3",
+        "torch>=2.6",
+        "safetensors>=0.4.3",
+        "numpy>=2.0",
+        "typer>=0.9",
+        "tqdm>=4.60",
+        "requests>=2.20",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "hypothesis>=6", "seqeval>=1.2.2", "pytorch-crf==0.7.2", "build"],
+        "lint": ["ruff", "mypy", "types-requests", "types-tqdm"],
+    },
+    entry_points={
+        "spacy_factories": ["bert_crf = spacy_bert_crf.pipeline:make_bert_crf"],
+        "spacy_architectures": [
+            "spacy_bert_crf.BertCrf.v1 = spacy_bert_crf.architectures:create_bert_crf",
+            "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.architectures:create_encoder",
+        ],
+        "spacy_batchers": [
+            "spacy_bert_crf.batch_by_length.v1 = spacy_bert_crf.batchers:create_batch_by_length",
+        ],
+        "thinc_optimizers": ["spacy_bert_crf.AdamW.v1 = spacy_bert_crf.optim:create_adamw"],
+        "spacy_cli": ["bert-crf = spacy_bert_crf.cli"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: MIT License",
+        "Natural Language :: Chinese (Simplified)",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,53 @@
+"""Training batches of examples of like length."""
+
+import random
+from typing import Callable, Iterable, Iterator
+
+from spacy.training import Example
+from spacy.util import registry
+
+from .errors import BertCrfError
+
+
+@registry.batchers("spacy_bert_crf.batch_by_length.v1")
+def create_batch_by_length(
+    size: int = 16, buffer: int = 1024, max_padded: int = 0
+) -> Callable[[Iterable[Example]], Iterable[list[Example]]]:
+    """Batches of `size` examples of like length, in random order.
+
+    Padding is paid for like text: sorted, an epoch takes about half as long.
+
+    size: examples of a batch.
+    buffer: examples that are sorted at a time; what comes together otherwise stays random.
+    max_padded: most tokens of a batch, padding included; larger batches are cut. 0: no limit.
+    Raises BertCrfError for a size or buffer below 1.
+    """
+    if size < 1 or buffer < size or max_padded < 0:
+        raise BertCrfError(
+            f"batcher settings size = {size}, buffer = {buffer}, max_padded = {max_padded}: size "
+            "must be at least 1, buffer at least size, max_padded at least 0."
+        )
+
+    def batch_by_length(examples: Iterable[Example]) -> Iterator[list[Example]]:
+        held: list[Example] = []
+        for example in examples:
+            held.append(example)
+            if len(held) == buffer:
+                yield from _batches(held, size, max_padded)
+                held = []
+        yield from _batches(held, size, max_padded)
+
+    return batch_by_length
+
+
+def _batches(examples: list[Example], size: int, max_padded: int) -> list[list[Example]]:
+    examples.sort(key=lambda eg: len(eg.predicted))
+    batches: list[list[Example]] = []
+    for example in examples:
+        # Sorted upwards, so this one is the longest of its batch.
+        padded = (len(batches[-1]) + 1) * len(example.predicted) if batches else 0
+        if not batches or len(batches[-1]) == size or (max_padded and padded > max_padded):
+            batches.append([])
+        batches[-1].append(example)
+    random.shuffle(batches)
+    return batches

@@ -1,0 +1,423 @@
+"""Checkpoints as downloaded to complete Hugging Face folders under the current tensor names."""
+
+import io
+import json
+import pickle
+import re
+import shutil
+import unicodedata
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import BertCrfError
+from .files import atomic_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: What weights are called in a source folder; the first one found is read.
+WEIGHT_FILES = ("pytorch_model_cvt.bin", "pytorch_model.bin", "model.safetensors")
+#: What TensorFlow-era checkpoints call the two tensors of a LayerNorm, and their names now.
+LEGACY_NAMES = {"gamma": "weight", "beta": "bias"}
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+_SIZES = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"]
+_SIZES += ["intermediate_size", "max_position_embeddings", "type_vocab_size"]
+_WRITTEN = {"pytorch_model_cvt.bin", "model.safetensors", "config.json", "vocab.txt"}
+_WRITTEN |= {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
+_WRITTEN |= {"merges.txt", "vocab.json", "added_tokens.json", "sentencepiece.bpe.model"}
+# Enough for any model; a broken config must not make us build a billion layers.
+_MAX_LAYERS, _MAX_SIZE = 1000, 10**8
+_LAYER = re.compile(r"(?:^|\.)encoder\.layer\.(\d+)\.")
+_AGAIN = "Download it again"
+_ROBERTA = ("roberta", "xlm-roberta", "camembert")
+
+
+@dataclass(frozen=True)
+class CheckpointReport:
+    """What a conversion read and wrote; `parameters` are the encoder's, without its pooler."""
+
+    weights: str
+    model_type: str
+    tensors: int
+    renamed: int
+    dropped_layers: int
+    parameters: int
+    hidden_size: int
+    layers: int
+    vocab_size: int
+    lower_case: bool
+
+    def text(self) -> str:
+        """The report in a few lines for people."""
+        dropped = f" ({self.dropped_layers} dropped)" if self.dropped_layers else ""
+        case = "lower-cased" if self.lower_case else "case kept"
+        return (
+            f"Read {self.weights}: {self.model_type}, {self.layers} layers{dropped}, width "
+            f"{self.hidden_size}, {self.parameters:,} parameters in the encoder.\n"
+            f"Wrote {self.tensors} tensors, {self.renamed} of them under new names.\n"
+            f"Vocabulary of {self.vocab_size:,} pieces, {case}."
+        )
+
+
+def convert_checkpoint(
+    src: Path, dst: Path, *, layers: int = 0, lower_case: str = "auto"
+) -> CheckpointReport:
+    """Convert the checkpoint folder `src` to `dst`, which is replaced as a whole.
+
+    layers: keep only the first so many encoder layers; 0 keeps all.
+    lower_case: `true`, `false`, or `auto` (what the source says, else what its vocabulary shows).
+    Raises BertCrfError for a missing, damaged or unsafe file, for weights, configuration and
+    vocabulary that don't fit together, and for a `dst` that holds anything else.
+    """
+    src, dst = Path(src), Path(dst)
+    if lower_case not in ("auto", "true", "false"):
+        raise BertCrfError(f"lower_case is {lower_case!r}: use auto, true or false.")
+    _check_folders(src, dst)
+    raw = _read_config(src / "config.json")
+    is_bert = raw["model_type"] == "bert"
+    vocab = _read_bert_vocab(src, raw) if is_bert else []
+    lower = _is_lower_case(src, vocab, lower_case)
+    weights = _find_weights(src)
+    old = read_tensors(weights)
+    tensors = rename_tensors(old, weights)
+    base, config = _check_complete(tensors, raw, weights)
+    _check_finite(tensors, weights)
+    dropped = 0
+    if layers:
+        dropped = _count_dropped(raw, base, layers, src)
+        tensors = {name: t for name, t in tensors.items() if not _is_beyond(name, layers)}
+        base = {name: t for name, t in base.items() if not _is_beyond(name, layers)}
+        raw["num_hidden_layers"] = layers
+    with atomic_folder(dst) as tmp:
+        _write_weights(tmp, tensors, base)
+        text = json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
+        (tmp / "config.json").write_text(text, encoding="utf8", newline="\n")
+        if is_bert:
+            _write_bert_tokenizer(tmp, src, vocab, lower, raw["max_position_embeddings"])
+        else:
+            _write_other_tokenizer(tmp, src, config)
+    return CheckpointReport(
+        weights=weights.name,
+        model_type=raw["model_type"],
+        tensors=len(tensors),
+        renamed=len(tensors.keys() - old.keys()),
+        dropped_layers=dropped,
+        parameters=sum(t.numel() for name, t in base.items() if "pooler." not in name),
+        hidden_size=config.hidden_size,
+        layers=config.num_hidden_layers - dropped,
+        vocab_size=config.vocab_size,
+        lower_case=lower,
+    )
+
+
+def read_tensors(path: Path) -> "dict[str, Tensor]":
+    """The tensors of a `.safetensors` or torch file (zip or pre-1.6 format), on the CPU.
+
+    Nothing in the file is executed. Raises BertCrfError if it is damaged or holds anything else.
+    """
+    import torch
+
+    try:
+        with open(path, "rb") as handle:
+            head = handle.read(4)
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            if head.startswith(b"PK\x03\x04"):
+                # torch itself doesn't compare the checksums in its zip files.
+                with zipfile.ZipFile(path) as archive:
+                    if (bad := archive.testzip()) is not None:
+                        raise BertCrfError(f"{path} is damaged (checksum of {bad}). {_AGAIN}.")
+            elif not head.startswith(b"\x80"):
+                raise BertCrfError(f"{path} is no torch weights file. {_AGAIN}.")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except BertCrfError:
+        raise
+    except pickle.UnpicklingError as err:
+        found = re.search(r"GLOBAL ([\w.]+)", str(err))
+        what = f"more than weights ({found[1]})" if found else "no readable weights"
+        raise BertCrfError(
+            f"{path} holds {what} and is not loaded. {_AGAIN}, from a source you trust; if you "
+            "wrote it yourself: save model.state_dict(), nothing else."
+        ) from err
+    except Exception as err:  # A damaged file makes the readers raise almost anything.
+        reason = str(err).strip().split("\n")[0] or type(err).__name__
+        raise BertCrfError(f"{path} is cut short or damaged ({reason}). {_AGAIN}.") from err
+    if not isinstance(content, dict) or not content:
+        raise BertCrfError(f"{path} holds no table of weights by name. {_AGAIN}.")
+    return {name: _plain(name, value, path) for name, value in content.items()}
+
+
+def rename_tensors(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tensor]":
+    """The tensors of the file `path` under their current names, in the same order.
+
+    Raises BertCrfError when a tensor is there under its old and its new name.
+    """
+    result: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        stem, _, end = name.rpartition(".")
+        is_old = f".{stem}".endswith(".LayerNorm") and end in LEGACY_NAMES
+        new = f"{stem}.{LEGACY_NAMES[end]}" if is_old else name
+        if is_old and new in tensors:
+            raise BertCrfError(f"{path} holds both {name} and {new}, names of one. {_AGAIN}.")
+        result[new] = tensor
+    return result
+
+
+def read_vocab(path: Path) -> list[str]:
+    """The pieces of a `vocab.txt` in id order; raises BertCrfError if it can't be used."""
+    try:
+        # Lines end as in transformers: some pieces are characters that splitlines() splits at.
+        pieces = path.read_text(encoding="utf8").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as err:
+        raise BertCrfError(f"{path} can't be read as UTF-8 text ({err}). {_AGAIN}.") from err
+    for piece, times in Counter(pieces).items():
+        if times > 1:
+            lines = [number for number, other in enumerate(pieces, 1) if other == piece]
+            raise BertCrfError(f"{path}: {piece!r} stands in the lines {lines}. {_AGAIN}.")
+    if missing := [piece for piece in SPECIAL_PIECES if piece not in pieces]:
+        raise BertCrfError(f"{path} lacks the special pieces {', '.join(missing)}. {_AGAIN}.")
+    return pieces
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises BertCrfError if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError, RecursionError) as err:
+        raise BertCrfError(f"{path} can't be read as JSON ({err}). {_AGAIN}.") from err
+    if not isinstance(content, dict):
+        raise BertCrfError(f"{path} holds no JSON object. {_AGAIN}.")
+    return content
+
+
+def _check_folders(src: Path, dst: Path) -> None:
+    if not src.is_dir():
+        raise BertCrfError(f"{src} is no folder: name the folder with the downloaded files.")
+    here, there = src.resolve(), dst.resolve()
+    if there == here or there in here.parents:
+        raise BertCrfError(f"{dst} holds the source {src}: choose another folder to write to.")
+    if dst.exists() and not dst.is_dir():
+        raise BertCrfError(f"{dst} is a file: name a folder.")
+    # The folder is replaced as a whole: never one that holds something else.
+    other = {p.name for p in dst.iterdir()} - _WRITTEN if dst.exists() else set()
+    if other:
+        raise BertCrfError(f"{dst} holds {min(other)}, which is none of ours: name a new folder.")
+
+
+def _find_weights(src: Path) -> Path:
+    for path in (src / name for name in WEIGHT_FILES):
+        if path.is_file():
+            return path
+    names = ", ".join(WEIGHT_FILES)
+    raise BertCrfError(f"{src} holds none of {names}. Download one into it (not in shards).")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    raw = read_json(path)
+    if "model_type" not in raw:
+        # The first published configs name no type; the tensors are checked in any case.
+        architectures = raw.get("architectures") or ["Bert"]
+        if not str(architectures[0]).startswith("Bert"):
+            raise BertCrfError(f"{path} has no model_type for {architectures[0]}: add it there.")
+        raw["model_type"] = "bert"
+    for key in _SIZES if raw["model_type"] == "bert" else ():
+        value = raw.get(key)
+        top = _MAX_LAYERS if key == "num_hidden_layers" else _MAX_SIZE
+        if type(value) is not int or not 0 < value <= top:
+            found = f"{key} is {value!r}" if key in raw else f"{key} is missing"
+            raise BertCrfError(f"{path}: {found}, not a number from 1 to {top}. {_AGAIN}.")
+    return raw
+
+
+def _read_bert_vocab(src: Path, raw: dict[str, Any]) -> list[str]:
+    vocab = read_vocab(src / "vocab.txt")
+    size = raw["vocab_size"]
+    if len(vocab) != size:
+        how = "shorter" if len(vocab) < size else "longer"
+        raise BertCrfError(
+            f"{src / 'vocab.txt'}: the vocabulary is {how} than the embedding, {len(vocab)} "
+            f"pieces for {size} rows (vocab_size in config.json). {_AGAIN}."
+        )
+    return vocab
+
+
+def _check_complete(
+    tensors: "dict[str, Tensor]", raw: dict[str, Any], path: Path
+) -> "tuple[dict[str, Tensor], Any]":
+    """The base model's tensors under its own names, and its config; completes `raw`."""
+    import torch
+    from transformers import AutoModel
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    kind, where = raw["model_type"], path.parent / "config.json"
+    try:
+        config = CONFIG_MAPPING[kind].from_dict(dict(raw))
+        with torch.device("meta"):
+            model = AutoModel.from_config(config)
+        raw["architectures"] = [type(model).__name__]
+        config.hidden_size, config.num_hidden_layers, config.vocab_size  # noqa: B018
+    except Exception as err:  # Whatever a wrong value makes transformers raise.
+        raise BertCrfError(
+            f"{where}: no {kind!r} model can be made of it ({type(err).__name__}: {err}). "
+            f"{_AGAIN}, or use a BERT model."
+        ) from err
+    raw.pop("auto_map", None)
+    wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    prefix = f"{model.base_model_prefix}."
+    prefixed = any(name.startswith(prefix) for name in tensors)
+    base: dict[str, Tensor] = {}
+    faults = []
+    for full, tensor in tensors.items():
+        name = full.removeprefix(prefix)
+        if name in base:
+            faults.append(f"twice: {full}, with and without {prefix}")
+        elif name in wanted:
+            base[name] = tensor
+            if tuple(tensor.shape) != wanted[name]:
+                have, want = list(tensor.shape), list(wanted[name])
+                faults.append(f"wrong shape: {full} is {have}, config.json asks for {want}")
+            elif not tensor.is_floating_point():
+                faults.append(f"wrong type: {full} is {tensor.dtype}, not floating point")
+        elif not (
+            full.startswith("cls.")
+            or "pooler." in name
+            or name == "embeddings.position_ids"
+            or (kind != "bert" and prefixed and full == name)  # the heads of other model types
+        ):
+            faults.append(f"unexpected: {full} {list(tensor.shape)}")
+    faults += [
+        f"missing: {prefix * prefixed}{name} {list(shape)}"
+        for name, shape in wanted.items()
+        if name not in base and "pooler." not in name
+    ]
+    if faults:
+        listed = "\n  ".join(faults)
+        raise BertCrfError(
+            f"{path} doesn't fit {where.name}:\n  {listed}\n{_AGAIN}, both from one place."
+        )
+    return {name: base[name] for name in wanted if name in base}, config
+
+
+def _is_beyond(name: str, layers: int) -> bool:
+    found = _LAYER.search(name)
+    return found is not None and int(found[1]) >= layers
+
+
+def _count_dropped(raw: dict[str, Any], base: "Iterable[str]", layers: int, src: Path) -> int:
+    """How many layers to drop so that `layers` are left."""
+    there = {int(found[1]) for name in base if (found := _LAYER.search(name))}
+    if not there or len(there) != raw.get("num_hidden_layers"):
+        raise BertCrfError(f"the layers of a {raw['model_type']} model can't be cut: use 0 layers.")
+    if not 0 < layers <= len(there):
+        raise BertCrfError(
+            f"{layers} layers asked for, {src} has {len(there)}: use 1 to {len(there)}, or 0."
+        )
+    return len(there) - layers
+
+
+def _check_finite(tensors: "dict[str, Tensor]", path: Path) -> None:
+    import torch
+
+    floats = {name: t for name, t in tensors.items() if t.is_floating_point()}
+    bad = [name for name, tensor in floats.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise BertCrfError(f"{path}: infinite or NaN weights in {', '.join(bad)}. {_AGAIN}.")
+
+
+def _plain(name: Any, value: Any, path: Path) -> "Tensor":
+    """A tensor that owns its memory; what shares all of it with another one goes on doing so."""
+    import torch
+
+    if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        kind = type(value).__name__
+        raise BertCrfError(
+            f"{path}: {name!r} is a {kind}, not a tensor. Save model.state_dict(), nothing else."
+        )
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        raise BertCrfError(f"{path}: {name} is no ordinary dense tensor. {_AGAIN}.")
+    stored, needed = value.untyped_storage().nbytes(), value.numel() * value.element_size()
+    if stored < needed:
+        raise BertCrfError(f"{path}: {name} is larger than its data. {_AGAIN}.")
+    value = value.detach().contiguous()
+    return value.clone() if stored > needed else value
+
+
+def _write_weights(folder: Path, tensors: "dict[str, Tensor]", base: "dict[str, Tensor]") -> None:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # Through a buffer: the bytes of torch.save depend on the name of the file it is given.
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    converted, safe = folder / "pytorch_model_cvt.bin", folder / "model.safetensors"
+    converted.write_bytes(buffer.getbuffer())
+    del buffer
+    try:
+        # Cloned, because safetensors refuses tensors that share memory.
+        save_file({n: t.clone() for n, t in base.items()}, safe, metadata={"format": "pt"})
+    except SafetensorError as err:
+        raise BertCrfError(f"can't write {safe.name} ({err}): make room.") from err
+    shutil.copymode(converted, safe)  # safetensors makes it readable for its owner only.
+
+
+def _tokenizer_config(src: Path) -> dict[str, Any]:
+    path = src / "tokenizer_config.json"
+    return read_json(path) if path.exists() else {}
+
+
+def _is_lower_case(src: Path, vocab: list[str], asked: str) -> bool:
+    if asked != "auto":
+        if not vocab:
+            raise BertCrfError("lower_case can be set for BERT models only: use auto.")
+        return asked == "true"
+    said = _tokenizer_config(src).get("do_lower_case")
+    if isinstance(said, bool) or not vocab:
+        return bool(said)
+    # Single capitals stand in lower-case vocabularies too: whole words in them don't.
+    words = (p for p in vocab if len(p.removeprefix("##")) > 1 and not p.startswith("["))
+    return not any(
+        c.isupper() and unicodedata.name(c, "").startswith("LATIN") for word in words for c in word
+    )
+
+
+def _write_bert_tokenizer(
+    folder: Path, src: Path, vocab: list[str], lower_case: bool, max_length: int
+) -> None:
+    from transformers import BertTokenizerFast
+
+    path = folder / "vocab.txt"
+    path.write_text("".join(f"{piece}\n" for piece in vocab), encoding="utf8", newline="\n")
+    said = _tokenizer_config(src)
+    kept = ("strip_accents", "tokenize_chinese_chars")
+    BertTokenizerFast(
+        vocab_file=str(path),
+        do_lower_case=lower_case,
+        model_max_length=max_length,
+        **{key: said[key] for key in kept if isinstance(said.get(key), bool)},
+    ).save_pretrained(str(folder))
+
+
+def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
+    from transformers import AutoTokenizer
+
+    # The RoBERTa family counts positions from the padding id + 1.
+    skipped = config.pad_token_id + 1 if config.model_type in _ROBERTA else 0
+    room = getattr(config, "max_position_embeddings", 512) - skipped
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(src), local_files_only=True, trust_remote_code=False
+        )
+        tokenizer.model_max_length = min(tokenizer.model_max_length, room)
+        tokenizer.save_pretrained(str(folder))
+    except Exception as err:  # Missing files, missing packages, broken JSON: each its own kind.
+        reason = str(err).strip().split("\n")[0]
+        raise BertCrfError(f"{src}: its tokenizer can't be loaded ({reason}). {_AGAIN}.") from err

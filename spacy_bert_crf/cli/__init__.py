@@ -1,0 +1,14 @@
+"""The commands `python -m spacy bert-crf …`.
+
+Every spaCy command imports this package (entry point in group `spacy_cli`), so nothing here
+imports torch, transformers or thinc's layers at module level: each command imports what it needs.
+"""
+
+from spacy.cli._util import app as spacy_app
+
+from .app import cli
+from . import convert, evaluate, export, train  # noqa: F401, I001  (each adds its commands)
+
+spacy_app.add_typer(cli, name="bert-crf")
+
+__all__ = ["cli"]

@@ -1,0 +1,42 @@
+"""The Typer app and what its commands share."""
+
+import functools
+import os
+from typing import Any, Callable, TypeVar
+
+import typer
+from wasabi import msg
+
+from ..errors import BertCrfError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+cli = typer.Typer(
+    name="bert-crf",
+    help="BERT + CRF named entities: convert checkpoints and corpora, train, evaluate, export.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+def command(name: str, **settings: Any) -> Callable[[F], F]:
+    """Add a command. Bad input ends it with one message and exit status 1, not a traceback."""
+
+    def add(function: F) -> F:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            # Fast tokenizers warn when a process forks after it used their threads.
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+            try:
+                return function(*args, **kwargs)
+            except BertCrfError as err:
+                msg.fail(str(err))
+                raise typer.Exit(1) from err
+            except KeyboardInterrupt:
+                msg.fail("interrupted; nothing half-written is left")
+                raise typer.Exit(130) from None
+
+        cli.command(name, **settings)(run)
+        return function
+
+    return add

@@ -1,0 +1,69 @@
+"""`bert-crf train`."""
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+from spacy.cli._util import import_code, parse_config_overrides
+
+from .app import command
+
+_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@command("train", context_settings=_OVERRIDES)
+def train_command(
+    ctx: typer.Context,
+    config_path: Path = typer.Argument(..., metavar="CONFIG", help="Training config (.cfg)"),
+    output: Path = typer.Argument(..., metavar="OUT", help="Folder for model-best, model-last"),
+    resume: bool = typer.Option(
+        False, "--resume", help="Go on from the state that an interrupted run left in OUT"
+    ),
+    state: bool = typer.Option(
+        True, "--state/--no-state", help="Keep a state to resume from, until the training ends"
+    ),
+    save_minutes: float = typer.Option(
+        10.0, "--save-minutes", help="Save the state this often, besides at each evaluation"
+    ),
+    gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU"),
+    code_path: Optional[Path] = typer.Option(
+        None, "--code", "-c", help="Python file with registered functions of your own"
+    ),
+) -> None:
+    """Train a pipeline: as `spacy train`, and evaluated at the end of every epoch.
+
+    Takes the same config and writes the same folders (model-best, model-last). The best epoch is
+    the one with the highest score on the dev corpus. Settings of the config can be given as
+    options, as in: --training.max_epochs 3 --paths.train corpus/train.spacy
+
+    Folders are replaced by rename, so that what lies there is always complete; an interrupted
+    training goes on with --resume.
+    """
+    overrides = parse_config_overrides(ctx.args)
+    import_code(code_path)
+
+    from spacy.util import load_config
+    from thinc.api import ConfigValidationError
+
+    from ..errors import BertCrfError
+    from ..training import train
+
+    if not config_path.is_file():
+        raise BertCrfError(f"there is no config {config_path}.")
+    try:
+        config = load_config(config_path, overrides=overrides, interpolate=False)
+        history = train(
+            config,
+            output,
+            use_gpu=gpu_id,
+            resume=resume,
+            keep_state=state,
+            save_minutes=save_minutes,
+        )
+    except ConfigValidationError as err:
+        raise BertCrfError(f"{config_path} is not a valid training config:\n{err}") from err
+    best = next(row for row in history["epochs"] if row["epoch"] == history["best_epoch"])
+    print(
+        f"best epoch {history['best_epoch']} (score {best['score'] * 100:.2f}) "
+        f"in {output / 'model-best'}"
+    )

@@ -1,0 +1,475 @@
+"""Column files (`字 TAG`, a blank line between sentences) to DocBin and back.
+
+Lines are split at LF only and columns at one space or tab only: U+3000, U+2028, U+0085 and the
+like are characters of the corpus, which str.split, str.strip and str.splitlines would eat.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate, chain, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterable, Iterator, NamedTuple, Sequence, TypeVar
+
+from .errors import BertCrfError
+from .files import atomic_file, write_text
+from .tags import SCHEMES, EntitySpan, Role, TagSet, split_tag
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc, Span
+
+T = TypeVar("T")
+
+#: Key of tags.SCHEMES by the name used on the command line, the smallest scheme first.
+SCHEME_NAMES = {"bio": "BIO", "bmes": "BMES", "bioes": "BIOES", "bilu": "BILUO"}
+ON_ERROR = ("fail", "skip-sentence", "repair")
+_BOM = "\ufeff"
+_SHOWN = 50
+
+
+class Row(NamedTuple):
+    """One line of a column file and what is wrong with it; an unreadable tag has no prefix."""
+
+    line: int
+    token: str
+    prefix: str
+    label: str
+    wrong: str = ""
+
+
+class Problem(NamedTuple):
+    """What is wrong, in which line (or, in a DocBin, in the doc of which index)."""
+
+    line: int
+    message: str
+    repairable: bool = False
+
+
+@dataclass
+class CorpusReport:
+    """What was converted. The counts are of what was written.
+
+    problems: (line number, message), also of what was skipped or repaired; the number is the index
+        of the doc where the source is a DocBin.
+    skipped: sentences left out. repaired: tags and entities put right. dropped: entities left out.
+    """
+
+    scheme: str
+    sentences: int = 0
+    characters: int = 0
+    entities: dict[str, int] = field(default_factory=dict)
+    without_entity: int = 0
+    problems: list[tuple[int, str]] = field(default_factory=list)
+    skipped: int = 0
+    repaired: int = 0
+    dropped: int = 0
+
+    def add(self, doc: "Doc") -> None:
+        """Count a doc that is written."""
+        self.sentences += 1
+        self.characters += sum(map(len, doc)) if doc.has_unknown_spaces else len(doc.text)
+        self.without_entity += not doc.ents
+        for ent in doc.ents:
+            self.entities[ent.label_] = self.entities.get(ent.label_, 0) + 1
+
+    def table(self) -> str:
+        """The figures as a plain table."""
+        from wasabi.tables import table
+
+        rows: list[tuple[str, str]] = [
+            ("tag scheme", self.scheme),
+            ("sentences", f"{self.sentences:,}"),
+            ("  without entity", f"{self.without_entity:,}"),
+            ("characters", f"{self.characters:,}"),
+            ("entities", f"{sum(self.entities.values()):,}"),
+            *((f"  {label}", f"{self.entities[label]:,}") for label in sorted(self.entities)),
+        ]
+        for name in ("skipped", "repaired", "dropped"):
+            if getattr(self, name):
+                rows.append((name, f"{getattr(self, name):,}"))
+        return table(rows, aligns=("l", "r")).strip("\n")
+
+
+def convert_corpus(
+    src: Path,
+    dst: Path,
+    *,
+    scheme: str = "auto",
+    lang: str = "zh",
+    join: str = "",
+    on_error: str = "fail",
+) -> CorpusReport:
+    """Convert a column file to a DocBin (`.spacy`), or a DocBin to a column file.
+
+    scheme: `auto` or a key of SCHEME_NAMES; `auto` means `bio` when columns are written.
+    lang: the language whose blank tokenizer makes the docs.
+    join: what stands between two tokens of a column file: nothing (one character a line) or one
+        space (one word a line).
+    on_error: `fail` lists all bad lines and writes nothing. `skip-sentence` leaves out the
+        sentences with a bad line. `repair` makes an orphan continuation a beginning, closes an
+        unfinished entity at its last token, widens an entity to the borders of the tokenizer's
+        tokens, or drops it where it then meets another one; sentences with anything else (no
+        tag, a third column, an unknown prefix, two characters) it leaves out.
+
+    Raises BertCrfError for bad lines (see on_error) and, always, for a file that can't be read or
+    written, is no UTF-8, holds no sentence or mixes schemes; for sentences that are all bad; for
+    an unknown setting or language.
+    """
+    src, dst = Path(src), Path(dst)
+    _check_choice("scheme", scheme, ("auto", *SCHEME_NAMES))
+    _check_choice("join", join, ("", " "))
+    _check_choice("on-error", on_error, ON_ERROR)
+    # The two bytes open a zlib stream, as a DocBin is, and no UTF-8 text.
+    back = src.suffix == ".spacy" or _read_bytes(src, 2) == b"x\x9c"
+    if back is (dst.suffix == ".spacy"):
+        raise BertCrfError(
+            f"{src} is a {'DocBin' if back else 'column file'}, so the file to write must "
+            f"{'not end' if back else 'end'} in .spacy: {dst}."
+        )
+    if back:
+        return _docbin_to_columns(src, dst, "bio" if scheme == "auto" else scheme, join, on_error)
+    return _columns_to_docbin(src, dst, scheme, lang, join, on_error)
+
+
+def read_columns(path: Path, join: str = "") -> list[list[Row]]:
+    """The sentences of a column file. Blank lines part them, their number does not matter.
+
+    Raises BertCrfError if the file can't be read, is no UTF-8 or has no sentences.
+    """
+    data = _read_bytes(path)
+    try:
+        text = data.decode("utf8").removeprefix(_BOM)
+    except UnicodeDecodeError as err:
+        lines = data.count(b"\n", 0, err.start)
+        raise BertCrfError(
+            f"{path}:{lines + 1}: invalid UTF-8 at byte {err.start} (0x{data[err.start]:02x}). "
+            "Save the file as UTF-8 first, for example by `iconv -f GB18030 -t UTF-8`."
+        ) from None
+    sentences: list[list[Row]] = [[]]
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        if line.strip(" \t\r"):
+            sentences[-1].append(_parse_line(number, line, join))
+        elif sentences[-1]:
+            sentences.append([])
+    if not sentences[-1]:
+        sentences.pop()
+    if not sentences:
+        raise BertCrfError(f"{path}: file has no sentences.")
+    return sentences
+
+
+def detect_scheme(sentences: Iterable[Sequence[Row]]) -> str:
+    """The smallest scheme (a key of SCHEME_NAMES) with all prefixes that occur; `bio` for none.
+
+    Prefixes of no scheme at all are left to `read_spans`, as bad lines.
+    Raises BertCrfError if the prefixes are of different schemes.
+    """
+    known = {prefix for roles in SCHEMES.values() for prefix in roles}
+    first: dict[str, int] = {}
+    for row in chain.from_iterable(sentences):
+        if row.prefix in known:
+            first.setdefault(row.prefix, row.line)
+    for name, key in SCHEME_NAMES.items():
+        if first.keys() <= SCHEMES[key].keys():
+            return name
+    found = ", ".join(f"{prefix} (line {line})" for prefix, line in first.items())
+    schemes = "; ".join(f"{name}: {_prefixes(name)}" for name in SCHEME_NAMES)
+    raise BertCrfError(
+        f"no tag scheme has all of the prefixes {found}. Known are {schemes}. Choose one by "
+        "--scheme to see the lines that don't fit it."
+    )
+
+
+def read_spans(rows: Sequence[Row], scheme: str) -> tuple[list[EntitySpan], list[Problem]]:
+    """Entities of the rows of a sentence, and what is wrong with the rows.
+
+    The spans are the repaired ones: an orphan continuation begins an entity, an unfinished entity
+    ends at its last token. There are none if a tag can't be read at all.
+    scheme: a key of SCHEME_NAMES.
+    """
+    tag_set = _tag_set((row.label for row in rows if row.label), scheme)
+    roles = {**SCHEMES[tag_set.scheme], "O": Role.OUT}
+    outside = Row(0, "", "O", "")
+    problems: list[Problem] = []
+    for before, row in pairwise([outside, *rows, outside]):
+        if row.wrong:
+            problems.append(Problem(row.line, row.wrong))
+        if row.prefix and row.prefix not in roles:
+            message = f"unknown tag prefix {row.prefix!r} (scheme {scheme}: {_prefixes(scheme)})"
+            problems.append(Problem(row.line, f"{message}: {_quote_row(row)}"))
+        if before.prefix not in roles or row.prefix not in roles:
+            continue  # next to an unreadable tag anything may stand
+        opened = roles[before.prefix] in (Role.BEGIN, Role.INSIDE)
+        continuation = roles[row.prefix] in (Role.INSIDE, Role.LAST)
+        continued = opened and continuation and before.label == row.label
+        if opened and not continued and tag_set.has_last:
+            message = f"unfinished entity, nothing continues {_quote_row(before)}"
+            problems.append(Problem(before.line, message, repairable=True))
+        if continuation and not continued:
+            message = f"orphan continuation, no entity of this label before {_quote_row(row)}"
+            problems.append(Problem(row.line, message, repairable=True))
+    if any(row.prefix not in roles for row in rows):
+        return [], problems
+    return tag_set.decode([tag_set.ids[roles[row.prefix], row.label] for row in rows]), problems
+
+
+def make_doc(
+    nlp: "Language", rows: Sequence[Row], spans: Iterable[EntitySpan], join: str
+) -> tuple["Doc", list[Problem], int]:
+    """The doc of a sentence, entities whose borders lie inside a token, and how many were dropped.
+
+    Such entities are widened to the borders of the tokens, or dropped where they would then meet
+    another one or hold nothing but spaces.
+    """
+    doc = nlp.make_doc(join.join(row.token for row in rows))
+    starts = [0, *accumulate(len(row.token) + len(join) for row in rows)]
+    ents: list[Span] = []
+    loose: list[tuple[int, int, str]] = []
+    problems: list[Problem] = []
+    for span in spans:
+        start, end = starts[span.start], starts[span.end] - len(join)
+        ent = doc.char_span(start, end, label=span.label)
+        if ent is None:
+            loose.append((start, end, span.label))
+            message = _border_message(doc, start, end, span.label)
+            problems.append(Problem(rows[span.start].line, message, repairable=True))
+        else:
+            ents.append(ent)
+    dropped = 0
+    for start, end, label in loose:
+        ent = _widen(doc, start, end, label)
+        if ent is None or any(ent.start < e.end and e.start < ent.end for e in ents):
+            dropped += 1
+        else:
+            ents.append(ent)
+    doc.ents = ents  # even if there are none: the doc then counts as annotated
+    return doc, problems, dropped
+
+
+def doc_units(doc: "Doc", join: str) -> tuple[list[str], list[EntitySpan]]:
+    """First column of a doc's lines (characters, or words for `join` " "), entities over them.
+
+    Words leave out the tokens of white space, and docs with unknown spaces all spaces.
+    Raises BertCrfError if a column file can't hold the doc.
+    """
+    iobs = doc.to_array(["ENT_IOB", "ENT_TYPE"]).tolist()
+    if any(iob == 0 or (iob == 3 and not label) for iob, label in iobs):
+        extent = "for some tokens" if doc.has_annotation("ENT_IOB") else "at all"
+        raise BertCrfError(f"no entity annotation {extent}, and columns can't say unknown")
+    if "\n" in doc.text or "\r" in doc.text:
+        raise BertCrfError(f"a line break in the text would end the line: {_quote(doc.text)}")
+    units: list[str] = []
+    starts, ends = [], []
+    for token in doc:
+        starts.append(len(units))
+        if not join:
+            units.extend(token.text)
+        elif not token.text.isspace():  # is_space needs the vocab of a language
+            if _has_space(token.text):
+                raise BertCrfError(f"the token {_quote(token.text)} holds white space")
+            units.append(token.text)
+        ends.append(len(units))
+        if not join and token.whitespace_ and not doc.has_unknown_spaces:
+            units.append(token.whitespace_)
+    spans = [EntitySpan(starts[e.start], ends[e.end - 1], e.label_) for e in doc.ents]
+    for ent, span in zip(doc.ents, spans, strict=True):
+        if _has_space(span.label):
+            raise BertCrfError(f"the label {span.label!r} holds white space")
+        if span.start == span.end:
+            raise BertCrfError(f"the entity {_quote(ent.text)} ({span.label}) is white space")
+    if not units:
+        raise BertCrfError("the doc is empty")
+    return units, spans
+
+
+def _columns_to_docbin(
+    src: Path, dst: Path, scheme: str, lang: str, join: str, on_error: str
+) -> CorpusReport:
+    from spacy.tokens import DocBin
+
+    sentences = read_columns(src, join)
+    if scheme == "auto":
+        try:
+            scheme = detect_scheme(sentences)
+        except BertCrfError as err:
+            raise BertCrfError(f"{src}: {err}") from None
+    nlp = _blank(lang)
+    report = CorpusReport(scheme)
+    docs = DocBin(store_user_data=False)
+    for rows in _progress(sentences, len(sentences)):
+        spans, problems = read_spans(rows, scheme)
+        doc, dropped = None, 0
+        if all(problem.repairable for problem in problems):
+            doc, cut, dropped = make_doc(nlp, rows, spans, join)
+            problems.extend(cut)
+        report.problems.extend((p.line, p.message) for p in sorted(problems))
+        if doc is None or (problems and on_error != "repair"):
+            report.skipped += 1
+            continue
+        report.repaired += len(problems) - dropped
+        report.dropped += dropped
+        report.add(doc)
+        docs.add(doc)
+    _check_report(report, f"{src}:", on_error)
+    data = docs.to_bytes()
+    with atomic_file(dst) as tmp:
+        tmp.write_bytes(data)
+    return report
+
+
+def _docbin_to_columns(src: Path, dst: Path, scheme: str, join: str, on_error: str) -> CorpusReport:
+    report = CorpusReport(scheme)
+    lines: list[str] = []
+    for index, doc in enumerate(_progress(_read_docs(src), None)):
+        try:
+            units, spans = doc_units(doc, join)
+        except BertCrfError as err:
+            report.problems.append((index, str(err)))
+            report.skipped += 1
+            continue
+        tag_set = _tag_set((span.label for span in spans), scheme)
+        tags = (tag_set.tags[i] for i in tag_set.encode(spans, len(units)))
+        lines.extend(f"{unit} {tag}" for unit, tag in zip(units, tags, strict=True))
+        lines.append("")
+        report.add(doc)
+    if not lines and not report.problems:
+        raise BertCrfError(f"{src}: file has no sentences.")
+    _check_report(report, f"{src}: doc index ", on_error)
+    text = "\n".join([*lines, ""])
+    # A U+FEFF that is the first character of the corpus would be read as a byte order mark.
+    write_text(dst, _BOM + text if text.startswith(_BOM) else text)
+    return report
+
+
+def _check_report(report: CorpusReport, where: str, on_error: str) -> None:
+    """Raise BertCrfError, listing the problems, if they forbid to write the file."""
+    if not report.problems or (on_error != "fail" and report.sentences):
+        return
+    count = len(report.problems)
+    lines = [f"{where}{line}: {message}" for line, message in report.problems[:_SHOWN]]
+    if count > _SHOWN:
+        lines.append(f"... and {count - _SHOWN:,} more")
+    hint = "correct the file, or go on by --on-error skip-sentence or --on-error repair"
+    if on_error != "fail":
+        hint = "no sentence is left"
+    lines.append(f"{count:,} problem(s), nothing was written: {hint}.")
+    raise BertCrfError("\n".join(lines))
+
+
+def _parse_line(number: int, line: str, join: str) -> Row:
+    """The row of a line that is not blank."""
+    cut = max(line.rfind(" "), line.rfind("\t"))
+    token, tag = (line, "") if cut < 0 else (line[:cut], line[cut + 1 :])
+    prefix, label, wrong = _parse_tag(tag)
+    if tag:
+        wrong = "; ".join(filter(None, (_token_problem(token, join), wrong)))
+    return Row(number, token, prefix, label, wrong and f"{wrong}: {_quote(line)}")
+
+
+def _token_problem(token: str, join: str) -> str:
+    if not token:
+        return "nothing stands before the tag"
+    if not join and len(token) == 1:
+        return "a carriage return is no character" if token == "\r" else ""
+    separators = token.count(" ") + token.count("\t")
+    if separators:
+        return f"{separators + 2} columns instead of 2 (they are parted by one space or tab)"
+    if not join:
+        return f"{len(token)} characters in the character column"
+    return "white space in the word" if _has_space(token) else ""
+
+
+@lru_cache(maxsize=4096)
+def _parse_tag(tag: str) -> tuple[str, str, str]:
+    """Prefix and label, empty if unreadable, and what is wrong."""
+    if not tag:
+        return "", "", "no tag"
+    if _has_space(tag):
+        return "", "", f"white space in the tag {tag!r}"
+    if tag.startswith("O-"):
+        return "", "", f"tag {tag!r} gives O a label"
+    try:
+        return *split_tag(tag), ""
+    except BertCrfError as err:
+        return "", "", str(err).rstrip(".")
+
+
+def _tag_set(labels: Iterable[str], scheme: str) -> TagSet:
+    return TagSet(tuple(sorted(set(labels))), SCHEME_NAMES[scheme])
+
+
+def _widen(doc: "Doc", start: int, end: int, label: str) -> "Span | None":
+    # Spaces at the ends belong to the token before: widening over them would take that one in.
+    words = doc.text[start:end].strip(" ")
+    if not words:
+        return None
+    start = doc.text.find(words, start)
+    return doc.char_span(start, start + len(words), label=label, alignment_mode="expand")
+
+
+def _border_message(doc: "Doc", start: int, end: int, label: str) -> str:
+    border = end - 1 if any(token.idx == start for token in doc) else start
+    token = [token.text_with_ws for token in doc if token.idx <= border][-1]
+    entity = f"entity {_quote(doc.text[start:end])} ({label})"
+    return f"{entity} has a border inside the tokenizer's token {_quote(token)}"
+
+
+def _blank(lang: str) -> "Language":
+    import spacy
+
+    try:
+        nlp = spacy.blank(lang)
+    except (ImportError, OSError, ValueError) as err:
+        raise BertCrfError(f"can't make a tokenizer for language {lang!r}: {err}") from err
+    nlp.max_length = sys.maxsize  # the limit is for parsers, a tokenizer needs none
+    return nlp
+
+
+def _read_docs(path: Path) -> "Iterator[Doc]":
+    from spacy.tokens import DocBin
+    from spacy.vocab import Vocab
+
+    data = _read_bytes(path)
+    try:
+        yield from DocBin().from_bytes(data).get_docs(Vocab())
+    except Exception as err:  # what a corrupt file raises depends on where it is corrupt
+        raise BertCrfError(f"{path} is no readable DocBin (.spacy file): {err}") from err
+
+
+def _read_bytes(path: Path, size: int = -1) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError as err:
+        raise BertCrfError(f"can't read {path}: {err.strerror or err}.") from err
+
+
+def _progress(items: Iterable[T], total: int | None) -> Iterable[T]:
+    from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
+
+    progress: Iterable[T] = tqdm(items, total=total, unit=" sentences", leave=False, disable=None)
+    return progress
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise BertCrfError(f"--{name} can't be {value!r}: use one of {known}.")
+
+
+def _prefixes(scheme: str) -> str:
+    return ", ".join(SCHEMES[SCHEME_NAMES[scheme]])
+
+
+def _has_space(text: str) -> bool:
+    return any(char.isspace() for char in text)
+
+
+def _quote_row(row: Row) -> str:
+    return _quote(f"{row.token} {row.prefix}-{row.label}")
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -1,0 +1,130 @@
+"""Scoring a trained pipeline on annotated docs."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Iterator, Optional
+
+from spacy import util
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+from tqdm import tqdm
+
+from .alignment import read_gold
+from .errors import BertCrfError
+from .files import write_text
+from .scoring import Scores, score, table
+from .versions import versions
+
+
+def load_pipeline(path: Path) -> Language:
+    """Load a trained pipeline. Raises BertCrfError naming the folder if it can't be loaded."""
+    if not path.is_dir():
+        raise BertCrfError(f"there is no pipeline folder {path}.")
+    try:
+        return util.load_model(path)
+    except Exception as err:
+        reason = str(err).strip().splitlines() or [type(err).__name__]
+        raise BertCrfError(f"can't load the pipeline {path}: {reason[0]}") from err
+
+
+def read_docs(path: Path, nlp: Language) -> list[Doc]:
+    """Docs of a DocBin. Raises BertCrfError if it is missing, damaged or empty."""
+    try:
+        docs = list(DocBin().from_disk(path).get_docs(nlp.vocab))
+    except FileNotFoundError as err:
+        raise BertCrfError(f"there is no corpus {path}.") from err
+    except Exception as err:
+        raise BertCrfError(
+            f"{path} is no DocBin, or damaged ({type(err).__name__}): make it anew with "
+            "`spacy bert-crf convert-corpus`."
+        ) from err
+    if not docs:
+        raise BertCrfError(f"{path} holds no docs.")
+    return docs
+
+
+def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, float]:
+    """Scores of a pipeline on annotated docs, and the seconds that prediction took.
+
+    Docs without any entity annotation are left out: their gold is not known.
+    """
+    docs = [doc for doc in docs if doc.has_annotation("ENT_IOB") or not len(doc)]
+    began = time.perf_counter()
+    predicted = [
+        doc for doc in tqdm(nlp.pipe(d.text for d in docs), total=len(docs), disable=None)
+    ]  # fmt: skip
+    seconds = time.perf_counter() - began
+
+    def pairs() -> Iterator[tuple[Any, Any, int]]:
+        for ours, gold in zip(predicted, docs, strict=True):
+            aligned = read_gold(Example(ours, gold))
+            # An entity that has no place in these tokens can't be found, and counts as missed.
+            lost = [(-1 - i, -i, e.label) for i, e in enumerate(aligned.lost)]
+            spans = [(ent.start, ent.end, ent.label_) for ent in ours.ents]
+            yield spans, [*aligned.spans, *lost], len(ours)
+
+    return score(pairs(), scheme), seconds
+
+
+def evaluate(
+    pipeline: Path,
+    data: Path,
+    *,
+    dev: Optional[Path] = None,
+    history: Optional[Path] = None,
+    output: Optional[Path] = None,
+) -> dict[str, Any]:
+    """Score a pipeline on a DocBin, print tables, and write the figures as JSON.
+
+    dev: a second DocBin, whose figures stand under `dev`. history: the training's history.json,
+        from which epochs and seed are taken over.
+    RETURNS: what is written.
+    Raises BertCrfError for a pipeline or a file that can't be read.
+    """
+    began = time.perf_counter()
+    nlp = load_pipeline(pipeline)
+    scheme = next(
+        (getattr(p, "scheme") for _, p in nlp.pipeline if hasattr(p, "scheme")), "BIO"  # noqa: B009
+    )  # fmt: skip
+    metrics: dict[str, Any] = {}
+    for key, path in (("", data), ("dev", dev)):
+        if path is None:
+            continue
+        docs = read_docs(path, nlp)
+        scores, seconds = evaluate_docs(nlp, docs, scheme)
+        print(table(scores, path.name))
+        figures = {**scores.to_dict(), "characters": sum(len(doc.text) for doc in docs)}
+        figures["characters_per_second"] = round(figures["characters"] / max(seconds, 1e-9), 1)
+        print(f"{figures['characters_per_second']:.0f} characters a second\n", flush=True)
+        metrics |= {key: figures} if key else figures
+    if history is not None:
+        metrics |= _from_history(history)
+    metrics["evaluation_seconds"] = round(time.perf_counter() - began, 3)
+    metrics["versions"] = versions()
+    if output is not None:
+        write_text(output, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    return metrics
+
+
+def _from_history(path: Path) -> dict[str, Any]:
+    try:
+        history = json.loads(path.read_text(encoding="utf8"))
+        epochs = [
+            {
+                "epoch": row["epoch"],
+                "loss": row["loss"],
+                "ents_f": row.get("ents_f", row["score"]),
+                "seconds": row["seconds"],
+            }
+            for row in history["epochs"]
+        ]
+        return {
+            "epochs": epochs,
+            "best_epoch": history["best_epoch"],
+            "seconds": history["seconds"],
+            "seed": history["seed"],
+        }
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise BertCrfError(f"{path} is no training history: {err}") from err

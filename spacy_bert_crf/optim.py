@@ -1,0 +1,311 @@
+"""AdamW with parameter groups as a thinc optimizer.
+
+What thinc's own optimizers can't do and fine-tuning needs: the encoder, the head and the CRF each
+at a learning rate of their own (scaling gradients does nothing under Adam), no weight decay on
+biases, normalisation and transitions, clipping by the norm over all parameters together, and one
+fused step for all of them (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization").
+"""
+
+import math
+import warnings
+from typing import Any, Iterable, Literal, NamedTuple
+
+import numpy as np
+import torch
+from spacy.util import registry
+from thinc.api import Optimizer
+from thinc.util import xp2torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from .errors import BertCrfError
+
+Key = tuple[int, str]
+
+GROUPS = ("encoder", "head", "crf")
+#: Updates of warmup where the number of updates is not known.
+_BLIND_WARMUP = 20
+
+
+@registry.optimizers("spacy_bert_crf.AdamW.v1")
+def create_adamw(
+    encoder_lr: float = 5e-5,
+    head_lr: float = 1e-3,
+    crf_lr: float = 1e-2,
+    weight_decay: float = 0.01,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    grad_clip: float = 1.0,
+    warmup: float = 0.1,
+    decay: Literal["linear", "constant"] = "linear",
+    total_steps: int = 0,
+) -> Optimizer:
+    """AdamW whose parameter groups have learning rates of their own.
+
+    encoder_lr, head_lr, crf_lr: peak learning rates. `head` is the classifier, and what other
+        components of the pipeline hold besides an encoder (see `group_of`).
+    weight_decay: decoupled; not on biases, normalisation layers and CRF transitions.
+    grad_clip: largest norm of the gradient over all parameters; 0 for none.
+    warmup: share of `total_steps` (below 1), or number of updates (1 and more), over which the
+        rates rise linearly. The first rate is above 0.
+    decay: "linear" towards 0 at `total_steps`, or "constant".
+    total_steps: updates of the whole training. 0: the training command fills in what max_steps
+        and max_epochs amount to; where nobody does, the rates stay at their peak after a warmup
+        of 20 updates.
+    Raises BertCrfError for a setting out of range.
+    """
+    return GroupedAdamW(
+        rates={"encoder": encoder_lr, "head": head_lr, "crf": crf_lr},
+        weight_decay=weight_decay,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        grad_clip=grad_clip,
+        warmup=warmup,
+        decay=decay,
+        total_steps=total_steps,
+    )
+
+
+def suggested_encoder_lr(hidden_size: int) -> float:
+    """A learning rate for fine-tuning a BERT of this width.
+
+    Narrow encoders want larger steps: 3e-4 at a width of 384 and 5e-5 at 768, on the straight
+    line between the two in log-log, at most 1e-3.
+    """
+    slope = math.log(3e-4 / 5e-5) / math.log(768 / 384)
+    return float(f"{min(1e-3, 3e-4 * (384 / hidden_size) ** slope):.2g}")
+
+
+def group_of(name: str) -> str:
+    """Group of a parameter by its name.
+
+    `crf.*` and `classifier.*` are ours. Other names with a dot are those of a torch encoder;
+    names without one are parameters of thinc layers and go with the head.
+    """
+    if name.startswith("crf."):
+        return "crf"
+    return "head" if name.startswith("classifier.") or "." not in name else "encoder"
+
+
+def decays(name: str) -> bool:
+    """Whether weight decay applies to a parameter of this name."""
+    leaf = name.rsplit(".", 1)[-1]
+    owner = name.lower().rsplit(".", 2)[-2] if "." in name else ""
+    return not (leaf in ("bias", "b", "G") or "norm" in owner or name.startswith("crf."))
+
+
+class _Pending(NamedTuple):
+    weight: Tensor
+    grad: Tensor
+    group: str
+    decay: float
+
+
+class GroupedAdamW(Optimizer):
+    """See `create_adamw`. Collects parameters as components hand them in, and steps them at once.
+
+    spaCy's training loops call `step_schedules` after each update: then all that was handed in is
+    clipped and stepped together. A loop of one's own around `nlp.update(examples, sgd=optimizer)`
+    calls nothing: there each component of this package ends its own update (`end_component`), and
+    the schedule advances by itself when a parameter comes for the second time.
+    """
+
+    __slots__ = (
+        "rates", "weight_decay", "warmup", "decay", "total_steps", "state", "n_updates",
+        "last_norm", "skipped", "_pending", "_stepped", "_loop_steps",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        rates: dict[str, float],
+        weight_decay: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        grad_clip: float,
+        warmup: float,
+        decay: str,
+        total_steps: int,
+    ) -> None:
+        settings = {**rates, "weight_decay": weight_decay, "grad_clip": grad_clip}
+        settings |= {"warmup": warmup, "total_steps": total_steps}
+        for name, value in settings.items():
+            if not (value >= 0 and math.isfinite(value)):
+                raise BertCrfError(f"optimizer setting {name} = {value}: it must be 0 or more.")
+        if decay not in ("linear", "constant"):
+            raise BertCrfError(f"optimizer setting decay = {decay!r}: linear or constant.")
+        super().__init__(
+            rates["encoder"], beta1=beta1, beta2=beta2, eps=eps, grad_clip=grad_clip,
+            L2=weight_decay, use_averages=False,
+        )  # fmt: skip
+        self.rates = dict(rates)
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.decay = decay
+        self.total_steps = total_steps
+        #: First and second moment and number of steps of each parameter.
+        self.state: dict[Key, tuple[Tensor, Tensor, Tensor]] = {}
+        self.n_updates = 0
+        self.last_norm = 0.0
+        self.skipped = 0
+        self._pending: dict[Key, _Pending] = {}
+        self._stepped: set[Key] = set()
+        self._loop_steps = False
+        self._set_learn_rate()
+
+    def __call__(
+        self, key: Key, weights: Any, gradient: Any, *, lr_scale: float = 1.0
+    ) -> tuple[Any, Any]:
+        """thinc's protocol: for parameters of layers that know nothing of this class.
+
+        The step comes later and is made in place; the gradient is copied, as callers clear it.
+        """
+        if gradient.size:
+            xp = type(weights).__module__.split(".")[0]
+            if xp == "numpy" and not weights.flags.writeable:
+                weights = np.array(weights)
+            self.collect(key, xp2torch(weights), xp2torch(gradient).clone() * lr_scale)
+        return weights, gradient
+
+    def collect(self, key: Key, weight: Tensor, grad: Tensor) -> None:
+        """Take a parameter and its gradient for the next step. Both are kept, not copied.
+
+        key: (id of the layer or shim, name of the parameter).
+        """
+        if key in self._pending:  # a loop that stopped calling step_schedules
+            self._loop_steps = False
+            self._step()
+        if key in self._stepped:
+            self._advance()
+        name = key[1]
+        decay = self.weight_decay if decays(name) else 0.0
+        self._pending[key] = _Pending(weight.detach(), grad.detach(), group_of(name), decay)
+
+    def end_component(self) -> None:
+        """A component has handed in all it has. Steps at once if nobody else will."""
+        if not self._loop_steps:
+            self._step()
+
+    def step_schedules(self) -> None:
+        """End an update: step what was handed in, and go on to the next learning rate."""
+        self._loop_steps = True
+        self._step()
+        self._advance()
+
+    def factor(self, update: int) -> float:
+        """Learning rate of update 0, 1, … as a share of the peak."""
+        total = self.total_steps
+        warmup = self.warmup if self.warmup >= 1 else self.warmup * total
+        if self.warmup and self.warmup < 1 and not total:
+            warmup = _BLIND_WARMUP
+        rise = (update + 1) / (warmup + 1)
+        if rise < 1:
+            return rise
+        if self.decay == "constant" or not total:
+            return 1.0
+        # Above 0 to the last update, and from then on what that one had.
+        return max(total - update, 1) / max(total - warmup, 1)
+
+    def state_dict(self, names: dict[int, str]) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on, as tensors and plain values.
+
+        names: a stable name for each layer or shim id (ids are counters of the process).
+        """
+        tensors: dict[str, Tensor] = {}
+        for (owner, name), state in self.state.items():
+            if owner in names:
+                for part, tensor in zip(("exp_avg", "exp_avg_sq", "step"), state, strict=True):
+                    tensors[f"{names[owner]}|{name}|{part}"] = tensor
+        counters = {"n_updates": self.n_updates, "total_steps": self.total_steps}
+        counters |= {"skipped": self.skipped, "loop_steps": self._loop_steps}
+        return {"tensors": tensors, "counters": counters}
+
+    def load_state_dict(self, data: dict[str, Any], ids: dict[str, int]) -> None:
+        """Take up what `state_dict` gave. ids: the id of each of its names in this process."""
+        parts: dict[Key, dict[str, Tensor]] = {}
+        for key, tensor in data["tensors"].items():
+            owner, name, part = key.rsplit("|", 2)
+            if owner not in ids:
+                raise BertCrfError(
+                    f"the saved optimizer state has layer {owner!r}, the pipeline has not."
+                )
+            parts.setdefault((ids[owner], name), {})[part] = tensor
+        self.state = {k: (p["exp_avg"], p["exp_avg_sq"], p["step"]) for k, p in parts.items()}
+        self.n_updates = data["counters"]["n_updates"]
+        self.total_steps = data["counters"]["total_steps"]
+        self.skipped = data["counters"]["skipped"]
+        self._loop_steps = data["counters"]["loop_steps"]
+        self._pending, self._stepped = {}, set()
+        self._set_learn_rate()
+
+    def _advance(self) -> None:
+        self.n_updates += 1
+        self._stepped = set()
+        self._set_learn_rate()
+
+    def _set_learn_rate(self) -> None:
+        self.learn_rate = self.rates["encoder"] * self.factor(self.n_updates)
+
+    @torch.no_grad()
+    def _step(self) -> None:
+        pending, self._pending = self._pending, {}
+        self._stepped |= pending.keys()
+        if not pending or not self._clip([entry.grad for entry in pending.values()]):
+            return
+        factor = self.factor(self.n_updates)
+        groups: dict[tuple[Any, ...], list[Key]] = {}
+        for key, entry in pending.items():
+            kind = (entry.group, entry.decay, entry.weight.device, entry.weight.dtype)
+            groups.setdefault(kind, []).append(key)
+        for (group, decay, _, _), keys in groups.items():
+            self._adamw(keys, pending, self.rates[group] * factor, decay)
+
+    def _adamw(
+        self, keys: Iterable[Key], pending: dict[Key, _Pending], lr: float, decay: float
+    ) -> None:
+        weights, grads, states = [], [], []
+        for key in keys:
+            weight = pending[key].weight
+            state = self.state.get(key)
+            if state is None or state[0].shape != weight.shape:
+                step = torch.zeros((), dtype=torch.float32, device=weight.device)
+                state = (torch.zeros_like(weight), torch.zeros_like(weight), step)
+                self.state[key] = state
+            elif state[0].device != weight.device:
+                state = (state[0].to(weight.device), *(s.to(weight.device) for s in state[1:]))  # type: ignore[assignment]
+                self.state[key] = state
+            weights.append(weight)
+            grads.append(pending[key].grad)
+            states.append(state)
+        adamw(
+            weights, grads, [s[0] for s in states], [s[1] for s in states], [],
+            [s[2] for s in states],
+            fused=True, amsgrad=False, beta1=self.b1, beta2=self.b2, lr=lr,
+            weight_decay=decay, eps=self.eps, maximize=False,
+        )  # fmt: skip
+
+    def _clip(self, grads: list[Tensor]) -> bool:
+        """Scale the gradients to the largest norm. False if they are not finite: no step then."""
+        by_device: dict[torch.device, list[Tensor]] = {}
+        for grad in grads:
+            by_device.setdefault(grad.device, []).append(grad)
+        squares = 0.0
+        for members in by_device.values():
+            norms = torch._foreach_norm(members)
+            squares += float(torch.stack([n.float() for n in norms]).square().sum())
+        self.last_norm = math.sqrt(squares) if math.isfinite(squares) else math.inf
+        if not math.isfinite(self.last_norm):
+            self.skipped += 1
+            warnings.warn(
+                f"the gradient of update {self.n_updates} is not finite: its step is left out.",
+                stacklevel=2,
+            )
+            return False
+        if self.grad_clip and self.last_norm > self.grad_clip:
+            scale = self.grad_clip / (self.last_norm + 1e-6)
+            for members in by_device.values():
+                torch._foreach_mul_(members, scale)
+        return True

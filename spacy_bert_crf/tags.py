@@ -1,0 +1,187 @@
+"""Tag schemes: tags of a set of labels, allowed transitions, spans to tag ids and back.
+
+Pure Python. A tag is `O` or a one-letter prefix, a hyphen and the label (`B-LOC`); the label is
+all that follows the first hyphen, so labels may hold hyphens and dots of their own.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Iterable, NamedTuple, Sequence
+
+from .errors import BertCrfError
+
+
+class Role(Enum):
+    """What a tag says of its token's place in an entity."""
+
+    OUT = "out"
+    BEGIN = "begin"
+    INSIDE = "inside"
+    LAST = "last"
+    UNIT = "unit"
+
+
+#: Prefix of each role, by scheme. BIO has no sign for the last token of an entity.
+SCHEMES: dict[str, dict[str, Role]] = {
+    "BIO": {"B": Role.BEGIN, "I": Role.INSIDE},
+    "BIOES": {"B": Role.BEGIN, "I": Role.INSIDE, "E": Role.LAST, "S": Role.UNIT},
+    "BMES": {"B": Role.BEGIN, "M": Role.INSIDE, "E": Role.LAST, "S": Role.UNIT},
+    "BILUO": {"B": Role.BEGIN, "I": Role.INSIDE, "L": Role.LAST, "U": Role.UNIT},
+}
+
+
+class EntitySpan(NamedTuple):
+    """An entity over tokens `start` to `end - 1`."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True)
+class TagSet:
+    """The tags of some labels under a scheme, in id order: `O`, then the tags of each label.
+
+    labels: entity types, in their own order.
+    scheme: a key of SCHEMES.
+    Raises BertCrfError for an unknown scheme, an empty or a repeated label.
+    """
+
+    labels: tuple[str, ...]
+    scheme: str = "BIO"
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise BertCrfError(
+                f"unknown tag scheme {self.scheme!r}: use one of {', '.join(SCHEMES)}."
+            )
+        if any(not isinstance(label, str) or not label.strip() for label in self.labels):
+            raise BertCrfError(f"an entity label is empty or no string: {list(self.labels)!r}.")
+        if len(set(self.labels)) != len(self.labels):
+            raise BertCrfError(f"an entity label occurs twice: {list(self.labels)!r}.")
+
+    @cached_property
+    def tags(self) -> tuple[str, ...]:
+        """All tags in id order."""
+        prefixes = SCHEMES[self.scheme]
+        return ("O", *(f"{prefix}-{label}" for label in self.labels for prefix in prefixes))
+
+    @cached_property
+    def roles(self) -> tuple[tuple[Role, str], ...]:
+        """(role, label) of each tag id; the label of `O` is empty."""
+        prefixes = SCHEMES[self.scheme]
+        return ((Role.OUT, ""), *((r, label) for label in self.labels for r in prefixes.values()))
+
+    @cached_property
+    def ids(self) -> dict[tuple[Role, str], int]:
+        """Tag id of each (role, label)."""
+        return {role: i for i, role in enumerate(self.roles)}
+
+    @property
+    def has_last(self) -> bool:
+        """Whether the scheme marks the last token of an entity."""
+        return Role.LAST in SCHEMES[self.scheme].values()
+
+    def legal_start(self) -> list[bool]:
+        """For each tag: may a sequence begin with it? [n_tags]"""
+        return [role in (Role.OUT, Role.BEGIN, Role.UNIT) for role, _ in self.roles]
+
+    def legal_end(self) -> list[bool]:
+        """For each tag: may a sequence end with it? [n_tags]"""
+        return [not self._is_open(role) for role, _ in self.roles]
+
+    def legal_transitions(self) -> list[list[bool]]:
+        """[from][to]: may the second tag follow the first? [n_tags, n_tags]"""
+        return [[self._may_follow(a, b) for b in self.roles] for a in self.roles]
+
+    def encode(self, spans: Iterable[tuple[int, int, str]], length: int) -> list[int]:
+        """Tag ids of a sequence of `length` tokens with these (start, end, label) entities.
+
+        Raises BertCrfError for spans that overlap, are empty, lie outside or have another label.
+        """
+        out = [0] * length
+        taken = 0
+        for start, end, label in sorted(spans):
+            if not 0 <= start < end <= length:
+                raise BertCrfError(f"entity {label!r} at {start}:{end} lies outside 0:{length}.")
+            if start < taken:
+                raise BertCrfError(f"entity {label!r} at {start}:{end} overlaps another one.")
+            if label not in self.labels:
+                raise BertCrfError(f"entity label {label!r} is not among {list(self.labels)}.")
+            out[start:end] = self.span_tags(end - start, label)
+            taken = end
+        return out
+
+    def span_tags(self, length: int, label: str) -> list[int]:
+        """Tag ids that spell one entity of `length` tokens."""
+        ids = self.ids
+        if self.has_last:
+            if length == 1:
+                return [ids[Role.UNIT, label]]
+            inside = [ids[Role.INSIDE, label]] * (length - 2)
+            return [ids[Role.BEGIN, label], *inside, ids[Role.LAST, label]]
+        return [ids[Role.BEGIN, label], *[ids[Role.INSIDE, label]] * (length - 1)]
+
+    def decode(self, tag_ids: Sequence[int]) -> list[EntitySpan]:
+        """Entities of a sequence of tag ids.
+
+        Reads any sequence: a continuation without a beginning (only possible where decoding is
+        unconstrained) starts an entity of its own, as conlleval does.
+        """
+        roles = self.roles
+        spans: list[EntitySpan] = []
+        start, current = -1, ""
+        for i, tag_id in enumerate(tag_ids):
+            if tag_id == 0 and start < 0:  # most tokens by far
+                continue
+            role, label = roles[tag_id]
+            continues = role in (Role.INSIDE, Role.LAST) and start >= 0 and label == current
+            if start >= 0 and not continues:
+                spans.append(EntitySpan(start, i, current))
+                start = -1
+            if role is not Role.OUT and not continues:
+                start, current = i, label
+            if role in (Role.LAST, Role.UNIT):
+                spans.append(EntitySpan(start, i + 1, current))
+                start = -1
+        if start >= 0:
+            spans.append(EntitySpan(start, len(tag_ids), current))
+        return spans
+
+    def _is_open(self, role: Role) -> bool:
+        """Whether an entity must go on after a tag of this role."""
+        return self.has_last and role in (Role.BEGIN, Role.INSIDE)
+
+    def _may_follow(self, before: tuple[Role, str], after: tuple[Role, str]) -> bool:
+        if after[0] in (Role.INSIDE, Role.LAST):
+            return before[0] in (Role.BEGIN, Role.INSIDE) and before[1] == after[1]
+        return not self._is_open(before[0])
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """`B-LOC` → (`B`, `LOC`); `O` → (`O`, ``). Only the first hyphen counts.
+
+    Raises BertCrfError for a tag that is neither `O` nor prefix, hyphen, label.
+    """
+    if tag == "O":
+        return "O", ""
+    prefix, hyphen, label = tag.partition("-")
+    if not hyphen or not prefix or not label:
+        raise BertCrfError(f"tag {tag!r} is neither O nor a prefix, a hyphen and a label.")
+    return prefix, label
+
+
+def tag_set_from_tags(tags: Sequence[str], scheme: str) -> TagSet:
+    """The TagSet whose tags in id order are exactly these.
+
+    Raises BertCrfError if there is none (other order, other scheme, a tag that is missing).
+    """
+    labels = list(dict.fromkeys(split_tag(tag)[1] for tag in tags if tag != "O"))
+    tag_set = TagSet(tuple(labels), scheme)
+    if list(tag_set.tags) != list(tags):
+        raise BertCrfError(
+            f"tags {list(tags)} are not those of scheme {scheme} in order; "
+            f"expected {list(tag_set.tags)}."
+        )
+    return tag_set

@@ -1,0 +1,191 @@
+"""A small BERT with random weights, laid out like a bert-base-chinese as downloaded."""
+
+import io
+import json
+import pickle
+import struct
+import sys
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import BertCrfError
+from .files import atomic_file, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: The first ids of bert-base-chinese.
+FIRST_PIECES = ["[PAD]", *(f"[unused{i}]" for i in range(1, 100)), "[UNK]", "[CLS]", "[SEP]"]
+FIRST_PIECES += ["[MASK]"]
+
+_ASCII = [chr(code) for code in range(0x21, 0x7F)]
+_SYMBOLS = list(
+    "·×÷°±—–‘’“”…‰′″※℃№←↑→↓≈≠≤≥∶■□▲△◆◇○●★☆〇《》「」『』【】〈〉〔〕〖〗、。〃々～￥￠￡￣"
+)
+_SYMBOLS += [chr(code) for code in range(0xFF01, 0xFF5F)]
+
+
+def make_encoder(
+    dst: Path,
+    texts: Iterable[str],
+    *,
+    layers: int = 4,
+    width: int = 128,
+    heads: int = 4,
+    feed_forward: int = 512,
+    seed: int = 0,
+    positions: int = 512,
+) -> None:
+    """Write `pytorch_model.bin`, `vocab.txt` and `config.json` into the folder `dst`.
+
+    The weights are in the pre-1.6 torch format under the old names, with pooler and `cls.*`
+    heads. texts: their characters are added to the vocabulary (GB2312's are there anyway).
+    Same texts, sizes and seed give the same bytes. Other files in `dst` are left alone.
+    Raises BertCrfError for sizes that make no model and for a folder that can't be written.
+    """
+    dst = Path(dst)
+    sizes = {"layers": layers, "width": width, "heads": heads, "feed_forward": feed_forward}
+    for name, value in {**sizes, "positions": positions}.items():
+        if value < 1:
+            raise BertCrfError(f"an encoder with {name} {value} can't be made: use 1 or more.")
+    if width % heads:
+        raise BertCrfError(f"width {width} can't be divided among {heads} heads: use a multiple.")
+    if isinstance(texts, str):
+        raise BertCrfError("texts is one string: give a list of texts.")
+    vocab = make_vocab(texts)
+    config = {
+        "architectures": ["BertForMaskedLM"],
+        "attention_probs_dropout_prob": 0.1,
+        "directionality": "bidi",
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": width,
+        "initializer_range": 0.02,
+        "intermediate_size": feed_forward,
+        "layer_norm_eps": 1e-12,
+        "max_position_embeddings": positions,
+        "model_type": "bert",
+        "num_attention_heads": heads,
+        "num_hidden_layers": layers,
+        "pad_token_id": 0,
+        "type_vocab_size": 2,
+        "vocab_size": len(vocab),
+    }
+    weights = legacy_bytes(_make_tensors(config, seed))
+    with atomic_file(dst / "pytorch_model.bin") as tmp:
+        tmp.write_bytes(weights)
+    write_text(dst / "vocab.txt", "".join(f"{piece}\n" for piece in vocab))
+    write_text(dst / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def make_vocab(texts: Iterable[str]) -> list[str]:
+    """A character vocabulary in the layout of bert-base-chinese's, with all of GB2312's hanzi."""
+    hanzi = []
+    for row in range(0xB0, 0xF8):
+        for cell in range(0xA1, 0xFF):
+            try:
+                hanzi.append(bytes([row, cell]).decode("gb2312"))
+            except UnicodeDecodeError:  # The five free cells after level 1.
+                continue
+    # As BERT's tokeniser sees them: lower case, accents taken off.
+    seen = set(unicodedata.normalize("NFD", "".join(texts).lower()))
+    seen = {c for c in seen if unicodedata.category(c) != "Mn" and _is_visible(c)}
+    known = dict.fromkeys([*_ASCII, *_SYMBOLS, *hanzi])
+    single = [*known, *sorted(seen - known.keys())]
+    # The tokeniser splits at punctuation and hanzi only: all else can stand inside of a word.
+    inner = [f"##{c}" for c in single if not _stands_alone(c)]
+    return [*FIRST_PIECES, *single, *inner]
+
+
+def legacy_bytes(tensors: "dict[str, Tensor]") -> bytes:
+    """What torch before 1.6 wrote for float32 tensors, always the same for the same ones.
+
+    torch.save can still write the format, but names each storage by its address in memory.
+    """
+    import torch
+    from torch.serialization import MAGIC_NUMBER, PROTOCOL_VERSION
+
+    keys: dict[int, str] = {}
+    storages: list[Tensor] = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            if not isinstance(obj, torch.storage.TypedStorage):
+                return None
+            address = obj._untyped_storage.data_ptr()
+            if address not in keys:
+                keys[address] = str(len(keys))
+                storages.append(torch.tensor([]).set_(obj._untyped_storage))
+            count = obj._untyped_storage.nbytes() // 4
+            return ("storage", torch.FloatStorage, keys[address], "cpu", count, None)
+
+    type_sizes = {"short": 2, "int": 4, "long": 4}
+    system = {"protocol_version": PROTOCOL_VERSION, "little_endian": sys.byteorder == "little"}
+    out = io.BytesIO()
+    for header in (MAGIC_NUMBER, PROTOCOL_VERSION, {**system, "type_sizes": type_sizes}):
+        pickle.dump(header, out, protocol=2)
+    Pickler(out, protocol=2).dump(tensors)
+    pickle.dump(list(keys.values()), out, protocol=2)
+    for storage in storages:
+        out.write(struct.pack("=q", storage.numel()))
+        out.write(storage.numpy().tobytes())
+    return out.getvalue()
+
+
+def _make_tensors(config: dict[str, Any], seed: int) -> "dict[str, Tensor]":
+    import numpy
+    import torch
+
+    # Not torch's generator, whose numbers differ between processors.
+    random = numpy.random.Generator(numpy.random.PCG64(seed))
+    tensors: dict[str, Tensor] = {}
+
+    def normal(name: str, *shape: int) -> None:
+        values = random.standard_normal(shape, dtype=numpy.float32)
+        tensors[name] = torch.from_numpy(values * numpy.float32(config["initializer_range"]))
+
+    def dense(name: str, into: int, out_of: int) -> None:
+        normal(f"{name}.weight", into, out_of)
+        tensors[f"{name}.bias"] = torch.zeros(into)
+
+    def norm(name: str) -> None:
+        tensors[f"{name}.LayerNorm.gamma"] = torch.ones(width)
+        tensors[f"{name}.LayerNorm.beta"] = torch.zeros(width)
+
+    width, inner, vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    words = "bert.embeddings.word_embeddings.weight"
+    normal(words, vocab, width)
+    normal("bert.embeddings.position_embeddings.weight", config["max_position_embeddings"], width)
+    normal("bert.embeddings.token_type_embeddings.weight", config["type_vocab_size"], width)
+    norm("bert.embeddings")
+    for number in range(config["num_hidden_layers"]):
+        layer = f"bert.encoder.layer.{number}"
+        for part in ("query", "key", "value"):
+            dense(f"{layer}.attention.self.{part}", width, width)
+        dense(f"{layer}.attention.output.dense", width, width)
+        norm(f"{layer}.attention.output")
+        dense(f"{layer}.intermediate.dense", inner, width)
+        dense(f"{layer}.output.dense", width, inner)
+        norm(f"{layer}.output")
+    dense("bert.pooler.dense", width, width)
+    tensors["cls.predictions.bias"] = torch.zeros(vocab)
+    dense("cls.predictions.transform.dense", width, width)
+    norm("cls.predictions.transform")
+    tensors["cls.predictions.decoder.weight"] = tensors[words]  # Tied, as in the original.
+    dense("cls.seq_relationship", 2, width)
+    return tensors
+
+
+def _is_visible(char: str) -> bool:
+    return not char.isspace() and unicodedata.category(char)[0] not in "CZ" and char != "\ufffd"
+
+
+def _stands_alone(char: str) -> bool:
+    """Whether BERT's tokeniser makes a word of its own of it: punctuation and hanzi."""
+    name = unicodedata.name(char, "")
+    is_hanzi = name.startswith(("CJK UNIFIED IDEOGRAPH", "CJK COMPATIBILITY IDEOGRAPH"))
+    return (
+        is_hanzi or unicodedata.category(char)[0] == "P" or (char < "\x7f" and not char.isalnum())
+    )

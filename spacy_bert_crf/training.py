@@ -1,0 +1,361 @@
+"""The training loop around a pipeline: epochs, evaluation at their end, best epoch, resume.
+
+Runs on a spaCy training config and makes the same updates as `spacy train` (equal weights after
+equally many). What differs: evaluation at the end of every epoch, folders replaced by rename, a
+state from which an interrupted training goes on, a learning-rate schedule over the whole of it.
+"""
+
+import json
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterable, Iterator, Optional
+
+import thinc.api
+from spacy import util
+from spacy.language import Language
+from spacy.schemas import ConfigSchemaTraining
+from spacy.training import Example
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import (
+    create_before_to_disk_callback,
+    create_evaluation_callback,
+    subdivide_batch,
+    update_meta,
+)
+from spacy.util import registry, resolve_dot_names
+from thinc.api import Config
+
+from . import training_state as ts
+from .errors import BertCrfError
+from .files import atomic_folder, write_text
+from .optim import GroupedAdamW
+from .progress import Progress
+from .versions import versions
+
+BEST, LAST, HISTORY = "model-best", "model-last", "history.json"
+
+
+def train(
+    config: Config,
+    output: Path,
+    *,
+    use_gpu: int = -1,
+    resume: bool = False,
+    keep_state: bool = True,
+    save_minutes: float = 10.0,
+) -> dict[str, Any]:
+    """Train a pipeline; write `model-best`, `model-last` and `history.json` under `output`.
+
+    config: a spaCy training config, not interpolated.
+    use_gpu: number of a GPU, -1 for the CPU.
+    resume: go on from the state under `output`, if there is one.
+    keep_state: save a state at each evaluation and every `save_minutes`; removed at the end.
+    RETURNS: the history: epochs, best epoch, seconds, seed, versions.
+    Raises BertCrfError for a config, data or state that can't be used.
+    """
+    use_device(use_gpu)
+    output.mkdir(parents=True, exist_ok=True)
+    for leftover in output.glob(".*.tmp"):  # of a run that was killed while it wrote
+        shutil.rmtree(leftover, ignore_errors=True)
+    run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
+    return run.history if run.complete else run.loop()
+
+
+def use_device(use_gpu: int) -> None:
+    """Put thinc and torch on a GPU, or on the CPU for -1.
+
+    Raises BertCrfError if there is no such GPU.
+    """
+    if use_gpu < 0:
+        thinc.api.require_cpu()
+        return
+    try:
+        thinc.api.require_gpu(use_gpu)
+    except Exception as err:
+        raise BertCrfError(
+            f"gpu_id {use_gpu} can't be used: {str(err).splitlines()[0]}. Use -1 for the CPU; a "
+            "GPU needs a CUDA build of torch and CuPy (pip install spacy[cuda12x])."
+        ) from err
+
+
+class _Stop:
+    """Turns SIGINT and SIGTERM into a wish that is met between two updates."""
+
+    def __init__(self) -> None:
+        self.wanted = ""
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Stop":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._old[number] = signal.signal(number, self._handle)
+            except ValueError:  # not the main thread
+                break
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.wanted:  # the second time at once
+            raise KeyboardInterrupt
+        self.wanted = signal.Signals(number).name
+
+
+class _Run:
+    """One call of `train`."""
+
+    def __init__(
+        self,
+        config: Config,
+        output: Path,
+        use_gpu: int,
+        resume: bool,
+        keep_state: bool,
+        save_minutes: float,
+    ) -> None:
+        self.output = output
+        self.keep_state = keep_state
+        self.save_seconds = save_minutes * 60
+        has_state = resume and (output / ts.FOLDER).is_dir()
+        nlp = self._load(output / ts.FOLDER / "pipeline") if has_state else init_nlp(
+            config, use_gpu=use_gpu
+        )  # fmt: skip
+        self.nlp: Language = nlp
+        self.config = nlp.config.interpolate()
+        settings = self.config["training"]
+        if settings["seed"] is not None:
+            util.fix_random_seed(settings["seed"])
+        if use_gpu >= 0 and settings["gpu_allocator"]:
+            util.set_gpu_allocator(settings["gpu_allocator"])
+        self.T = registry.resolve(settings, schema=ConfigSchemaTraining)
+        dot_names = [self.T["train_corpus"], self.T["dev_corpus"]]
+        self.train_corpus, self.dev_corpus = resolve_dot_names(self.config, dot_names)
+        self.optimizer = self.T["optimizer"]
+        self.streamed = self.T["max_epochs"] < 0
+        self.examples: list[Example] = [] if self.streamed else list(self.train_corpus(nlp))
+        if not self.streamed and not self.examples:
+            raise BertCrfError(
+                "the training corpus has no examples: check [corpora.train] and its path."
+            )
+        self._fill_total_steps()
+        self.belongs_to = ts.fingerprint(config, self.examples)
+        self.state = ts.TrainingState()
+        self.random: Optional[dict[str, Any]] = None
+        self.history = self._read_history() if resume else {}
+        self.complete = (
+            bool(self.history.get("complete"))
+            and not has_state
+            and (output / BEST).is_dir()
+            and not ts.difference(self.history["belongs_to"], self.belongs_to)
+        )
+        if self.complete:
+            print(f"training is complete: best epoch {self.history['best_epoch']}")
+        elif has_state:
+            data = ts.read_state(output, self.belongs_to)
+            assert data is not None
+            self.state = ts.restore_state(output, data, nlp, self.optimizer)
+            self.random = data["random"]
+            print(f"resuming at epoch {self.state.epoch + 1}, step {self.state.step}", flush=True)
+
+    def loop(self) -> dict[str, Any]:
+        """Update until the config says it is enough."""
+        T, state = self.T, self.state
+        evaluate = create_evaluation_callback(self.nlp, self.dev_corpus, T["score_weights"])
+        started = time.monotonic() - state.seconds
+        saved_at = time.monotonic()
+        progress = Progress(self._total_steps(), T["max_epochs"])
+        progress.begin(self.nlp.pipe_names, self.optimizer, state.step)
+        for row in state.epochs:
+            progress.epoch(row)
+        with _Stop() as stop:
+            for epoch, batch, is_last in self._batches():
+                self._update(batch, epoch)
+                state.seconds = time.monotonic() - started
+                finished = self._is_enough(state.step) or (
+                    is_last and T["max_epochs"] > 0 and epoch + 1 >= T["max_epochs"]
+                )
+                state.step += 1
+                state.batches_done += 1
+                progress.step(state, self.optimizer)
+                if is_last or finished:
+                    progress.evaluating()
+                    row = self._evaluate(evaluate, epoch, started)
+                    progress.epoch(row)
+                    finished = finished or self._is_enough(state.step - 1)
+                if is_last:
+                    state.epoch, state.batches_done = epoch + 1, 0
+                if finished:
+                    break
+                is_due = time.monotonic() - saved_at > self.save_seconds
+                if self.keep_state and (is_last or is_due or stop.wanted):
+                    ts.save_state(
+                        self.output, state, self.nlp, self.optimizer, self.belongs_to
+                    )
+                    saved_at = time.monotonic()
+                if stop.wanted:
+                    progress.close()
+                    raise BertCrfError(
+                        f"stopped by {stop.wanted} after step {state.step}. "
+                        + ("Go on with --resume." if self.keep_state else "No state was kept.")
+                    )
+        progress.close()
+        self._write_history(complete=True)
+        shutil.rmtree(self.output / ts.FOLDER, ignore_errors=True)
+        return self.history
+
+    def _load(self, path: Path) -> Language:
+        try:
+            return util.load_model(path)
+        except Exception as err:
+            raise BertCrfError(
+                f"can't resume: {path} is damaged ({str(err).splitlines()[0]}). "
+                f"Delete {path.parent} to start anew."
+            ) from err
+
+    def _batches(self) -> Iterator[tuple[int, list[Example], bool]]:
+        """(epoch, batch, is it the last of its epoch), from where the state is."""
+        state, saved = self.state, self.random
+        if saved is not None:
+            ts.set_random_states(saved)
+        while self.T["max_epochs"] < 1 or state.epoch < self.T["max_epochs"]:
+            if state.batches_done:  # in the midst of an epoch: draw it again, as far as it was
+                ts.set_python_random(state.epoch_random)
+            elif not self.streamed:
+                # Shuffled in place from epoch to epoch, as spaCy does.
+                state.order = state.order or list(range(len(self.examples)))
+                random.shuffle(state.order)
+            if not state.batches_done:
+                state.epoch_random = random.getstate()
+            source: Iterable[Example] = (
+                [self.examples[i] for i in state.order or ()]
+                if not self.streamed
+                else self.train_corpus(self.nlp)
+            )
+            batches = iter(self.T["batcher"](source))
+            for _ in range(state.batches_done):
+                next(batches, None)
+            batch = next(batches, None)
+            if batch is None:
+                raise BertCrfError("the training corpus gave no batch: check [training.batcher].")
+            while batch is not None:
+                following = next(batches, None)
+                yield state.epoch, batch, following is None
+                batch = following
+
+    def _update(self, batch: list[Example], epoch: int) -> None:
+        """One update, as in spaCy's own loop."""
+        T, nlp = self.T, self.nlp
+        if T["before_update"]:
+            T["before_update"](nlp, {"step": self.state.step, "epoch": epoch})
+        dropout = T["dropout"] if isinstance(T["dropout"], float) else next(T["dropout"])
+        frozen = T["frozen_components"]
+        for part in subdivide_batch(batch, T["accumulate_gradient"]):
+            nlp.update(
+                part,
+                drop=dropout,
+                losses=self.state.losses,
+                sgd=False,
+                exclude=frozen,
+                annotates=T["annotating_components"],
+            )
+        for name, pipe in nlp.pipeline:
+            if name in frozen or not getattr(pipe, "is_trainable", False):
+                continue
+            if pipe.model not in (True, False, None):
+                pipe.finish_update(self.optimizer)
+        self.optimizer.step_schedules()
+        self.state.loss_steps += 1
+        self.state.words += sum(len(example) for example in batch)
+
+    def _evaluate(
+        self, evaluate: Callable[[], tuple[float, dict[str, Any]]], epoch: int, started: float
+    ) -> dict[str, Any]:
+        """Score the dev corpus, write the pipeline, and the best one if it is that."""
+        state = self.state
+        trained = state.seconds - sum(row["seconds"] for row in state.epochs)
+        began = time.monotonic()
+        score, scores = evaluate()
+        is_best = not state.results or score > max(state.results)[0]
+        state.results.append((score, state.step - 1))
+        info = {"other_scores": scores, "losses": state.losses}
+        frozen = self.T["frozen_components"]
+        with self.nlp.select_pipes(disable=frozen):
+            update_meta(self.T, self.nlp, info)
+        finished = create_before_to_disk_callback(self.T["before_to_disk"])(self.nlp)
+        with atomic_folder(self.output / LAST) as folder:
+            finished.to_disk(folder)
+        if is_best:
+            with atomic_folder(self.output / BEST) as folder:
+                shutil.copytree(self.output / LAST, folder, dirs_exist_ok=True)
+        state.seconds = time.monotonic() - started
+        numbers = {k: v for k, v in scores.items() if isinstance(v, (int, float))}
+        row = {
+            "epoch": epoch + 1,
+            "step": state.step,
+            "loss": sum(state.losses.values()) / max(state.loss_steps, 1),
+            "losses": dict(state.losses),
+            "score": score,
+            "best": is_best,
+            **{k: numbers[k] for k in ("ents_p", "ents_r", "ents_f") if k in numbers},
+            "seconds": round(trained + time.monotonic() - began, 3),
+            "evaluation_seconds": round(time.monotonic() - began, 3),
+            "epoch_words": state.words - sum(row["epoch_words"] for row in state.epochs),
+        }
+        state.epochs.append(row)
+        state.losses, state.loss_steps = {}, 0
+        self._write_history(complete=False)
+        return row
+
+    def _write_history(self, complete: bool) -> None:
+        state = self.state
+        best = max(state.epochs, key=lambda row: (row["score"], -row["epoch"]))
+        self.history = {
+            "complete": complete,
+            "best_epoch": best["epoch"],
+            "epochs": state.epochs,
+            "steps": state.step,
+            "seconds": round(state.seconds, 3),
+            "seed": self.T["seed"],
+            "versions": versions(),
+            "belongs_to": self.belongs_to,
+        }
+        write_text(self.output / HISTORY, json.dumps(self.history, indent=2) + "\n")
+
+    def _read_history(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.output / HISTORY).read_text(encoding="utf8")))
+        except (OSError, ValueError):
+            return {}
+
+    def _is_enough(self, step: int) -> bool:
+        """spaCy's own rules, on the number of the update just made (from 0)."""
+        T, results = self.T, self.state.results
+        if T["max_steps"] and step >= T["max_steps"]:
+            return True
+        if not (T["patience"] and results):
+            return False
+        best_step = -max((score, -at) for score, at in results)[1]
+        return bool(step - best_step >= T["patience"])
+
+    def _fill_total_steps(self) -> None:
+        """Tell the schedule how many updates there will be, where the config leaves it open."""
+        optimizer = self.optimizer
+        if isinstance(optimizer, GroupedAdamW) and not optimizer.total_steps:
+            optimizer.total_steps = self._total_steps()
+
+    def _total_steps(self) -> int:
+        """Number of updates of the whole training; 0 if nobody knows."""
+        T = self.T
+        # spaCy stops after the update whose number, from 0, is max_steps.
+        limits = [T["max_steps"] + 1] if T["max_steps"] else []
+        if T["max_epochs"] > 0:
+            before = random.getstate()
+            per_epoch = sum(1 for _ in T["batcher"](list(self.examples)))
+            random.setstate(before)
+            limits.append(per_epoch * T["max_epochs"])
+        return min(limits, default=0)

@@ -1,0 +1,217 @@
+"""What a training needs to go on after an interruption: saved as a folder, by rename.
+
+`state/pipeline` holds the weights, `state/optimizer.safetensors` the moments of the optimizer,
+`state/state.json` all the rest: counters, shuffled order, random states, results, and what the
+state belongs to (config and data).
+"""
+
+import hashlib
+import json
+import random
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Iterable, Iterator, Optional
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from spacy.language import Language
+from spacy.training import Example
+from thinc.api import Config, Model, Optimizer
+
+from .errors import BertCrfError
+from .files import atomic_folder
+from .optim import GroupedAdamW
+
+FOLDER = "state"
+#: Settings that may differ between two runs of one training: where files are, not what they say.
+_FREE_SECTIONS = ("paths.", "system.gpu_allocator", "corpora.train.path", "corpora.dev.path")
+
+
+@dataclass
+class TrainingState:
+    """Counters, order, random states and results of a training, between two updates.
+
+    order: example indices as shuffled for this epoch; None where the corpus is streamed.
+    epoch_random: Python's random state when this epoch's batches began to be drawn.
+    """
+
+    epoch: int = 0
+    batches_done: int = 0
+    step: int = 0
+    words: int = 0
+    seconds: float = 0.0
+    order: Optional[list[int]] = None
+    epoch_random: Any = None
+    losses: dict[str, float] = field(default_factory=dict)
+    loss_steps: int = 0
+    results: list[tuple[float, int]] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_state(
+    output: Path,
+    state: TrainingState,
+    nlp: Language,
+    optimizer: Optimizer,
+    belongs_to: dict[str, Any],
+) -> None:
+    """Write the state under `output`; the former one is there until this one is complete.
+
+    Raises BertCrfError for an optimizer that can't be saved, or if it can't be written.
+    """
+    saved = _optimizer_of(optimizer).state_dict({i: n for n, i in layer_ids(nlp).items()})
+    with atomic_folder(output / FOLDER) as folder:
+        nlp.to_disk(folder / "pipeline")
+        tensors = {k: v.detach().cpu().contiguous() for k, v in saved["tensors"].items()}
+        safetensors.torch.save_file(tensors, str(folder / "optimizer.safetensors"))
+        data = {
+            "state": asdict(state),
+            "optimizer": saved["counters"],
+            "random": random_states(),
+            "belongs_to": belongs_to,
+        }
+        (folder / "state.json").write_text(json.dumps(data), encoding="utf8")
+
+
+def read_state(output: Path, belongs_to: dict[str, Any]) -> Optional[dict[str, Any]]:
+    """The saved state's JSON; None if there is no state.
+
+    Raises BertCrfError if it is damaged, or belongs to another config or other data.
+    """
+    folder = output / FOLDER
+    if not folder.is_dir():
+        return None
+    again = f"Delete {folder} to start anew."
+    try:
+        data = json.loads((folder / "state.json").read_text(encoding="utf8"))
+        known = {f.name for f in fields(TrainingState)}
+        if set(data["state"]) != known or not {"optimizer", "random", "belongs_to"} <= set(data):
+            raise ValueError("it has other entries than expected")
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise BertCrfError(f"can't resume: {folder / 'state.json'} is damaged ({err}). {again}") from err
+    reason = difference(data["belongs_to"], belongs_to)
+    if reason:
+        raise BertCrfError(f"can't resume from {folder}: {reason}. {again}")
+    return dict(data)
+
+
+def restore_state(
+    output: Path, data: dict[str, Any], nlp: Language, optimizer: Optimizer
+) -> TrainingState:
+    """Give the optimizer what was saved, and return the counters.
+
+    nlp: the pipeline loaded from `state/pipeline`. The random states are the caller's to set,
+        when it has drawn this epoch's batches up to the present one.
+    Raises BertCrfError if a file is damaged.
+    """
+    path = output / FOLDER / "optimizer.safetensors"
+    try:
+        tensors = safetensors.torch.load_file(str(path))
+    except (OSError, safetensors.SafetensorError) as err:
+        raise BertCrfError(
+            f"can't resume: {path} is damaged ({err}). Delete {path.parent} to start anew."
+        ) from err
+    ids = layer_ids(nlp)
+    devices = {layer: _device_of(nlp, layer) for layer in ids}
+    tensors = {k: v.to(devices.get(k.rsplit("|", 2)[0], "cpu")) for k, v in tensors.items()}
+    _optimizer_of(optimizer).load_state_dict(
+        {"tensors": tensors, "counters": data["optimizer"]}, ids
+    )
+    state = TrainingState(**data["state"])
+    state.results = [(score, step) for score, step in state.results]
+    return state
+
+
+def fingerprint(config: Config, examples: Iterable[Example]) -> dict[str, Any]:
+    """What a training is of: its settings, one by one, and a hash of its examples."""
+    digest = hashlib.sha256()
+    for example in examples:
+        doc = example.reference
+        digest.update(f"{doc.text}\0".encode("utf8", "surrogatepass"))
+        digest.update(doc.to_array(["ENT_IOB", "ENT_TYPE"]).tobytes())
+    settings = {
+        key: json.loads(json.dumps(value, default=str))
+        for key, value in _flat(config.interpolate())
+        if not key.startswith(_FREE_SECTIONS)
+    }
+    return {"config": settings, "data": digest.hexdigest()}
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """In words, what differs between two fingerprints; empty if nothing does."""
+    for key in sorted({*old.get("config", {}), *new["config"]}):
+        a, b = old.get("config", {}).get(key), new["config"].get(key)
+        if a != b:
+            return f"it was made with {key} = {a!r}, the config has {b!r}"
+    return "" if old.get("data") == new["data"] else "it was made with other training data"
+
+
+def random_states() -> dict[str, Any]:
+    """Random states of Python, numpy and torch, as JSON."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss],
+        "torch": torch.get_rng_state().tolist(),
+        "cuda": [state.tolist() for state in torch.cuda.get_rng_state_all()]
+        if torch.cuda.is_available()
+        else [],
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Set what `random_states` gave."""
+    set_python_random(states["python"])
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(torch.tensor(states["torch"], dtype=torch.uint8))
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([torch.tensor(s, dtype=torch.uint8) for s in states["cuda"]])
+
+
+def set_python_random(state: Any) -> None:
+    """Set Python's random state from what JSON made of it."""
+    version, internal, gauss = state
+    random.setstate((version, tuple(internal), gauss))
+
+
+def layer_ids(nlp: Language) -> dict[str, int]:
+    """A name that lasts for each layer and shim of the pipeline, and its id in this process."""
+    out: dict[str, int] = {}
+    for pipe_name, pipe in nlp.pipeline:
+        model = getattr(pipe, "model", None)
+        if isinstance(model, Model):
+            for i, node in enumerate(model.walk()):
+                out[f"{pipe_name}/{i}"] = node.id
+                for j, shim in enumerate(node.shims):
+                    # Layers and shims are counted apart; a layer's parameters have no dot.
+                    out[f"{pipe_name}/{i}/shim{j}"] = shim.id
+    return out
+
+
+def _device_of(nlp: Language, layer: str) -> str:
+    pipe_name, node, *shim = layer.rsplit("/", 2) if "/shim" in layer else layer.rsplit("/", 1)
+    if not shim:
+        return "cpu"
+    model = nlp.get_pipe(pipe_name).model
+    held = list(model.walk())[int(node)].shims[int(shim[0][4:])]
+    return str(getattr(held, "device", "cpu"))
+
+
+def _optimizer_of(optimizer: Optimizer) -> GroupedAdamW:
+    if not isinstance(optimizer, GroupedAdamW):
+        raise BertCrfError(
+            f"the state of a {type(optimizer).__name__} can't be saved: use the optimizer "
+            "spacy_bert_crf.AdamW.v1, or train without --resume and with --no-state."
+        )
+    return optimizer
+
+
+def _flat(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(section, dict) and section:
+        for key, value in section.items():
+            yield from _flat(value, f"{prefix}{key}.")
+    else:
+        yield prefix[:-1], section

@@ -1,0 +1,149 @@
+"""Which wordpieces go into which encoder pass, and which of its rows a token reads.
+
+Pure numpy. A text of at most `max_length` wordpieces, special ones included, is one window.
+A longer one is covered by the least number of overlapping windows, all of one length. Each
+wordpiece is read from the window in which it stands most centrally, so that each window owns one
+contiguous run of wordpieces and all runs together are the text.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+
+class Window(NamedTuple):
+    """Wordpieces `begin` to `end - 1` of a text, of which it owns `own_begin` to `own_end - 1`."""
+
+    begin: int
+    end: int
+    own_begin: int
+    own_end: int
+
+
+def plan_windows(n_pieces: int, size: int, overlap: int) -> list[Window]:
+    """Windows over a text of `n_pieces` wordpieces (special ones not counted).
+
+    size: most wordpieces of one window. overlap: least number that two neighbours share.
+    Raises ValueError if overlap is not in 0 .. size - 1.
+    """
+    if not 0 <= overlap < size:
+        raise ValueError(f"overlap {overlap} is not in 0 .. {size - 1} (window size {size}).")
+    if n_pieces <= size:
+        return [Window(0, n_pieces, 0, n_pieces)] if n_pieces else []
+    count = -(-(n_pieces - overlap) // (size - overlap))
+    length = -(-(n_pieces + (count - 1) * overlap) // count)
+    begins = [round(i * (n_pieces - length) / (count - 1)) for i in range(count)]
+    # Neighbours part in the middle of what they share.
+    cuts = [(a + length + b) // 2 for a, b in zip(begins[:-1], begins[1:], strict=True)]
+    edges = [0, *cuts, n_pieces]
+    return [Window(b, b + length, edges[i], edges[i + 1]) for i, b in enumerate(begins)]
+
+
+def padded_batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
+    """Indices of like length together: each batch's count × longest is at most `limit`.
+
+    Longest first; one that is longer than the limit is a batch of its own.
+    """
+    batches: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if not batches or (len(batches[-1]) + 1) * longest > limit:
+            batches.append([])
+            longest = max(lengths[index], 1)
+        batches[-1].append(index)
+    return batches
+
+
+def token_pieces(
+    token_starts: IntArray, token_ends: IntArray, piece_starts: IntArray, piece_ends: IntArray
+) -> IntArray:
+    """First wordpiece and last + 1 of each token, by character offsets; (0, 0) for none. [S, 2]
+
+    A wordpiece that covers several tokens belongs to each of them.
+    """
+    first = np.searchsorted(piece_ends, token_starts, side="right")
+    last = np.searchsorted(piece_starts, token_ends, side="left")
+    out = np.stack([first, last], axis=1).astype(np.int64)
+    out[last <= first] = 0
+    return out
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Windows of like length for one encoder pass.
+
+    ids: input ids with special tokens, padded. [W, L]
+    mask: attention mask. [W, L], or None if nothing is padded
+    """
+
+    ids: IntArray
+    mask: IntArray | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All passes of a list of texts, and what each token reads of their concatenated rows.
+
+    batches: the passes; their outputs, flattened to [W * L, width] and concatenated, are `rows`.
+    rows: rows to average, all tokens after one another. [sum of counts]
+    counts: number of rows of each token; 0 for a token without wordpieces. [N tokens]
+    """
+
+    batches: list[WindowBatch]
+    rows: IntArray
+    counts: IntArray
+
+
+def plan_batches(
+    pieces: Sequence[IntArray],
+    ranges: Sequence[IntArray],
+    *,
+    prefix: Sequence[int],
+    suffix: Sequence[int],
+    pad_id: int,
+    size: int,
+    overlap: int,
+    limit: int,
+) -> Plan:
+    """Plan the encoder passes of some texts.
+
+    pieces: wordpiece ids of each text. ranges: token_pieces of each text. [S, 2]
+    prefix, suffix: ids of the special tokens around each window.
+    size, overlap: see plan_windows. limit: most input ids of one pass, padding included.
+    """
+    owners: list[tuple[int, Window]] = []
+    for text, ids in enumerate(pieces):
+        owners += [(text, window) for window in plan_windows(len(ids), size, overlap)]
+    extra = len(prefix) + len(suffix)
+    lengths = [window.end - window.begin + extra for _, window in owners]
+    begins = np.cumsum([0, *(len(ids) for ids in pieces)])
+    row_of_piece = np.zeros(int(begins[-1]), dtype=np.int64)
+    batches, base = [], 0
+    for members in padded_batches(lengths, limit):
+        longest = lengths[members[0]]
+        batch = np.full((len(members), longest), pad_id, dtype=np.int64)
+        for row, member in enumerate(members):
+            text, window = owners[member]
+            batch[row, : lengths[member]] = [
+                *prefix, *pieces[text][window.begin : window.end], *suffix,
+            ]  # fmt: skip
+            at = base + row * longest + len(prefix) - window.begin
+            own = np.arange(window.own_begin, window.own_end)
+            row_of_piece[begins[text] + own] = at + own
+        mask = None
+        if lengths[members[-1]] < longest:
+            widths = np.array([lengths[member] for member in members])
+            mask = (np.arange(longest)[None, :] < widths[:, None]).astype(np.int64)
+        batches.append(WindowBatch(batch, mask))
+        base += batch.size
+    if not ranges:
+        return Plan(batches, np.zeros(0, np.int64), np.zeros(0, np.int64))
+    counts = np.concatenate([r[:, 1] - r[:, 0] for r in ranges])
+    firsts = np.concatenate([r[:, 0] + begins[i] for i, r in enumerate(ranges)])
+    before = np.cumsum(counts) - counts
+    flat = np.repeat(firsts - before, counts) + np.arange(int(counts.sum()))
+    return Plan(batches, row_of_piece[flat], counts)
