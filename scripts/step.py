@@ -40,7 +40,7 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
         names = list(members.values())
         fetch(args.corpus_host, corpus["fetch"], archive, lambda path: check_tar_gz(path, names))
         for file in extract_tar(archive, folder / "corpus", names):
-            (split,) = (s for s in SPLITS if Path(members[s]).name == file.name)
+            (split,) = (s for s in SPLITS if members[s] == file.name)
             file.replace(file.with_name(f"{split}.txt"))
     else:
         run(

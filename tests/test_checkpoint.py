@@ -207,7 +207,12 @@ def test_views_of_one_storage_and_half_precision(src, dst):
     for name, tensor in tensors.items():
         views[name] = flat[at : at + tensor.numel()].view(tensor.shape)
         at += tensor.numel()
+    put(src, {name: tensor.clone() for name, tensor in tensors.items()})
+    convert_checkpoint(src, dst, layers=1)
+    first = content(dst)
     put(src, views)
+    convert_checkpoint(src, dst, layers=1)
+    assert content(dst) == first  # not a byte of the layers that were dropped
     convert_checkpoint(src, dst)
     assert torch.equal(run(AutoModel.from_pretrained(dst), dst)[0], run(by_hand(src), dst)[0])
     put(src, {name: tensor.half() for name, tensor in tensors.items()})
@@ -325,6 +330,7 @@ def test_code_is_never_executed(src, dst, tmp_path, bomb, form):
         (lambda t: {**t, "cls.x": torch.ones(1).expand(9, 9)}, "cls.x is larger than its data"),
         (lambda t: {**t, "cls.x": torch.ones(3, 3).to_sparse()}, "no ordinary dense tensor"),
         (lambda t: {**t, "bert.odd": torch.ones(2)}, r"unexpected: bert.odd \[2\]"),
+        (lambda t: {**t, "classifier.bias": torch.ones(2)}, "unexpected: classifier.bias"),
         (
             lambda t: {**t, "bert.embeddings.LayerNorm.weight": torch.ones(16)},
             "holds both bert.embeddings.LayerNorm.gamma and bert.embeddings.LayerNorm.weight",
