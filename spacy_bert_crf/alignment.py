@@ -58,7 +58,7 @@ def read_gold(example: Example) -> Gold:
                 lost.append(_lost(ent))
         known[:] = [iob == _O for iob in example.get_aligned("ENT_IOB")]
     # Whitespace is never annotated by hand: outside, as in spaCy's own alignment.
-    known |= [token.is_space for token in predicted]
+    known |= np.fromiter((token.is_space for token in predicted), dtype=bool, count=n_tokens)
     for start, end, _ in spans:
         known[start:end] = True
     return Gold(spans, known, lost)

@@ -439,6 +439,8 @@ def _bert_crf_init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def _join(arrays: list[Floats2d], device: torch.device) -> Tensor:
     """One tensor of a list of arrays. On the CPU and on one GPU no data crosses a device."""
+    # spacy-transformers gives an empty doc a vector of shape (0, 0).
+    arrays = [rows for rows in arrays if len(rows)] or arrays[:1]
     if len(arrays) == 1:
         return xp2torch(arrays[0], device=device)
     return xp2torch(get_current_ops().xp.concatenate(arrays), device=device)

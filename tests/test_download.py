@@ -293,6 +293,11 @@ def test_web_page(server, dst, ctype, body):
     assert len(server.requests) == 1
 
 
+def test_web_page_by_its_type_only(server, dst):
+    server.body, server.headers = b"Please log in", {"Content-Type": "text/html"}
+    refused(server, dst, "answers with a web page")
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -483,10 +488,12 @@ def test_damaged_archives(tmp_path):
 
 
 def test_size_limit(tmp_path, monkeypatch):
-    path = make_tar(tmp_path / "a.tar.gz", [("example.dev", bytes(3_000_000))])
+    path = make_tar(tmp_path / "a.tar.gz", [("example.dev", b"x"), ("big", bytes(3_000_000))])
+    check_tar_gz(path, ["example.dev", "big"])
     monkeypatch.setattr(module, "MAX_UNPACKED", 2_000_000)
-    with pytest.raises(BertCrfError, match="more than 2,000,000 bytes"):
-        extract_tar(path, tmp_path / "out", ["example.dev"])
+    for name in ("example.dev", "big"):
+        with pytest.raises(BertCrfError, match="more than 2,000,000 bytes"):
+            extract_tar(path, tmp_path / "out", [name])
     assert names(tmp_path) == ["a.tar.gz"]
 
 

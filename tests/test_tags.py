@@ -1,0 +1,96 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.tags import SCHEMES, Role, TagSet, split_tag, tag_set_from_tags
+
+LABELS = ("LOC", "PER.NOM", "A-B")
+
+
+@st.composite
+def spans_of_text(draw):
+    """(spans, length): entities that do not overlap, adjacent ones included."""
+    length = draw(st.integers(0, 20))
+    spans, at = [], 0
+    while at < length:
+        if draw(st.booleans()):
+            end = draw(st.integers(at + 1, min(length, at + 4)))
+            spans.append((at, end, draw(st.sampled_from(LABELS))))
+            at = end
+        else:
+            at += 1
+    return spans, length
+
+
+@given(data=spans_of_text(), scheme=st.sampled_from(sorted(SCHEMES)))
+def test_spans_survive_the_round_trip_and_are_legal(data, scheme):
+    spans, length = data
+    tags = TagSet(LABELS, scheme)
+    ids = tags.encode(spans, length)
+    assert tags.decode(ids) == spans
+    if ids:
+        assert tags.legal_start()[ids[0]] and tags.legal_end()[ids[-1]]
+    legal = tags.legal_transitions()
+    assert all(legal[a][b] for a, b in itertools.pairwise(ids))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_legal_sequences_are_exactly_those_of_some_spans(scheme):
+    tags = TagSet(("X", "Y"), scheme)
+    start, end, legal = tags.legal_start(), tags.legal_end(), tags.legal_transitions()
+    for path in itertools.product(range(len(tags.tags)), repeat=3):
+        allowed = start[path[0]] and end[path[-1]]
+        allowed = allowed and all(legal[a][b] for a, b in itertools.pairwise(path))
+        assert allowed == (tags.encode(tags.decode(path), 3) == list(path))
+
+
+def test_tags_stand_in_the_order_of_the_contract():
+    tags = TagSet(("LOC", "PER", "ORG"))
+    want = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG"]
+    assert list(tags.tags) == want
+    assert tag_set_from_tags(want, "BIO") == tags
+    assert TagSet(("X",), "BIOES").tags == ("O", "B-X", "I-X", "E-X", "S-X")
+    assert TagSet(("X",), "BMES").ids[Role.INSIDE, "X"] == 2
+
+
+def test_unconstrained_sequences_are_read_as_conlleval_does():
+    tags = TagSet(("X", "Y"))
+    assert tags.decode([2, 2, 4, 0, 4]) == [(0, 2, "X"), (2, 3, "Y"), (4, 5, "Y")]
+    bioes = TagSet(("X",), "BIOES")
+    assert bioes.decode([1, 0, 3, 2]) == [(0, 1, "X"), (2, 3, "X"), (3, 4, "X")]
+
+
+def test_only_the_first_hyphen_counts():
+    assert split_tag("B-A-B") == ("B", "A-B")
+    assert split_tag("O") == ("O", "")
+    for bad in ("B", "B-", "-X", ""):
+        with pytest.raises(BertCrfError, match="neither O nor"):
+            split_tag(bad)
+
+
+@pytest.mark.parametrize(
+    "labels, scheme, message",
+    [(("X",), "IOB", "BIO"), (("X", "X"), "BIO", "twice"), (("",), "BIO", "empty")],
+)
+def test_bad_tag_sets_are_refused(labels, scheme, message):
+    with pytest.raises(BertCrfError, match=message):
+        TagSet(labels, scheme)
+
+
+@pytest.mark.parametrize(
+    "span, message",
+    [((2, 2, "X"), "outside"), ((0, 9, "X"), "outside"), ((0, 2, "Z"), "not among")],
+)
+def test_bad_spans_are_refused(span, message):
+    with pytest.raises(BertCrfError, match=message):
+        TagSet(("X",)).encode([span], 5)
+    with pytest.raises(BertCrfError, match="overlaps"):
+        TagSet(("X",)).encode([(0, 3, "X"), (2, 4, "X")], 5)
+
+
+def test_tags_that_fit_no_scheme_are_refused():
+    with pytest.raises(BertCrfError, match="not those of scheme"):
+        tag_set_from_tags(["O", "I-X", "B-X"], "BIO")

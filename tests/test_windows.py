@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_bert_crf.windows import padded_batches, plan_batches, plan_windows, token_pieces
+
+
+@given(n=st.integers(0, 3000), size=st.integers(4, 510), share=st.floats(0, 0.5))
+def test_windows_cover_the_text_and_own_it_once(n, size, share):
+    overlap = int(size * share)
+    windows = plan_windows(n, size, overlap)
+    owned = [i for w in windows for i in range(w.own_begin, w.own_end)]
+    assert owned == list(range(n))
+    for w in windows:
+        assert 0 <= w.begin <= w.own_begin < w.own_end <= w.end <= n
+        assert w.end - w.begin <= size
+    for a, b in zip(windows, windows[1:], strict=False):
+        assert a.end - b.begin >= overlap
+    assert (len(windows) == 1) == (0 < n <= size)
+
+
+def test_a_piece_is_read_where_it_is_most_central():
+    windows = plan_windows(1000, 510, 128)
+    assert len(windows) == 3
+    for piece in range(1000):
+        room = [min(piece - w.begin, w.end - 1 - piece) for w in windows]
+        (owner,) = (i for i, w in enumerate(windows) if w.own_begin <= piece < w.own_end)
+        assert room[owner] >= max(room) - 1
+
+
+def test_overlap_must_leave_room():
+    with pytest.raises(ValueError, match="overlap"):
+        plan_windows(10, 4, 4)
+
+
+@given(lengths=st.lists(st.integers(0, 600), max_size=40), limit=st.integers(1, 2000))
+def test_batches_hold_each_index_once_within_the_limit(lengths, limit):
+    batches = padded_batches(lengths, limit)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * lengths[batch[0]] <= limit
+        assert lengths[batch[0]] == max(lengths[i] for i in batch)
+
+
+def test_pieces_of_tokens_by_offsets():
+    # text: 1998年 iphone (tokens 1|9|9|8|年|␣|iphone; pieces 1998, 年, ip, ##hone)
+    starts = np.array([0, 1, 2, 3, 4, 5, 6])
+    ends = np.array([1, 2, 3, 4, 5, 6, 12])
+    pieces = token_pieces(starts, ends, np.array([0, 4, 6, 8]), np.array([4, 5, 8, 12]))
+    assert pieces.tolist() == [[0, 1]] * 4 + [[1, 2], [0, 0], [2, 4]]
+
+
+@settings(max_examples=50)
+@given(sizes=st.lists(st.integers(0, 90), min_size=1, max_size=6), limit=st.integers(20, 200))
+def test_each_token_reads_the_rows_of_its_pieces(sizes, limit):
+    """Each id is unique, so following a row back to its input id tells whether it is right."""
+    first = 1000
+    pieces, ranges = [], []
+    for n in sizes:
+        pieces.append(np.arange(first, first + n))
+        first += n
+        ranges.append(np.stack([np.arange(n), np.minimum(np.arange(n) + 2, n)], axis=1))
+    plan = plan_batches(
+        pieces, ranges, prefix=[1], suffix=[2], pad_id=0, size=30, overlap=8, limit=limit
+    )
+    rows = np.concatenate([b.ids.reshape(-1) for b in plan.batches] or [np.zeros(0, int)])
+    want = [np.arange(p[i], p[j - 1] + 1) for p, r in zip(pieces, ranges, strict=True) for i, j in r]
+    assert rows[plan.rows].tolist() == [int(x) for w in want for x in w]
+    assert plan.counts.tolist() == [len(w) for w in want]
+    for batch in plan.batches:
+        assert batch.ids.shape[1] <= 32
+        real = batch.ids != 0
+        assert (batch.mask is None and real.all()) or (batch.mask == real).all()
