@@ -8,7 +8,6 @@ from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .encoder import load_encoder
 from .errors import BertCrfError
 from .layers import EncoderShim, bert_crf_layer, encoder_layer
 
@@ -87,10 +86,12 @@ def create_encoder(
             "batch_pieces": batch_pieces,
             "mixed_precision": mixed_precision,
             "grad_scaler_config": dict(grad_scaler_config),
+            "source": {
+                "name": name,
+                "tokenizer_config": dict(tokenizer_config),
+                "transformer_config": dict(transformer_config),
+                "allow_download": allow_download,
+            },
         }
     )
-    layer = encoder_layer(
-        shim, lambda: load_encoder(name, tokenizer_config, transformer_config, allow_download)
-    )
-    layer.attrs["grad_factor"] = grad_factor
-    return layer
+    return encoder_layer(shim, grad_factor)

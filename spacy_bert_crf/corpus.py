@@ -5,11 +5,12 @@ like are characters of the corpus, which str.split, str.strip and str.splitlines
 """
 
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterable, Iterator, NamedTuple, Sequence, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .errors import BertCrfError
 from .files import atomic_file, write_text

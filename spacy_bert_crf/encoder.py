@@ -1,5 +1,7 @@
 """A Hugging Face encoder in torch: load, tokenise, run, pack into bytes. Knows nothing of spaCy."""
 
+import inspect
+import json
 import logging
 import tempfile
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from .errors import BertCrfError
 from .windows import IntArray, Plan
@@ -168,8 +171,10 @@ def pack(encoder: LoadedEncoder) -> dict[str, Any]:
         name: tensor.detach().cpu().contiguous()
         for name, tensor in encoder.model.state_dict().items()
     }
+    config = encoder.model.config.to_dict()
+    config["_name_or_path"] = ""  # where it came from is nobody's business
     return {
-        "config": encoder.model.config.to_json_string(use_diff=False),
+        "config": json.dumps(config, sort_keys=True, default=str),
         "tokenizer": files,
         "weights": safetensors.torch.save(weights),
     }
@@ -210,10 +215,6 @@ def _to(array: IntArray, device: torch.device) -> Tensor:
 
 def _without_pooler(config: Any) -> dict[str, Any]:
     """The pooler is of no use here; models that have one can be built without."""
-    import inspect
-
-    from transformers.models.auto.modeling_auto import MODEL_MAPPING
-
     model_class = MODEL_MAPPING.get(type(config), None)
     if isinstance(model_class, (list, tuple)):
         model_class = model_class[0]

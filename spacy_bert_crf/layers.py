@@ -131,7 +131,11 @@ class HeadShim(TorchShim):
 
 
 class EncoderShim(TorchShim):
-    """Holds a Hugging Face encoder and its tokenizer."""
+    """Holds a Hugging Face encoder and its tokenizer.
+
+    config: max_length, overlap, batch_pieces, mixed_precision, grad_scaler_config; and under
+        "source" the arguments of `load_encoder`.
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(None, config)
@@ -143,9 +147,9 @@ class EncoderShim(TorchShim):
         """The encoder and its tokenizer."""
         return enc.LoadedEncoder(self.module, self._tokenizer)
 
-    def set(self, loaded: enc.LoadedEncoder) -> None:
-        """Take an encoder, in evaluation mode, on the device of the current thinc ops."""
-        self._model, self._tokenizer = loaded
+    def load(self) -> None:
+        """Load the encoder from where the config says, to the device of the current thinc ops."""
+        self._model, self._tokenizer = enc.load_encoder(**self.cfg["source"])
         self.module.to(get_torch_default_device()).eval()
 
     def plan(self, docs: list[Doc]) -> Plan:
@@ -229,21 +233,15 @@ class EncoderShim(TorchShim):
 S = TypeVar("S", bound=TorchShim)
 
 
-def encoder_layer(shim: EncoderShim, load: Callable[[], enc.LoadedEncoder]) -> Model:
+def encoder_layer(shim: EncoderShim, grad_factor: float) -> Model:
     """Own encoder as a tok2vec layer: list of Doc to list of [tokens, width].
 
-    load: gives the encoder when the layer is initialised; a saved layer never calls it.
+    The encoder is loaded when the layer is initialised; a saved layer brings its own.
     """
-
-    def init(model: Model, X: Any = None, Y: Any = None) -> None:
-        if not shim_of(model, EncoderShim).is_built:
-            shim_of(model, EncoderShim).set(load())
-        model.set_dim("nO", shim_of(model, EncoderShim).module.config.hidden_size)
-
-    attrs = {"dropout_rate": 0.0, "grad_factor": 1.0}
+    attrs = {"dropout_rate": 0.0, "grad_factor": grad_factor}
     return Model(
-        "bert_crf_encoder", _encoder_forward, init=init, dims={"nO": None}, shims=[shim],
-        attrs=attrs,
+        "bert_crf_encoder", _encoder_forward, init=_encoder_init, dims={"nO": None},
+        shims=[shim], attrs=attrs,
     )  # fmt: skip
 
 
@@ -373,13 +371,20 @@ def _index(array: NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(array).to(device, non_blocking=True)
 
 
+def _encoder_init(model: Model, X: Any = None, Y: Any = None) -> None:
+    shim = shim_of(model, EncoderShim)
+    if not shim.is_built:
+        shim.load()
+    model.set_dim("nO", shim.module.config.hidden_size)
+
+
 def _encoder_forward(
     model: Model, docs: list[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     shim = shim_of(model, EncoderShim)
     lengths = [len(doc) for doc in docs]
     if not is_train:
-        return _split(shim.predict_vectors(docs), lengths), lambda dY: []
+        return _split(shim.predict_vectors(docs), lengths), _no_backprop
     vectors, backprop_torch = shim.update_vectors(docs, model.attrs["dropout_rate"])
 
     def backprop(d_vectors: list[Floats2d]) -> list[Doc]:
@@ -398,7 +403,7 @@ def _head_forward(
     joined = _join(vectors, head.classifier.weight.device)
     if not is_train:
         with torch.inference_mode():
-            return _split(head(joined), lengths), lambda dY: []
+            return _split(head(joined), lengths), _no_backprop
     joined = joined.detach().requires_grad_()
     head.dropout.p = model.attrs["dropout_rate"]
     head.train()
@@ -422,7 +427,7 @@ def _bert_crf_forward(
     if not is_train and own is not None:
         classifier = head_of(model).module.classifier
         emissions = own.predict_vectors(docs, (classifier.weight, classifier.bias))
-        return _split(emissions, [len(doc) for doc in docs]), lambda dY: []
+        return _split(emissions, [len(doc) for doc in docs]), _no_backprop
     vectors, backprop_encoder = tok2vec(docs, is_train)
     emissions_list, backprop_head = head(vectors, is_train)
 
@@ -435,6 +440,10 @@ def _bert_crf_forward(
 def _bert_crf_init(model: Model, X: Any = None, Y: Any = None) -> None:
     """Initialise the encoder. The head is built by the component, which knows the tags."""
     model.get_ref("tok2vec").initialize(X=X)
+
+
+def _no_backprop(d_output: Any) -> list[Any]:
+    return []
 
 
 def _join(arrays: list[Floats2d], device: torch.device) -> Tensor:

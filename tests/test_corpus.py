@@ -428,6 +428,13 @@ def test_border_inside_a_token_widened(tmp_path):
     assert (report.repaired, report.dropped, report.skipped) == (1, 0, 0)
 
 
+def test_problems_are_in_the_order_of_lines(tmp_path):
+    content = "\u3000 O\n\u3000 B-ORG\n国 I-ORG\n好 I-LOC\n"
+    report = convert(tmp_path, content, on_error="repair")
+    assert [line for line, _ in report.problems] == [2, 4]
+    assert report.repaired == 2
+
+
 def test_border_inside_a_token_dropped_if_it_would_overlap(tmp_path):
     # "ab" is one token of English: only one of its two entities can stay.
     content = "a B-X\nb B-Y\n  O\nc B-X\n"
@@ -566,6 +573,14 @@ def test_docbin_is_known_by_its_bytes(tmp_path):
     source = save(tmp_path, zh_doc("好"), name="docs.bin")
     convert_corpus(source, tmp_path / "out.txt")
     assert (tmp_path / "out.txt").read_text(encoding="utf8") == "好 O\n\n"
+
+
+def test_corpus_that_begins_with_the_character_of_the_byte_order_mark(tmp_path):
+    source = save(tmp_path, zh_doc("\ufeff中", (0, 2, "X")))
+    convert_corpus(source, tmp_path / "out.txt")
+    expected = "\ufeff\ufeff B-X\n中 I-X\n\n"
+    assert (tmp_path / "out.txt").read_text(encoding="utf8") == expected
+    assert columns_of(tmp_path / "out.txt") == [[("\ufeff", "B", "X"), ("中", "I", "X")]]
 
 
 def test_words_one_a_line(tmp_path):

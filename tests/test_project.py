@@ -1,0 +1,176 @@
+"""The project, run as people run it, on a copy of the checkout and small settings."""
+
+import functools
+import http.server
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+import spacy
+import srsly
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("project.yml", "configs", "scripts", "assets/quickstart")
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name in COPIED:
+        source, target = ROOT / name, tmp_path / "project" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            skip = shutil.ignore_patterns("corpus", "encoder")
+            shutil.copytree(source, target, ignore=skip)
+        else:
+            shutil.copy(source, target)
+    return tmp_path / "project"
+
+
+def run(project, *words, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "spacy", "project", "run", *words],
+        cwd=project, capture_output=True, text=True,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
+    return output
+
+
+def small(project, name):
+    """Cut a profile down to seconds."""
+    path = project / "configs" / "profiles" / f"{name}.yml"
+    profile = srsly.read_yaml(path)
+    if "make" in profile["encoder"]:
+        profile["encoder"]["make"] = {"layers": 1, "width": 16, "heads": 2, "feed_forward": 32}
+        profile["corpus"]["copies"] = 1
+    profile["training"]["max_epochs"] = 1
+    srsly.write_yaml(path, profile)
+
+
+def test_quickstart_from_end_to_end(project):
+    small(project, "quickstart")
+    text = run(project, "all")
+    assert "3 epochs" not in text and "best epoch 1" in text
+    training = project / "training" / "quickstart"
+    metrics = json.loads((training / "metrics.json").read_text(encoding="utf8"))
+    assert 0 <= metrics["ents_f"] <= 1 and metrics["dev"]["docs"] > 50
+    assert len(metrics["epochs"]) == 1 and metrics["seed"] == 1
+    nlp = spacy.load(training / "model-best")
+    assert nlp.get_pipe("bert_crf").tag_set.tags == (
+        "O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG",
+    )  # fmt: skip
+    for name in ("best_model.pt", "best_model.json", "config.json", "vocab.txt"):
+        assert (project / "export" / "quickstart" / name).stat().st_size
+    assert run(project, "all").count("Skipping") == 7
+    again = run(project, "all", ".", "--vars.seed", "9", "--vars.max_epochs", "2")
+    assert again.count("Skipping") == 3 and "best epoch" in again
+
+
+def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import multiply_corpus
+    finally:
+        sys.path.pop(0)
+    source = ROOT / "assets" / "quickstart"
+    sentences = multiply_corpus.read_sentences(source / "sentences")
+    assert sum(len(s) for s in sentences.values()) >= 900 and len(sentences) >= 12
+    for hold_out in (False, True):
+        out = multiply_corpus.multiply(source, tmp_path, 2, hold_out, 5)
+        names = {
+            split: {part.text for s in parts for part in s if part.label}
+            for split, parts in out.items()
+        }
+        assert not names["train"] & (names["dev"] | names["test"])
+        assert all(len(names[split]) > 50 for split in names)
+        frames = {
+            split: {"".join(p.label or p.text for p in s) for s in parts}
+            for split, parts in out.items()
+        }
+        shared = frames["train"] & frames["test"]
+        assert (len(shared) < 5) == hold_out
+
+
+def test_marks_and_kinds_of_the_quickstart_sentences():
+    """Every mark names a kind for which there are names."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import multiply_corpus
+    finally:
+        sys.path.pop(0)
+    source = ROOT / "assets" / "quickstart"
+    kinds = {path.stem for path in (source / "names").glob("*.txt")} | {"zh", "surname"}
+    for sentences in multiply_corpus.read_sentences(source / "sentences").values():
+        for sentence in sentences:
+            for part in sentence:
+                assert not part.label or (part.label in ("PER", "LOC", "ORG") and part.kind in kinds)
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """A small mirror of the published addresses, served on this machine."""
+    from spacy_bert_crf.toy_encoder import make_encoder
+
+    root = tmp_path / "mirror"
+    sentences = ["王 B-PER\n明 I-PER\n在 O\n京 B-LOC\n", "没 O\n有 O\n", "银 B-ORG\n行 I-ORG\n"]
+    folder = tmp_path / "china-people-daily-ner-corpus"
+    folder.mkdir()
+    for split in ("train", "dev", "test"):
+        (folder / f"example.{split}").write_text("\n".join(sentences * 4), encoding="utf8")
+    (root / "kashgari").mkdir(parents=True)
+    archive_path = root / "kashgari" / "china-people-daily-ner-corpus.tar.gz"
+    with tarfile.open(archive_path, "w:gz") as archive:
+        archive.add(folder, folder.name)
+    files = root / "bert-base-chinese" / "resolve" / "main"
+    make_encoder(files, ["王明在京没有银行"], layers=2, width=16, heads=2, feed_forward=32)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield root, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_people_daily_from_a_mirror(project, mirror):
+    root, address = mirror
+    words = ["all", ".", "--vars.profile", "people-daily", "--vars.hub", address]
+    words += ["--vars.corpus_host", address, "--vars.max_epochs", "1"]
+    run(project, *words, "--vars.encoder_layers", "1")
+    config = json.loads((project / "encoders/people-daily/config.json").read_text("utf8"))
+    assert config["num_hidden_layers"] == 1
+    assert (project / "export" / "people-daily" / "best_model.pt").is_file()
+    assert run(project, *words, "--vars.encoder_layers", "1").count("Skipping") == 7
+
+
+@pytest.mark.parametrize("damage", ["short", "missing", "unreachable", "corrupt"])
+def test_a_bad_download_is_named_and_nothing_is_left(project, mirror, damage):
+    root, address = mirror
+    weights = root / "bert-base-chinese" / "resolve" / "main" / "pytorch_model.bin"
+    data = weights.read_bytes()
+    if damage == "short":
+        weights.write_bytes(data[: len(data) // 2])
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "corrupt":
+        weights.write_bytes(b"<html>not here</html>")
+    hub = "http://127.0.0.1:9" if damage == "unreachable" else address
+    text = run(
+        project, "all", ".", "--vars.profile", "people-daily", "--vars.hub", hub,
+        "--vars.corpus_host", address, code=1,
+    )  # fmt: skip
+    assert "Traceback" not in text
+    assert "pytorch_model.bin" in text and hub in text
+    assert not (project / "assets/people-daily/encoder/pytorch_model.bin").exists()
+
+
+def test_an_unknown_profile_is_named(project):
+    (project / "configs" / "profiles" / "none.yml").unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, "scripts/step.py", "config", "none"],
+        cwd=project, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "people-daily, quickstart" in done.stderr

@@ -1,0 +1,199 @@
+"""The training command: equal to `spacy train`, best epoch, resume after kills, bad input."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import spacy
+from conftest import TEXTS, entities, make_examples
+from spacy.cli.train import train as spacy_train
+from spacy.tokens import DocBin
+from spacy.util import load_config
+
+from spacy_bert_crf import training
+from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.training import train
+
+CONFIG = Path(__file__).parents[1] / "configs" / "bert_crf.cfg"
+
+
+@pytest.fixture
+def settings(encoder_path, tmp_path):
+    nlp = spacy.blank("zh")
+    DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(tmp_path / "docs.spacy")
+    return {
+        "paths.train": str(tmp_path / "docs.spacy"),
+        "paths.dev": str(tmp_path / "docs.spacy"),
+        "components.bert_crf.model.tok2vec.name": str(encoder_path),
+        "training.batcher.size": 3,
+        "training.optimizer.encoder_lr": 5e-3,
+        "training.optimizer.head_lr": 2e-2,
+        "training.max_epochs": 4,
+    }
+
+
+def run(settings, output, **options):
+    return train(load_config(CONFIG, overrides=settings, interpolate=False), output, **options)
+
+
+def weights(path):
+    return spacy.load(path).get_pipe("bert_crf").to_bytes(exclude=["vocab"])
+
+
+def test_equals_spacy_train(settings, tmp_path):
+    """After the same number of updates, with dropout and over several epochs."""
+    settings |= {"training.max_epochs": 0, "training.max_steps": 7}
+    settings |= {"training.optimizer.total_steps": 8, "training.eval_frequency": 7}
+    spacy_train(CONFIG, tmp_path / "spacy", overrides=settings)
+    history = run(settings, tmp_path / "ours")
+    assert history["steps"] == 8
+    assert weights(tmp_path / "ours" / "model-last") == weights(tmp_path / "spacy" / "model-last")
+
+
+def test_keeps_the_best_epoch(settings, tmp_path, capsys, monkeypatch):
+    scores = iter([0.2, 0.6, 0.6, 0.1])
+    monkeypatch.setattr(
+        training, "create_evaluation_callback", lambda *a: lambda: _scored(next(scores))
+    )
+    saved = []
+    monkeypatch.setattr(training._Run, "_update", _count(training._Run._update, saved))
+    history = run(settings, tmp_path / "out")
+    assert history["best_epoch"] == 2 and history["complete"]
+    assert [row["best"] for row in history["epochs"]] == [True, True, False, False]
+    assert [row["step"] for row in history["epochs"]] == [3, 6, 9, 12]
+    meta = json.loads((tmp_path / "out" / "model-best" / "meta.json").read_text("utf8"))
+    assert meta["performance"]["ents_f"] == 0.6
+    assert weights(tmp_path / "out" / "model-best") != weights(tmp_path / "out" / "model-last")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "history.json", "model-best", "model-last",
+    ]  # fmt: skip
+    text = capsys.readouterr().out
+    assert "12 updates" in text and "best" in text and "ents_f" in text
+
+
+def _scored(value):
+    return value, {"ents_f": value}
+
+
+def _count(real, calls):
+    def update(self, batch, epoch):
+        calls.append(epoch)
+        return real(self, batch, epoch)
+
+    return update
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5, 10])
+def test_resumes_to_the_same_weights(settings, tmp_path, monkeypatch, capsys, stop_at):
+    run(settings, tmp_path / "whole")
+    calls = []
+    real = training._Run._update
+
+    def update(self, batch, epoch):
+        real(self, batch, epoch)
+        calls.append(epoch)
+        if len(calls) == stop_at:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(training._Run, "_update", update)
+    with pytest.raises(BertCrfError, match=f"SIGTERM after step {stop_at}.*--resume"):
+        run(settings, tmp_path / "parts")
+    # What other work draws from the random states in between must not matter.
+    spacy.util.fix_random_seed(123)
+    history = run(settings, tmp_path / "parts", resume=True)
+    assert f"step {stop_at}" in capsys.readouterr().out
+    assert len(calls) == 12 and history["steps"] == 12
+    for which in ("model-last", "model-best"):
+        assert weights(tmp_path / "parts" / which) == weights(tmp_path / "whole" / which)
+    assert not (tmp_path / "parts" / "state").exists()
+
+
+def test_resumes_after_a_kill(settings, tmp_path):
+    run(settings, tmp_path / "whole")
+    out = tmp_path / "killed"
+    options = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "spacy", "bert-crf", "train", str(CONFIG), str(out)]
+    command += ["--save-minutes", "0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (out / "state").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
+    assert "resuming at epoch" in done.stdout
+    for which in ("model-last", "model-best"):
+        assert weights(out / which) == weights(tmp_path / "whole" / which)
+    assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
+
+
+def test_a_finished_training_is_not_repeated(settings, tmp_path, capsys):
+    settings["training.max_epochs"] = 1
+    first = run(settings, tmp_path / "out")
+    before = weights(tmp_path / "out" / "model-best")
+    again = run(settings, tmp_path / "out", resume=True)
+    assert again["seconds"] == first["seconds"]
+    assert "complete" in capsys.readouterr().out
+    assert weights(tmp_path / "out" / "model-best") == before
+    changed = run({**settings, "system.seed": 7}, tmp_path / "out", resume=True)
+    assert changed["seed"] == 7
+
+
+def stopped(settings, out, monkeypatch):
+    real = training._Run._update
+
+    def update(self, batch, epoch):
+        real(self, batch, epoch)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(BertCrfError):
+        patch.setattr(training._Run, "_update", update)
+        run(settings, out)
+
+
+def test_a_state_that_does_not_fit_is_refused(settings, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    stopped(settings, out, monkeypatch)
+    with pytest.raises(BertCrfError, match=r"training.dropout = 0.1, the config has 0.3"):
+        run({**settings, "training.dropout": 0.3}, out, resume=True)
+    other = tmp_path / "other.spacy"
+    nlp = spacy.blank("zh")
+    DocBin(docs=[eg.reference for eg in make_examples(nlp, TEXTS[:4])]).to_disk(other)
+    with pytest.raises(BertCrfError, match="other training data"):
+        run({**settings, "paths.train": str(other)}, out, resume=True)
+    (out / "state" / "state.json").write_text("{", encoding="utf8")
+    with pytest.raises(BertCrfError, match="state.json is damaged"):
+        run(settings, out, resume=True)
+    (out / "state" / "optimizer.safetensors").write_bytes(b"no")
+    (out / "state" / "pipeline" / "bert_crf" / "model").write_bytes(b"no")
+    with pytest.raises(BertCrfError, match="pipeline is damaged"):
+        run(settings, out, resume=True)
+
+
+def test_the_pipeline_of_a_training_finds_entities(settings, tmp_path):
+    settings["training.max_epochs"] = 25
+    run(settings, tmp_path / "out")
+    nlp = spacy.load(tmp_path / "out" / "model-best")
+    want = [entities(eg.reference) for eg in make_examples(nlp)]
+    assert [entities(doc) for doc in nlp.pipe(text for text, _ in TEXTS)] == want
+
+
+def test_a_gpu_that_is_not_there_is_named(settings, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(BertCrfError, match="gpu_id 0 can't be used"):
+        run(settings, tmp_path / "out", use_gpu=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_patience_ends_it(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        training, "create_evaluation_callback", lambda *a: lambda: (0.5, {"ents_f": 0.5})
+    )
+    history = run({**settings, "training.patience": 4, "training.max_epochs": 0}, tmp_path / "out")
+    assert history["best_epoch"] == 1 and 7 <= history["steps"] <= 9
