@@ -132,9 +132,7 @@ def part_sentences(
     return out
 
 
-def fill(
-    sentence: Sentence, split: str, names: Names, keep: float, rng: random.Random
-) -> Sentence:
+def fill(sentence: Sentence, split: str, names: Names, keep: float, rng: random.Random) -> Sentence:
     """The sentence with other names: those of other splits always, the rest but for `keep`."""
     swapped: dict[Part, str] = {}
     out = []

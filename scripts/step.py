@@ -111,7 +111,9 @@ def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
     try:
         config = load_config(Path("configs") / "bert_crf.cfg", overrides=overrides)
     except ValueError as err:
-        raise BertCrfError(f"the profile's settings do not fit configs/bert_crf.cfg: {err}") from err
+        raise BertCrfError(
+            f"the profile's settings do not fit configs/bert_crf.cfg: {err}"
+        ) from err
     labels = profile["corpus"]["labels"]
     write_text(folder / "labels.json", srsly.json_dumps(labels) + "\n")
     write_text(folder / "config.cfg", config.to_str(interpolate=False) + "\n")

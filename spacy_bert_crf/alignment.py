@@ -52,7 +52,7 @@ def read_gold(example: Example) -> Gold:
         spans, lost, known = [], [], np.zeros(n_tokens, dtype=bool)
         for ent in reference.ents:
             aligned = example.get_aligned_spans_y2x([ent])
-            if aligned and not any(s < aligned[0].end and aligned[0].start < e for s, e, _ in spans):
+            if aligned and not _overlaps(aligned[0], spans):
                 spans.append((aligned[0].start, aligned[0].end, ent.label_))
             else:
                 lost.append(_lost(ent))
@@ -95,6 +95,10 @@ def lost_report(lost: list[LostEntity], total: int, most: int = 10) -> str:
         f"out (their tokens count as unknown): {names}{more}. Their borders lie inside a token of "
         "the pipeline's tokenizer, or they overlap."
     )
+
+
+def _overlaps(span: Span, spans: list[tuple[int, int, str]]) -> bool:
+    return any(start < span.end and span.start < end for start, end, _ in spans)
 
 
 def _same_tokens(example: Example) -> bool:

@@ -73,7 +73,7 @@ def create_encoder(
             f"spacy_bert_crf.Encoder.v1 averages the wordpieces of a token; pooling "
             f"{pooling_name or pooling!r} is not supported. Leave it out, or use reduce_mean.v1."
         )
-    if not 8 <= max_length or not 0 <= overlap <= max_length // 2 or batch_pieces < 1:
+    if not max_length >= 8 or not 0 <= overlap <= max_length // 2 or batch_pieces < 1:
         raise BertCrfError(
             f"encoder settings max_length = {max_length}, overlap = {overlap}, batch_pieces = "
             f"{batch_pieces}: max_length must be at least 8, overlap at most half of it, "

@@ -1,7 +1,7 @@
 """Training batches of examples of like length."""
 
 import random
-from typing import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from spacy.training import Example
 from spacy.util import registry

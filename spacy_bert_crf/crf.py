@@ -9,7 +9,8 @@ Shapes: B sequences, T steps, K tags. Sequences are padded on the right; `mask` 
 steps, of which every sequence has at least one.
 """
 
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
@@ -165,7 +166,8 @@ class LinearChainCRF(nn.Module):
     def _log_partition(self, emissions: Tensor, mask: Tensor, constrain: bool) -> Tensor:
         with _no_autocast(emissions):
             start, end, transitions = self._weights(emissions.dtype, constrain, EXCLUDED)
-            out: Tensor = _LogPartition.apply(emissions, start, end, transitions, mask)
+            inputs = (emissions, start, end, transitions, mask)
+            out: Tensor = _LogPartition.apply(*inputs)  # type: ignore[no-untyped-call]
         return out
 
     def _weights(
@@ -256,7 +258,9 @@ class _LogPartition(torch.autograd.Function):
             # shape: (B, piece, K_from, K_to)
             pairs = alpha[:, i:j, :, None] + gamma[:, i + 1 : j + 1, None, :] + transitions
             pairs = torch.softmax(pairs.flatten(2), dim=2).view_as(pairs)
-            pairs = (pairs * grad[:, None, None, None]).masked_fill(~mask[:, i + 1 : j + 1, None, None], 0.0)
+            pairs = (pairs * grad[:, None, None, None]).masked_fill(
+                ~mask[:, i + 1 : j + 1, None, None], 0.0
+            )
             d_transitions += pairs.sum((0, 1))
         return unary, d_start, d_end, d_transitions, None
 

@@ -2,8 +2,9 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from typing import Any, Optional
 
 from spacy import util
 from spacy.language import Language
@@ -52,9 +53,8 @@ def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, 
     """
     docs = [doc for doc in docs if doc.has_annotation("ENT_IOB") or not len(doc)]
     began = time.perf_counter()
-    predicted = [
-        doc for doc in tqdm(nlp.pipe(d.text for d in docs), total=len(docs), disable=None)
-    ]  # fmt: skip
+    texts = (doc.text for doc in docs)
+    predicted = list(tqdm(nlp.pipe(texts), total=len(docs), disable=None))
     seconds = time.perf_counter() - began
 
     def pairs() -> Iterator[tuple[Any, Any, int]]:

@@ -7,7 +7,8 @@ optimizer as tensors; and a shim builds its module itself from what was saved.
 
 import copy
 import os
-from typing import Any, Callable, Optional, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, Optional, TypeVar, cast
 
 import numpy as np
 import safetensors.torch
@@ -203,7 +204,7 @@ class EncoderShim(TorchShim):
             if not vectors.requires_grad:  # no wordpiece in the whole batch
                 return
             (scaled,) = scaler.scale([grad], inplace=False)
-            vectors.backward(scaled)
+            torch.autograd.backward([vectors], [scaled])
             grads = [p.grad for p in self.module.parameters() if p.grad is not None]
             if scaler.unscale(grads):
                 for param in self.module.parameters():
@@ -294,7 +295,7 @@ def decode(model: Model, emissions: list[Floats2d]) -> list[IntArray]:
     if not filled:
         return out
     joined = _join(emissions, crf.transitions.device)
-    begins = np.cumsum(lengths) - lengths
+    begins = np.cumsum(lengths, dtype=np.int64) - np.array(lengths, dtype=np.int64)
     groups = padded_batches([lengths[i] for i in filled], _CRF_BATCH_STEPS)
     decoded = []
     with torch.inference_mode():
@@ -337,7 +338,7 @@ def likelihood(
     members = [i for i, sets in enumerate(allowed) if sets.size and not sets.all()]
     if not members:
         return 0.0, _split(grad, lengths)
-    begins = np.cumsum(lengths) - lengths
+    begins = np.cumsum(lengths, dtype=np.int64) - np.array(lengths, dtype=np.int64)
     total = torch.zeros((), device=joined.device)
     params = list(crf.parameters())
     for group in padded_batches([lengths[i] for i in members], _CRF_BATCH_STEPS):

@@ -8,7 +8,8 @@ fused step for all of them (Loshchilov & Hutter 2019, "Decoupled Weight Decay Re
 
 import math
 import warnings
-from typing import Any, Iterable, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -247,7 +248,9 @@ class GroupedAdamW(Optimizer):
         self._set_learn_rate()
 
     def _set_learn_rate(self) -> None:
-        self.learn_rate = self.rates["encoder"] * self.factor(self.n_updates)
+        # A slot of the base class, which mypy does not see.
+        rate = self.rates["encoder"] * self.factor(self.n_updates)
+        setattr(self, "learn_rate", rate)  # noqa: B010
 
     @torch.no_grad()
     def _step(self) -> None:

@@ -1,7 +1,8 @@
 """The trainable pipeline component `bert_crf`."""
 
 import warnings
-from typing import Any, Callable, Iterable, Iterator, Optional
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray

@@ -6,8 +6,9 @@ scripts count them: right tags of gold entities' tokens, over the predicted and 
 """
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Sequence
+from typing import Any
 
 from .tags import TagSet
 

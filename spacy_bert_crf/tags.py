@@ -4,10 +4,11 @@ Pure Python. A tag is `O` or a one-letter prefix, a hyphen and the label (`B-LOC
 all that follows the first hyphen, so labels may hold hyphens and dots of their own.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Iterable, NamedTuple, Sequence
+from typing import NamedTuple
 
 from .errors import BertCrfError
 

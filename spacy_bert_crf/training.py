@@ -10,8 +10,10 @@ import random
 import shutil
 import signal
 import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Optional
+from typing import Any, Optional
 
 import thinc.api
 from spacy import util
@@ -60,7 +62,12 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     for leftover in output.glob(".*.tmp"):  # of a run that was killed while it wrote
         shutil.rmtree(leftover, ignore_errors=True)
-    run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
+    try:
+        run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
+    except (ValueError, OSError, KeyError) as err:  # spaCy's word on the config or a corpus
+        if isinstance(err, BertCrfError):
+            raise
+        raise BertCrfError(f"the training can't begin: {err}") from err
     return run.history if run.complete else run.loop()
 
 
@@ -126,7 +133,8 @@ class _Run:
             config, use_gpu=use_gpu
         )  # fmt: skip
         self.nlp: Language = nlp
-        self.config = nlp.config.interpolate()
+        # Files may have moved since a state was saved; what they say is compared below.
+        self.config = Config(nlp.config).merge({"paths": config.get("paths", {})}).interpolate()
         settings = self.config["training"]
         if settings["seed"] is not None:
             util.fix_random_seed(settings["seed"])
@@ -136,13 +144,22 @@ class _Run:
         dot_names = [self.T["train_corpus"], self.T["dev_corpus"]]
         self.train_corpus, self.dev_corpus = resolve_dot_names(self.config, dot_names)
         self.optimizer = self.T["optimizer"]
+        if keep_state and not isinstance(self.optimizer, GroupedAdamW):
+            warnings.warn(
+                f"the state of a {type(self.optimizer).__name__} can't be saved, so that an "
+                "interrupted training can't go on: use the optimizer spacy_bert_crf.AdamW.v1.",
+                stacklevel=2,
+            )
+            self.keep_state = False
         self.streamed = self.T["max_epochs"] < 0
         self.examples: list[Example] = [] if self.streamed else list(self.train_corpus(nlp))
         if not self.streamed and not self.examples:
             raise BertCrfError(
                 "the training corpus has no examples: check [corpora.train] and its path."
             )
-        self._fill_total_steps()
+        self.total_steps = self._count_steps()
+        if isinstance(self.optimizer, GroupedAdamW) and not self.optimizer.total_steps:
+            self.optimizer.total_steps = self.total_steps
         self.belongs_to = ts.fingerprint(config, self.examples)
         self.state = ts.TrainingState()
         self.random: Optional[dict[str, Any]] = None
@@ -168,7 +185,7 @@ class _Run:
         evaluate = create_evaluation_callback(self.nlp, self.dev_corpus, T["score_weights"])
         started = time.monotonic() - state.seconds
         saved_at = time.monotonic()
-        progress = Progress(self._total_steps(), T["max_epochs"])
+        progress = Progress(self.total_steps, T["max_epochs"])
         progress.begin(self.nlp.pipe_names, self.optimizer, state.step)
         for row in state.epochs:
             progress.epoch(row)
@@ -193,9 +210,7 @@ class _Run:
                     break
                 is_due = time.monotonic() - saved_at > self.save_seconds
                 if self.keep_state and (is_last or is_due or stop.wanted):
-                    ts.save_state(
-                        self.output, state, self.nlp, self.optimizer, self.belongs_to
-                    )
+                    ts.save_state(self.output, state, self.nlp, self.optimizer, self.belongs_to)
                     saved_at = time.monotonic()
                 if stop.wanted:
                     progress.close()
@@ -294,18 +309,18 @@ class _Run:
                 shutil.copytree(self.output / LAST, folder, dirs_exist_ok=True)
         state.seconds = time.monotonic() - started
         numbers = {k: v for k, v in scores.items() if isinstance(v, (int, float))}
-        row = {
+        row: dict[str, Any] = {
             "epoch": epoch + 1,
             "step": state.step,
             "loss": sum(state.losses.values()) / max(state.loss_steps, 1),
             "losses": dict(state.losses),
             "score": score,
             "best": is_best,
-            **{k: numbers[k] for k in ("ents_p", "ents_r", "ents_f") if k in numbers},
             "seconds": round(trained + time.monotonic() - began, 3),
             "evaluation_seconds": round(time.monotonic() - began, 3),
             "epoch_words": state.words - sum(row["epoch_words"] for row in state.epochs),
         }
+        row |= {k: numbers[k] for k in ("ents_p", "ents_r", "ents_f") if k in numbers}
         state.epochs.append(row)
         state.losses, state.loss_steps = {}, 0
         self._write_history(complete=False)
@@ -342,13 +357,7 @@ class _Run:
         best_step = -max((score, -at) for score, at in results)[1]
         return bool(step - best_step >= T["patience"])
 
-    def _fill_total_steps(self) -> None:
-        """Tell the schedule how many updates there will be, where the config leaves it open."""
-        optimizer = self.optimizer
-        if isinstance(optimizer, GroupedAdamW) and not optimizer.total_steps:
-            optimizer.total_steps = self._total_steps()
-
-    def _total_steps(self) -> int:
+    def _count_steps(self) -> int:
         """Number of updates of the whole training; 0 if nobody knows."""
         T = self.T
         # spaCy stops after the update whose number, from 0, is max_steps.

@@ -8,9 +8,10 @@ state belongs to (config and data).
 import hashlib
 import json
 import random
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Optional
+from typing import Any, Optional
 
 import numpy as np
 import safetensors
@@ -90,7 +91,9 @@ def read_state(output: Path, belongs_to: dict[str, Any]) -> Optional[dict[str, A
         if set(data["state"]) != known or not {"optimizer", "random", "belongs_to"} <= set(data):
             raise ValueError("it has other entries than expected")
     except (OSError, ValueError, KeyError, TypeError) as err:
-        raise BertCrfError(f"can't resume: {folder / 'state.json'} is damaged ({err}). {again}") from err
+        raise BertCrfError(
+            f"can't resume: {folder / 'state.json'} is damaged ({err}). {again}"
+        ) from err
     reason = difference(data["belongs_to"], belongs_to)
     if reason:
         raise BertCrfError(f"can't resume from {folder}: {reason}. {again}")
@@ -204,7 +207,7 @@ def _optimizer_of(optimizer: Optimizer) -> GroupedAdamW:
     if not isinstance(optimizer, GroupedAdamW):
         raise BertCrfError(
             f"the state of a {type(optimizer).__name__} can't be saved: use the optimizer "
-            "spacy_bert_crf.AdamW.v1, or train without --resume and with --no-state."
+            "spacy_bert_crf.AdamW.v1."
         )
     return optimizer
 

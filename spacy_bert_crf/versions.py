@@ -3,7 +3,15 @@
 import platform
 from importlib import metadata
 
-_PACKAGES = ("spacy-bert-crf", "spacy", "thinc", "spacy-transformers", "transformers", "torch", "numpy")  # fmt: skip
+_PACKAGES = (
+    "spacy-bert-crf",
+    "spacy",
+    "thinc",
+    "spacy-transformers",
+    "transformers",
+    "torch",
+    "numpy",
+)
 
 
 def versions() -> dict[str, str]:

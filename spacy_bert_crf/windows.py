@@ -6,8 +6,9 @@ wordpiece is read from the window in which it stands most centrally, so that eac
 contiguous run of wordpieces and all runs together are the text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray

@@ -23,7 +23,8 @@ TEXTS = [
     ("中国银行在广州开会。", [(0, 4, "ORG"), (5, 7, "LOC")]),
     ("他没有去过那里。", []),
 ]
-WORDS = "the in of a visited wrote Paris London Anna Bob Smith near with saw city and 's . ,".split()
+WORDS = ["the", "in", "of", "a", "visited", "Paris", "London", "Anna", "Bob", "Smith", "near"]
+WORDS += ["saw", "city", "and", "'s", ".", ","]
 ENGLISH = [
     ("Anna Smith visited Paris .", [(0, 10, "PER"), (19, 24, "LOC")]),
     ("Bob saw the city of London .", [(0, 3, "PER"), (20, 26, "LOC")]),

@@ -123,7 +123,9 @@ def test_train_evaluate_export(tmp_path, encoder_path):
         "export", tmp_path / "out" / "model-best", tmp_path / "x",
         "--metrics", tmp_path / "metrics.json",
     )  # fmt: skip
-    assert json.loads((tmp_path / "x" / "best_model.json").read_text("utf8"))["metrics"]["ents_f"] == 1
+    assert (
+        json.loads((tmp_path / "x" / "best_model.json").read_text("utf8"))["metrics"]["ents_f"] == 1
+    )
 
 
 def test_evaluate_and_export_refuse_what_is_not_there(tmp_path, trained_path):
@@ -189,5 +191,3 @@ def test_spacy_evaluate_apply_and_benchmark(tmp_path, trained_path):
     assert json.loads((tmp_path / "m.json").read_text(encoding="utf8"))["ents_f"] == 1.0
     (doc,) = DocBin().from_disk(tmp_path / "a.spacy").get_docs(nlp.vocab)
     assert [ent.text for ent in doc.ents] == ["王小明", "北京", "清华大学"]
-
-

@@ -204,7 +204,9 @@ def test_padding_changes_nothing():
     b.sum().backward()
     torch.testing.assert_close(long.grad[:, :3], short.grad)
     assert not long.grad[:, 3:].any()
-    assert crf.viterbi(wide, wide_mask)[0][:, :3].tolist() == crf.viterbi(emissions, mask)[0].tolist()
+    assert (
+        crf.viterbi(wide, wide_mask)[0][:, :3].tolist() == crf.viterbi(emissions, mask)[0].tolist()
+    )
 
 
 def test_gradient_of_a_long_sequence_keeps_its_precision():

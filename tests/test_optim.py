@@ -97,7 +97,9 @@ def test_a_gradient_that_is_not_finite_makes_no_step():
     assert weight.tolist() == [1, 1] and optimizer.skipped == 1
 
 
-@pytest.mark.parametrize("setting", [{"weight_decay": -1}, {"decay": "cosine"}, {"grad_clip": math.nan}])
+@pytest.mark.parametrize(
+    "setting", [{"weight_decay": -1}, {"decay": "cosine"}, {"grad_clip": math.nan}]
+)
 def test_bad_settings_are_refused(setting):
     with pytest.raises(BertCrfError, match=next(iter(setting))):
         create_adamw(**setting)

@@ -108,7 +108,9 @@ def test_marks_and_kinds_of_the_quickstart_sentences():
     for sentences in multiply_corpus.read_sentences(source / "sentences").values():
         for sentence in sentences:
             for part in sentence:
-                assert not part.label or (part.label in ("PER", "LOC", "ORG") and part.kind in kinds)
+                assert not part.label or (
+                    part.label in ("PER", "LOC", "ORG") and part.kind in kinds
+                )
 
 
 @pytest.fixture

@@ -65,7 +65,9 @@ def test_each_token_reads_the_rows_of_its_pieces(sizes, limit):
         pieces, ranges, prefix=[1], suffix=[2], pad_id=0, size=30, overlap=8, limit=limit
     )
     rows = np.concatenate([b.ids.reshape(-1) for b in plan.batches] or [np.zeros(0, int)])
-    want = [np.arange(p[i], p[j - 1] + 1) for p, r in zip(pieces, ranges, strict=True) for i, j in r]
+    want = [
+        np.arange(p[i], p[j - 1] + 1) for p, r in zip(pieces, ranges, strict=True) for i, j in r
+    ]
     assert rows[plan.rows].tolist() == [int(x) for w in want for x in w]
     assert plan.counts.tolist() == [len(w) for w in want]
     for batch in plan.batches:

@@ -6,8 +6,8 @@ imports torch, transformers or thinc's layers at module level: each command impo
 
 from spacy.cli._util import app as spacy_app
 
+from . import convert, evaluate, export, train  # noqa: F401  (each adds its commands)
 from .app import cli
-from . import convert, evaluate, export, train  # noqa: F401, I001  (each adds its commands)
 
 spacy_app.add_typer(cli, name="bert-crf")
 

@@ -1,11 +1,15 @@
 """`bert-crf convert-checkpoint` and `bert-crf convert-corpus`."""
 
+import sys
 from enum import Enum
 from pathlib import Path
 
 import typer
 
 from .app import command
+
+#: Bad lines that are listed where the conversion went on.
+_SHOWN = 50
 
 
 class Case(str, Enum):
@@ -65,8 +69,10 @@ def convert_corpus_command(
         "", "--join", help='What stands between tokens: "" for characters, " " for words'
     ),
     on_error: OnError = typer.Option(
-        OnError.fail, "--on-error", help="Bad lines: list all and stop, leave their sentence out, "
-        "or mend what can be mended (an I- after O becomes a B-)"
+        OnError.fail,
+        "--on-error",
+        help="Bad lines: list all and stop, leave their sentence out, "
+        "or mend what can be mended (an I- after O becomes a B-)",
     ),
 ) -> None:
     """Convert a column corpus to spaCy's DocBin, or a DocBin back to columns.
@@ -79,4 +85,8 @@ def convert_corpus_command(
     report = convert_corpus(
         src, dst, scheme=scheme.value, lang=lang, join=join, on_error=on_error.value
     )
+    for problem in report.problems[:_SHOWN]:
+        print(f"{src}:{problem[0]}: {problem[1]}", file=sys.stderr)
+    if len(report.problems) > _SHOWN:
+        print(f"... and {len(report.problems) - _SHOWN} more", file=sys.stderr)
     print(report.table())

@@ -43,7 +43,6 @@ def train_command(
     import_code(code_path)
 
     from spacy.util import load_config
-    from thinc.api import ConfigValidationError
 
     from ..errors import BertCrfError
     from ..training import train
@@ -52,16 +51,16 @@ def train_command(
         raise BertCrfError(f"there is no config {config_path}.")
     try:
         config = load_config(config_path, overrides=overrides, interpolate=False)
-        history = train(
-            config,
-            output,
-            use_gpu=gpu_id,
-            resume=resume,
-            keep_state=state,
-            save_minutes=save_minutes,
-        )
-    except ConfigValidationError as err:
-        raise BertCrfError(f"{config_path} is not a valid training config:\n{err}") from err
+    except ValueError as err:
+        raise BertCrfError(f"{config_path} is not a config: {err}") from err
+    history = train(
+        config,
+        output,
+        use_gpu=gpu_id,
+        resume=resume,
+        keep_state=state,
+        save_minutes=save_minutes,
+    )
     best = next(row for row in history["epochs"] if row["epoch"] == history["best_epoch"])
     print(
         f"best epoch {history['best_epoch']} (score {best['score'] * 100:.2f}) "
