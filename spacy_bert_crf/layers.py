@@ -7,7 +7,8 @@ optimizer as tensors; and a shim builds its module itself from what was saved.
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Optional, TypeVar, cast
 
 import numpy as np
@@ -75,6 +76,20 @@ class TorchShim(Shim):
                 weights, grad = torch2xp(param.data), torch2xp(param.grad)
                 param.data = xp2torch(optimizer(key, weights, grad)[0], device=param.device)
             param.grad = None
+
+    @contextmanager
+    def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
+        """thinc's protocol: run on other parameters (averages), and take the own ones back."""
+        held: list[tuple[nn.Parameter, Tensor]] = []
+        for name, param in self._model.named_parameters() if self._model is not None else ():
+            if (self.id, name) in params:
+                held.append((param, param.data))
+                param.data = params[self.id, name]
+        try:
+            yield
+        finally:
+            for param, data in held:
+                param.data = data
 
     def to_device(self, device_type: str, device_id: int) -> None:
         """thinc's protocol: move to "cpu" or to a "gpu" by number."""

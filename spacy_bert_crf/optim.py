@@ -9,7 +9,7 @@ fused step for all of them (Loshchilov & Hutter 2019, "Decoupled Weight Decay Re
 import math
 import warnings
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ def create_adamw(
     warmup: float = 0.1,
     decay: Literal["linear", "constant"] = "linear",
     total_steps: int = 0,
+    averaging: float = 0.0,
 ) -> Optimizer:
     """AdamW whose parameter groups have learning rates of their own.
 
@@ -54,6 +55,9 @@ def create_adamw(
     total_steps: updates of the whole training. 0: the training command fills in what max_steps
         and max_epochs amount to; where nobody does, the rates stay at their peak after a warmup
         of 20 updates.
+    averaging: decay of an exponential moving average of the weights of this package's layers,
+        with which pipelines are evaluated and saved, as with thinc's `use_averages`; 0 for none.
+        It costs one copy of the weights in memory (Polyak & Juditsky 1992).
     Raises BertCrfError for a setting out of range.
     """
     return GroupedAdamW(
@@ -66,6 +70,7 @@ def create_adamw(
         warmup=warmup,
         decay=decay,
         total_steps=total_steps,
+        averaging=averaging,
     )
 
 
@@ -102,6 +107,7 @@ class _Pending(NamedTuple):
     grad: Tensor
     group: str
     decay: float
+    average: bool
 
 
 class GroupedAdamW(Optimizer):
@@ -114,8 +120,8 @@ class GroupedAdamW(Optimizer):
     """
 
     __slots__ = (
-        "rates", "weight_decay", "warmup", "decay", "total_steps", "state", "n_updates",
-        "last_norm", "skipped", "_pending", "_stepped", "_loop_steps",
+        "rates", "weight_decay", "warmup", "decay", "total_steps", "averaging", "state",
+        "n_updates", "last_norm", "skipped", "_pending", "_stepped", "_loop_steps",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +136,7 @@ class GroupedAdamW(Optimizer):
         warmup: float,
         decay: str,
         total_steps: int,
+        averaging: float = 0.0,
     ) -> None:
         settings = {**rates, "weight_decay": weight_decay, "grad_clip": grad_clip}
         settings |= {"warmup": warmup, "total_steps": total_steps}
@@ -147,6 +154,11 @@ class GroupedAdamW(Optimizer):
         self.warmup = warmup
         self.decay = decay
         self.total_steps = total_steps
+        if not 0 <= averaging < 1:
+            raise BertCrfError(f"optimizer setting averaging = {averaging}: 0 to below 1.")
+        self.averaging = averaging
+        if averaging:
+            self.averages = {}
         #: First and second moment and number of steps of each parameter.
         self.state: dict[Key, tuple[Tensor, Tensor, Tensor]] = {}
         self.n_updates = 0
@@ -168,13 +180,15 @@ class GroupedAdamW(Optimizer):
             xp = type(weights).__module__.split(".")[0]
             if xp == "numpy" and not weights.flags.writeable:
                 weights = np.array(weights)
-            self.collect(key, xp2torch(weights), xp2torch(gradient).clone() * lr_scale)
+            grad = xp2torch(gradient).clone() * lr_scale
+            self.collect(key, xp2torch(weights), grad, average=False)
         return weights, gradient
 
-    def collect(self, key: Key, weight: Tensor, grad: Tensor) -> None:
+    def collect(self, key: Key, weight: Tensor, grad: Tensor, average: bool = True) -> None:
         """Take a parameter and its gradient for the next step. Both are kept, not copied.
 
         key: (id of the layer or shim, name of the parameter).
+        average: whether it takes part in `averaging`; its owner must then know `use_params`.
         """
         if key in self._pending:  # a loop that stopped calling step_schedules
             self._loop_steps = False
@@ -183,7 +197,9 @@ class GroupedAdamW(Optimizer):
             self._advance()
         name = key[1]
         decay = self.weight_decay if decays(name) else 0.0
-        self._pending[key] = _Pending(weight.detach(), grad.detach(), group_of(name), decay)
+        self._pending[key] = _Pending(
+            weight.detach(), grad.detach(), group_of(name), decay, average
+        )
 
     def end_component(self) -> None:
         """A component has handed in all it has. Steps at once if nobody else will."""
@@ -220,6 +236,9 @@ class GroupedAdamW(Optimizer):
             if owner in names:
                 for part, tensor in zip(("exp_avg", "exp_avg_sq", "step"), state, strict=True):
                     tensors[f"{names[owner]}|{name}|{part}"] = tensor
+        for (owner, name), tensor in (self.averages or {}).items():
+            if owner in names:
+                tensors[f"{names[owner]}|{name}|average"] = tensor
         counters = {"n_updates": self.n_updates, "total_steps": self.total_steps}
         counters |= {"skipped": self.skipped, "loop_steps": self._loop_steps}
         return {"tensors": tensors, "counters": counters}
@@ -235,6 +254,8 @@ class GroupedAdamW(Optimizer):
                 )
             parts.setdefault((ids[owner], name), {})[part] = tensor
         self.state = {k: (p["exp_avg"], p["exp_avg_sq"], p["step"]) for k, p in parts.items()}
+        if self.averaging:
+            self.averages = {k: p["average"] for k, p in parts.items() if "average" in p}
         self.n_updates = data["counters"]["n_updates"]
         self.total_steps = data["counters"]["total_steps"]
         self.skipped = data["counters"]["skipped"]
@@ -265,6 +286,26 @@ class GroupedAdamW(Optimizer):
             groups.setdefault(kind, []).append(key)
         for (group, decay, _, _), keys in groups.items():
             self._adamw(keys, pending, self.rates[group] * factor, decay)
+        if self.averaging:
+            self._average(pending)
+
+    def _average(self, pending: dict[Key, _Pending]) -> None:
+        """Move the averages towards the weights; faster while there are few of them."""
+        averages = cast(dict[Key, Tensor], self.averages)
+        share = 1 - min(self.averaging, (1 + self.n_updates) / (10 + self.n_updates))
+        old: dict[torch.device, tuple[list[Tensor], list[Tensor]]] = {}
+        for key, entry in pending.items():
+            average = averages.get(key)
+            if not entry.average:
+                continue
+            if average is None or average.shape != entry.weight.shape:
+                averages[key] = entry.weight.clone()
+            else:
+                pair = old.setdefault(average.device, ([], []))
+                pair[0].append(average)
+                pair[1].append(entry.weight)
+        for mine, theirs in old.values():
+            torch._foreach_lerp_(mine, theirs, share)
 
     def _adamw(
         self, keys: Iterable[Key], pending: dict[Key, _Pending], lr: float, decay: float

@@ -12,6 +12,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Optional
 
@@ -294,7 +295,8 @@ class _Run:
         state = self.state
         trained = state.seconds - sum(row["seconds"] for row in state.epochs)
         began = time.monotonic()
-        score, scores = evaluate()
+        with self._averages():
+            score, scores = evaluate()
         is_best = not state.results or score > max(state.results)[0]
         state.results.append((score, state.step - 1))
         info = {"other_scores": scores, "losses": state.losses}
@@ -302,7 +304,7 @@ class _Run:
         with self.nlp.select_pipes(disable=frozen):
             update_meta(self.T, self.nlp, info)
         finished = create_before_to_disk_callback(self.T["before_to_disk"])(self.nlp)
-        with atomic_folder(self.output / LAST) as folder:
+        with atomic_folder(self.output / LAST) as folder, self._averages():
             finished.to_disk(folder)
         if is_best:
             with atomic_folder(self.output / BEST) as folder:
@@ -325,6 +327,11 @@ class _Run:
         state.losses, state.loss_steps = {}, 0
         self._write_history(complete=False)
         return row
+
+    def _averages(self) -> AbstractContextManager[Any]:
+        """The pipeline under the optimizer's averages, where it keeps any."""
+        averages = self.optimizer.averages
+        return self.nlp.use_params(averages) if averages else nullcontext()
 
     def _write_history(self, complete: bool) -> None:
         state = self.state

@@ -191,6 +191,30 @@ def test_both_loops_give_the_same_weights(encoder_path):
         assert torch.equal(value, results[1][key]), key
 
 
+def test_averages_are_used_for_evaluation_and_given_back(encoder_path, tmp_path):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("bert_crf", config=own_config(encoder_path))
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    optimizer = create_adamw(1e-2, warmup=0, averaging=0.9)
+    key, want = "bert_crf.2.classifier.weight", None
+    for update in range(12):
+        spacy_loop(nlp, examples, optimizer)
+        weight = params_of(nlp)[key]
+        share = 1 - min(0.9, (1 + update) / (10 + update))
+        want = weight if want is None else want + share * (weight - want)
+    before = params_of(nlp)
+    with nlp.use_params(optimizer.averages):
+        torch.testing.assert_close(params_of(nlp)[key], want)
+        nlp.to_disk(tmp_path / "p")
+    assert not torch.allclose(before[key], want)
+    assert all(torch.equal(value, before[name]) for name, value in params_of(nlp).items())
+    torch.testing.assert_close(params_of(spacy.load(tmp_path / "p"))[key], want)
+    with pytest.raises(BertCrfError, match="averaging"):
+        create_adamw(averaging=1.0)
+
+
 def test_other_optimizers_work_too(encoder_path):
     nlp = spacy.blank("zh")
     nlp.add_pipe("bert_crf", config=own_config(encoder_path))

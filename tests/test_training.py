@@ -44,8 +44,10 @@ def weights(path):
     return spacy.load(path).get_pipe("bert_crf").to_bytes(exclude=["vocab"])
 
 
-def test_equals_spacy_train(settings, tmp_path):
+@pytest.mark.parametrize("averaging", [0.0, 0.8])
+def test_equals_spacy_train(settings, tmp_path, averaging):
     """After the same number of updates, with dropout and over several epochs."""
+    settings["training.optimizer.averaging"] = averaging
     settings |= {"training.max_epochs": 0, "training.max_steps": 7}
     settings |= {"training.optimizer.total_steps": 8, "training.eval_frequency": 7}
     spacy_train(CONFIG, tmp_path / "spacy", overrides=settings)
@@ -87,8 +89,9 @@ def _count(real, calls):
     return update
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 5, 10])
-def test_resumes_to_the_same_weights(settings, tmp_path, monkeypatch, capsys, stop_at):
+@pytest.mark.parametrize("stop_at, averaging", [(1, 0), (3, 0.9), (5, 0.9), (10, 0)])
+def test_resumes_to_the_same_weights(settings, tmp_path, monkeypatch, capsys, stop_at, averaging):
+    settings["training.optimizer.averaging"] = averaging
     run(settings, tmp_path / "whole")
     calls = []
     real = training._Run._update
@@ -174,7 +177,8 @@ def test_a_state_that_does_not_fit_is_refused(settings, tmp_path, monkeypatch):
 
 
 def test_the_pipeline_of_a_training_finds_entities(settings, tmp_path):
-    settings["training.max_epochs"] = 25
+    settings |= {"training.max_epochs": 60, "training.dropout": 0.0}
+    settings["training.optimizer.decay"] = "constant"
     run(settings, tmp_path / "out")
     nlp = spacy.load(tmp_path / "out" / "model-best")
     want = [entities(eg.reference) for eg in make_examples(nlp)]
