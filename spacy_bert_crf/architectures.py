@@ -1,7 +1,7 @@
 """Registered model architectures. A published name never changes its meaning."""
 
 import warnings
-from typing import Any, Optional
+from typing import Any, Literal, Optional
 
 from spacy.tokens import Doc
 from spacy.util import registry
@@ -37,15 +37,16 @@ def create_encoder(
     grad_scaler_config: dict[str, Any] = {},  # noqa: B006
     max_length: int = 512,
     overlap: int = 128,
+    long_texts: Literal["sentences", "windows"] = "sentences",
     batch_pieces: int = 4096,
     allow_download: bool = False,
 ) -> Model[list[Doc], list[Floats2d]]:
     """An encoder of the component's own, with the signature of
     `spacy-transformers.Tok2VecTransformer.v3` and more settings after it.
 
-    A text of at most `max_length` wordpieces is one pass; longer ones get overlapping windows
-    counted in wordpieces, so that nothing is cut off. A token's vector is the mean of its
-    wordpieces, zeros if it has none.
+    A text of at most `max_length` wordpieces is one pass; longer ones are parted into sentences
+    or overlapping windows, counted in wordpieces, so that nothing is cut off. A token's vector is
+    the mean of its wordpieces, zeros if it has none.
 
     name: folder of a Hugging Face encoder with a fast tokenizer, read when the pipeline is
         initialised. A trained pipeline holds the encoder and needs the folder no more.
@@ -56,6 +57,10 @@ def create_encoder(
     mixed_precision: on CUDA, bfloat16 where the GPU has it, else float16 with gradient scaling
         (`grad_scaler_config`). The CRF stays in float32.
     max_length: most wordpieces of a window, special ones included; at most what the encoder has.
+    long_texts: how a text is covered that is longer than a window. "sentences": each of its
+        sentences is a pass of its own, as in a training on sentences; those that are too long get
+        overlapping windows. "windows": overlapping windows over all of it. Sentences are those
+        that are annotated on the doc, otherwise those that 。！？… or a line break ends.
     overlap: least number of wordpieces that neighbouring windows share.
     batch_pieces: most wordpieces of one encoder pass, padding included.
     allow_download: let `name` be fetched from the hub at initialisation.
@@ -83,6 +88,7 @@ def create_encoder(
         {
             "max_length": max_length,
             "overlap": overlap,
+            "long_texts": long_texts,
             "batch_pieces": batch_pieces,
             "mixed_precision": mixed_precision,
             "grad_scaler_config": dict(grad_scaler_config),

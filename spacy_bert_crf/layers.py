@@ -7,6 +7,7 @@ optimizer as tensors; and a shim builds its module itself from what was saved.
 
 import copy
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Optional, TypeVar, cast
@@ -31,6 +32,8 @@ from .windows import IntArray, Plan, padded_batches, plan_batches, token_pieces
 
 #: Most steps of one CRF batch, padding included: bounds its memory.
 _CRF_BATCH_STEPS = 262_144
+
+_SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
 
 # OpenMP's threads do not survive a fork: a child (nlp.pipe with n_process) that used them would
 # wait for ever. One thread a process is also what several processes want.
@@ -149,8 +152,8 @@ class HeadShim(TorchShim):
 class EncoderShim(TorchShim):
     """Holds a Hugging Face encoder and its tokenizer.
 
-    config: max_length, overlap, batch_pieces, mixed_precision, grad_scaler_config; and under
-        "source" the arguments of `load_encoder`.
+    config: max_length, overlap, long_texts, batch_pieces, mixed_precision, grad_scaler_config;
+        and under "source" the arguments of `load_encoder`.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -171,16 +174,20 @@ class EncoderShim(TorchShim):
     def plan(self, docs: list[Doc]) -> Plan:
         """The encoder passes of some docs, and what each of their tokens reads."""
         pieces = enc.tokenize(self._tokenizer, [doc.text for doc in docs])
-        ranges = []
+        prefix, suffix, pad = enc.special_ids(self._tokenizer)
+        size = enc.longest_input(self.loaded, self.cfg["max_length"]) - len(prefix) - len(suffix)
+        ranges, cuts = [], []
         for doc, text_pieces in zip(docs, pieces, strict=True):
             starts, lengths = doc.to_array(["IDX", "LENGTH"]).astype(np.int64).T
             ends = starts + lengths
             ranges.append(token_pieces(starts, ends, text_pieces.starts, text_pieces.ends))
-        prefix, suffix, pad = enc.special_ids(self._tokenizer)
-        size = enc.longest_input(self.loaded, self.cfg["max_length"]) - len(prefix) - len(suffix)
+            is_long = len(text_pieces.ids) > size and self.cfg["long_texts"] == "sentences"
+            borders = sentence_starts(doc) if is_long else []
+            cuts.append(np.searchsorted(text_pieces.starts, borders).tolist())
         return plan_batches(
             [p.ids for p in pieces],
             ranges,
+            cuts,
             prefix=prefix,
             suffix=suffix,
             pad_id=pad,
@@ -244,6 +251,17 @@ class EncoderShim(TorchShim):
 
     def _unpack(self, saved: dict[str, Any]) -> None:
         self._model, self._tokenizer = enc.unpack(saved)
+
+
+def sentence_starts(doc: Doc) -> list[int]:
+    """Character offsets at which sentences of a doc start, but for the first.
+
+    Those that are annotated; otherwise what follows 。！？…, a line break, and the quotes and
+    brackets that close after them. (A full stop may belong to an abbreviation: not taken.)
+    """
+    if doc.has_annotation("SENT_START"):
+        return [sent.start_char for sent in doc.sents][1:]
+    return [match.end() for match in _SENTENCE_END.finditer(doc.text)]
 
 
 S = TypeVar("S", bound=TorchShim)

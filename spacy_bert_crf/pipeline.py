@@ -46,6 +46,7 @@ mixed_precision = false
 grad_scaler_config = {}
 max_length = 512
 overlap = 128
+long_texts = "sentences"
 batch_pieces = 4096
 allow_download = false
 get_spans = null

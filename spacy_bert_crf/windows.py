@@ -1,9 +1,10 @@
 """Which wordpieces go into which encoder pass, and which of its rows a token reads.
 
 Pure numpy. A text of at most `max_length` wordpieces, special ones included, is one window.
-A longer one is covered by the least number of overlapping windows, all of one length. Each
-wordpiece is read from the window in which it stands most centrally, so that each window owns one
-contiguous run of wordpieces and all runs together are the text.
+A longer one is parted where it may be (at the ends of its sentences), and each part that is still
+too long is covered by the least number of overlapping windows, all of one length. Each wordpiece
+is read from the window in which it stands most centrally, so that each window owns one contiguous
+run of wordpieces and all runs together are the text.
 """
 
 from collections.abc import Sequence
@@ -42,6 +43,21 @@ def plan_windows(n_pieces: int, size: int, overlap: int) -> list[Window]:
     cuts = [(a + length + b) // 2 for a, b in zip(begins[:-1], begins[1:], strict=True)]
     edges = [0, *cuts, n_pieces]
     return [Window(b, b + length, edges[i], edges[i + 1]) for i, b in enumerate(begins)]
+
+
+def plan_text(n_pieces: int, cuts: Sequence[int], size: int, overlap: int) -> list[Window]:
+    """Windows over a text that may be parted before the wordpieces `cuts`, if it is too long.
+
+    cuts: ascending. size, overlap: see plan_windows.
+    """
+    if n_pieces <= size:
+        return plan_windows(n_pieces, size, overlap)
+    edges = sorted({0, n_pieces, *(cut for cut in cuts if 0 < cut < n_pieces)})
+    return [
+        Window(*(begin + place for place in window))
+        for begin, end in zip(edges[:-1], edges[1:], strict=True)
+        for window in plan_windows(end - begin, size, overlap)
+    ]
 
 
 def padded_batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
@@ -102,6 +118,7 @@ class Plan:
 def plan_batches(
     pieces: Sequence[IntArray],
     ranges: Sequence[IntArray],
+    cuts: Sequence[Sequence[int]],
     *,
     prefix: Sequence[int],
     suffix: Sequence[int],
@@ -113,12 +130,14 @@ def plan_batches(
     """Plan the encoder passes of some texts.
 
     pieces: wordpiece ids of each text. ranges: token_pieces of each text. [S, 2]
+    cuts: where each text may be parted, see plan_text.
     prefix, suffix: ids of the special tokens around each window.
     size, overlap: see plan_windows. limit: most input ids of one pass, padding included.
     """
     owners: list[tuple[int, Window]] = []
     for text, ids in enumerate(pieces):
-        owners += [(text, window) for window in plan_windows(len(ids), size, overlap)]
+        windows = plan_text(len(ids), cuts[text], size, overlap)
+        owners += [(text, window) for window in windows]
     extra = len(prefix) + len(suffix)
     lengths = [window.end - window.begin + extra for _, window in owners]
     begins = np.cumsum([0, *(len(ids) for ids in pieces)])

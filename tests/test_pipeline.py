@@ -376,3 +376,32 @@ def test_the_architecture_of_spacy_transformers_as_encoder(encoder_path):
     nlp.initialize(lambda: examples)
     fit(nlp, examples, updates=80)
     assert [entities(doc) for doc in nlp.pipe(t for t, _ in TEXTS)] == gold(nlp)
+
+
+def test_long_texts_give_the_entities_of_their_sentences(trained):
+    """Sentence by sentence, wherever they lie, and one CRF over all."""
+    sentences = [text for text, _ in TEXTS] * 12
+    random.Random(1).shuffle(sentences)
+    want, at = [], 0
+    for doc in trained.pipe(sentences):
+        want += [(at + a, at + b, label) for a, b, label in entities(doc)]
+        at += len(doc)
+    long = trained("".join(sentences))
+    assert len(long) > 2 * 512 and entities(long) == want
+    # Annotated sentences count for more than punctuation.
+    borders = trained.make_doc("王小明在北京。" * 100)
+    for token in borders:
+        token.is_sent_start = token.i % 21 == 0
+    assert layers.sentence_starts(borders) == list(range(21, 700, 21))
+    assert layers.sentence_starts(trained.make_doc("他说：“好。”走了！！\n再见")) == [7, 12]
+
+
+def test_overlapping_windows_over_all(trained):
+    shim = layers.own_encoder_of(trained.get_pipe("bert_crf").model)
+    doc = trained.make_doc("".join(text for text, _ in TEXTS) * 20)
+    by_sentence = shim.plan([doc])
+    assert max(b.ids.shape[1] for b in by_sentence.batches) < 30
+    shim.cfg["long_texts"] = "windows"
+    by_window = shim.plan([doc])
+    assert min(b.ids.shape[1] for b in by_window.batches) > 400
+    assert len(by_window.counts) == len(by_sentence.counts) == len(doc)

@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf.windows import padded_batches, plan_batches, plan_windows, token_pieces
+from spacy_bert_crf.windows import (
+    padded_batches,
+    plan_batches,
+    plan_text,
+    plan_windows,
+    token_pieces,
+)
 
 
 @given(n=st.integers(0, 3000), size=st.integers(4, 510), share=st.floats(0, 0.5))
@@ -27,6 +33,21 @@ def test_a_piece_is_read_where_it_is_most_central():
         room = [min(piece - w.begin, w.end - 1 - piece) for w in windows]
         (owner,) = (i for i, w in enumerate(windows) if w.own_begin <= piece < w.own_end)
         assert room[owner] >= max(room) - 1
+
+
+@given(
+    n=st.integers(0, 900), cuts=st.sets(st.integers(0, 900)), size=st.integers(4, 300),
+)  # fmt: skip
+def test_long_texts_are_parted_at_their_cuts(n, cuts, size):
+    windows = plan_text(n, sorted(cuts), size, size // 4)
+    owned = [i for w in windows for i in range(w.own_begin, w.own_end)]
+    assert owned == list(range(n))
+    assert all(w.end - w.begin <= size for w in windows)
+    if n <= size:
+        assert len(windows) == min(n, 1)
+    else:
+        for cut in cuts:
+            assert not any(w.begin < cut < w.end for w in windows)
 
 
 def test_overlap_must_leave_room():
@@ -56,13 +77,14 @@ def test_pieces_of_tokens_by_offsets():
 def test_each_token_reads_the_rows_of_its_pieces(sizes, limit):
     """Each id is unique, so following a row back to its input id tells whether it is right."""
     first = 1000
-    pieces, ranges = [], []
+    pieces, ranges, cuts = [], [], []
     for n in sizes:
         pieces.append(np.arange(first, first + n))
         first += n
+        cuts.append(list(range(5, n, 11)))
         ranges.append(np.stack([np.arange(n), np.minimum(np.arange(n) + 2, n)], axis=1))
     plan = plan_batches(
-        pieces, ranges, prefix=[1], suffix=[2], pad_id=0, size=30, overlap=8, limit=limit
+        pieces, ranges, cuts, prefix=[1], suffix=[2], pad_id=0, size=30, overlap=8, limit=limit
     )
     rows = np.concatenate([b.ids.reshape(-1) for b in plan.batches] or [np.zeros(0, int)])
     want = [
