@@ -9,7 +9,8 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from .errors import BertCrfError
-from .layers import EncoderShim, bert_crf_layer, encoder_layer
+from .layers import bert_crf_layer, encoder_layer
+from .shims import EncoderShim
 
 
 @registry.architectures("spacy_bert_crf.BertCrf.v1")

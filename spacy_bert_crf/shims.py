@@ -1,0 +1,259 @@
+"""Torch modules as thinc shims: run, hand parameters to the optimizer, save and load.
+
+Unlike thinc's PyTorchShim, modules stay in evaluation mode but for the forward pass of an update,
+so that threads that predict share a module safely; parameters and gradients go to the optimizer
+as tensors; and a shim builds its module itself from what was saved.
+"""
+
+import copy
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Optional, cast
+
+import numpy as np
+import safetensors.torch
+import srsly
+import torch
+from spacy.tokens import Doc
+from thinc.api import Optimizer, PyTorchGradScaler
+from thinc.shims.shim import Shim
+from thinc.util import get_torch_default_device, torch2xp, xp2torch
+from torch import Tensor, nn
+
+from . import encoder as enc
+from .errors import BertCrfError
+from .head import TagHead
+from .optim import GroupedAdamW
+from .windows import Plan, plan_batches, token_pieces
+
+_SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
+
+# OpenMP's threads do not survive a fork: a child (nlp.pipe with n_process) that used them would
+# wait for ever. One thread a process is also what several processes want.
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+class TorchShim(Shim):
+    """A torch module inside a thinc layer. Subclasses say what is saved beside the weights."""
+
+    _model: Optional[nn.Module]
+
+    @property
+    def module(self) -> Any:
+        """The torch module. Raises BertCrfError before there is one."""
+        if self._model is None:
+            raise BertCrfError(
+                "the component has no weights yet: call nlp.initialize(), or load a trained "
+                "pipeline with spacy.load()."
+            )
+        return self._model
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a module yet."""
+        return self._model is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module's parameters are."""
+        return cast(torch.device, next(self.module.parameters()).device)
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Hand the parameters that have a gradient to the optimizer, and clear the gradients."""
+        if self._model is None:
+            return
+        for name, param in self._model.named_parameters():
+            if param.grad is None:
+                continue
+            key = (self.id, name)
+            if isinstance(optimizer, GroupedAdamW):
+                optimizer.collect(key, param.data, param.grad)
+            else:
+                weights, grad = torch2xp(param.data), torch2xp(param.grad)
+                param.data = xp2torch(optimizer(key, weights, grad)[0], device=param.device)
+            param.grad = None
+
+    @contextmanager
+    def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
+        """thinc's protocol: run on other parameters (averages), and take the own ones back."""
+        held: list[tuple[nn.Parameter, Tensor]] = []
+        for name, param in self._model.named_parameters() if self._model is not None else ():
+            if (self.id, name) in params:
+                held.append((param, param.data))
+                param.data = params[self.id, name]
+        try:
+            yield
+        finally:
+            for param, data in held:
+                param.data = data
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """thinc's protocol: move to "cpu" or to a "gpu" by number."""
+        if self._model is not None:
+            self._model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+
+    def copy(self) -> "TorchShim":
+        """A copy with weights and an identity of its own."""
+        new = copy.deepcopy(self)
+        with Shim.global_id_lock:
+            Shim.global_id += 1
+            new.id = Shim.global_id
+        return new
+
+    def to_bytes(self) -> bytes:
+        return cast(bytes, srsly.msgpack_dumps(None if self._model is None else self._pack()))
+
+    def from_bytes(self, data: bytes) -> "TorchShim":
+        saved = srsly.msgpack_loads(data)
+        if saved is not None:
+            self._unpack(saved)
+            self.module.to(get_torch_default_device()).eval()
+        return self
+
+    def _pack(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _unpack(self, saved: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class HeadShim(TorchShim):
+    """Holds a TagHead."""
+
+    def build(self, width: int, n_tags: int) -> None:
+        """A new head of this size, or the present one with room for more tags."""
+        if self._model is None or self.module.classifier.in_features != width:
+            self._model = TagHead(width, n_tags)
+        elif self.module.crf.n_tags != n_tags:
+            self.module.extend(n_tags)
+        self.module.to(get_torch_default_device()).eval()
+
+    def _pack(self) -> dict[str, Any]:
+        classifier = self.module.classifier
+        weights = {k: v.cpu().contiguous() for k, v in self.module.state_dict().items()}
+        return {
+            "width": classifier.in_features,
+            "n_tags": classifier.out_features,
+            "weights": safetensors.torch.save(weights),
+        }
+
+    def _unpack(self, saved: dict[str, Any]) -> None:
+        self._model = TagHead(saved["width"], saved["n_tags"])
+        self._model.load_state_dict(safetensors.torch.load(saved["weights"]))
+
+
+class EncoderShim(TorchShim):
+    """Holds a Hugging Face encoder and its tokenizer.
+
+    config: max_length, overlap, long_texts, batch_pieces, mixed_precision, grad_scaler_config;
+        and under "source" the arguments of `load_encoder`.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(None, config)
+        self._tokenizer: Any = None
+        self._scaler = PyTorchGradScaler(enabled=False)
+
+    @property
+    def loaded(self) -> enc.LoadedEncoder:
+        """The encoder and its tokenizer."""
+        return enc.LoadedEncoder(self.module, self._tokenizer)
+
+    def load(self) -> None:
+        """Load the encoder from where the config says, to the device of the current thinc ops."""
+        self._model, self._tokenizer = enc.load_encoder(**self.cfg["source"])
+        self.module.to(get_torch_default_device()).eval()
+
+    def plan(self, docs: list[Doc]) -> Plan:
+        """The encoder passes of some docs, and what each of their tokens reads."""
+        pieces = enc.tokenize(self._tokenizer, [doc.text for doc in docs])
+        prefix, suffix, pad = enc.special_ids(self._tokenizer)
+        size = enc.longest_input(self.loaded, self.cfg["max_length"]) - len(prefix) - len(suffix)
+        ranges, cuts = [], []
+        for doc, text_pieces in zip(docs, pieces, strict=True):
+            starts, lengths = doc.to_array(["IDX", "LENGTH"]).astype(np.int64).T
+            ends = starts + lengths
+            ranges.append(token_pieces(starts, ends, text_pieces.starts, text_pieces.ends))
+            is_long = len(text_pieces.ids) > size and self.cfg["long_texts"] == "sentences"
+            borders = sentence_starts(doc) if is_long else []
+            cuts.append(np.searchsorted(text_pieces.starts, borders).tolist())
+        return plan_batches(
+            [p.ids for p in pieces],
+            ranges,
+            cuts,
+            prefix=prefix,
+            suffix=suffix,
+            pad_id=pad,
+            size=size,
+            overlap=min(self.cfg["overlap"], size - 1),
+            limit=self.cfg["batch_pieces"],
+        )
+
+    def autocast(self) -> Optional[torch.dtype]:
+        """dtype of mixed precision: bfloat16 where the GPU has it, else float16."""
+        if not self.cfg["mixed_precision"] or self.device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+    @torch.inference_mode()
+    def predict_vectors(
+        self, docs: list[Doc], project: Optional[tuple[Tensor, Tensor]] = None
+    ) -> Tensor:
+        """See `encoder.run`. Touches no state: safe from several threads."""
+        return enc.run(self.module, self.plan(docs), self.device, project, self.autocast())
+
+    def update_vectors(
+        self, docs: list[Doc], dropout: float
+    ) -> tuple[Tensor, Callable[[Tensor], None]]:
+        """Vectors of all tokens [N, width], and a function that takes their gradient."""
+        plan, dtype = self.plan(docs), self.autocast()
+        enc.set_dropout(self.module, dropout)
+        self.module.train()
+        try:
+            vectors = enc.run(self.module, plan, self.device, autocast=dtype)
+        finally:
+            self.module.eval()
+        scaler = self._scaler_for(dtype)
+
+        def backprop(grad: Tensor) -> None:
+            if not vectors.requires_grad:  # no wordpiece in the whole batch
+                return
+            (scaled,) = scaler.scale([grad], inplace=False)
+            torch.autograd.backward([vectors], [scaled])
+            grads = [p.grad for p in self.module.parameters() if p.grad is not None]
+            if scaler.unscale(grads):
+                for param in self.module.parameters():
+                    param.grad = None
+
+        return vectors, backprop
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        super().finish_update(optimizer)
+        self._scaler.update()
+
+    def _scaler_for(self, dtype: Optional[torch.dtype]) -> PyTorchGradScaler:
+        wanted = dtype is torch.float16  # bfloat16 has float32's range
+        if wanted and not self._scaler._enabled:
+            settings = {"enabled": True, **self.cfg.get("grad_scaler_config", {})}
+            self._scaler = PyTorchGradScaler(**settings)
+            self._scaler.to_(self.device)
+        return self._scaler
+
+    def _pack(self) -> dict[str, Any]:
+        return enc.pack(self.loaded)
+
+    def _unpack(self, saved: dict[str, Any]) -> None:
+        self._model, self._tokenizer = enc.unpack(saved)
+
+
+def sentence_starts(doc: Doc) -> list[int]:
+    """Character offsets at which sentences of a doc start, but for the first.
+
+    Those that are annotated; otherwise what follows 。！？…, a line break, and the quotes and
+    brackets that close after them. (A full stop may belong to an abbreviation: not taken.)
+    """
+    if doc.has_annotation("SENT_START"):
+        return [sent.start_char for sent in doc.sents][1:]
+    return [match.end() for match in _SENTENCE_END.finditer(doc.text)]
