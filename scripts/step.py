@@ -90,7 +90,7 @@ def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
     """training/<profile>/{config.cfg,labels.json}: configs/bert_crf.cfg with the values set."""
     from spacy.util import load_config
 
-    from spacy_bert_crf.checkpoint import read_json
+    from spacy_bert_crf.checkpoint_files import read_json
     from spacy_bert_crf.optim import suggested_encoder_lr
 
     training = profile["training"]

@@ -2,38 +2,35 @@
 
 import io
 import json
-import pickle
 import re
 import shutil
 import unicodedata
-import zipfile
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checkpoint_files import (
+    AGAIN,
+    find_weights,
+    read_config,
+    read_json,
+    read_tensors,
+    read_vocab,
+)
 from .errors import BertCrfError
 from .files import atomic_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: What weights are called in a source folder; the first one found is read.
-WEIGHT_FILES = ("pytorch_model_cvt.bin", "pytorch_model.bin", "model.safetensors")
 #: What TensorFlow-era checkpoints call the two tensors of a LayerNorm, and their names now.
 LEGACY_NAMES = {"gamma": "weight", "beta": "bias"}
-SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-_SIZES = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"]
-_SIZES += ["intermediate_size", "max_position_embeddings", "type_vocab_size"]
 _WRITTEN = {"pytorch_model_cvt.bin", "model.safetensors", "config.json", "vocab.txt"}
 _WRITTEN |= {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
 _WRITTEN |= {"merges.txt", "vocab.json", "added_tokens.json", "sentencepiece.bpe.model"}
-# Enough for any model; a broken config must not make us build a billion layers.
-_MAX_LAYERS, _MAX_SIZE = 1000, 10**8
 _LAYER = re.compile(r"(?:^|\.)encoder\.layer\.(\d+)\.")
-_AGAIN = "Download it again"
 _ROBERTA = ("roberta", "xlm-roberta", "camembert")
 
 
@@ -78,11 +75,11 @@ def convert_checkpoint(
     if lower_case not in ("auto", "true", "false"):
         raise BertCrfError(f"lower_case is {lower_case!r}: use auto, true or false.")
     _check_folders(src, dst)
-    raw = _read_config(src / "config.json")
+    raw = read_config(src / "config.json")
     is_bert = raw["model_type"] == "bert"
     vocab = _read_bert_vocab(src, raw) if is_bert else []
     lower = _is_lower_case(src, vocab, lower_case)
-    weights = _find_weights(src)
+    weights = find_weights(src)
     old = read_tensors(weights)
     tensors = rename_tensors(old, weights)
     base, config = _check_complete(tensors, raw, weights)
@@ -115,46 +112,6 @@ def convert_checkpoint(
     )
 
 
-def read_tensors(path: Path) -> "dict[str, Tensor]":
-    """The tensors of a `.safetensors` or torch file (zip or pre-1.6 format), on the CPU.
-
-    Nothing in the file is executed. Raises BertCrfError if it is damaged or holds anything else.
-    """
-    import torch
-
-    try:
-        with open(path, "rb") as handle:
-            head = handle.read(4)
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            if head.startswith(b"PK\x03\x04"):
-                # torch itself doesn't compare the checksums in its zip files.
-                with zipfile.ZipFile(path) as archive:
-                    if (bad := archive.testzip()) is not None:
-                        raise BertCrfError(f"{path} is damaged (checksum of {bad}). {_AGAIN}.")
-            elif not head.startswith(b"\x80"):
-                raise BertCrfError(f"{path} is no torch weights file. {_AGAIN}.")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except BertCrfError:
-        raise
-    except pickle.UnpicklingError as err:
-        found = re.search(r"GLOBAL ([\w.]+)", str(err))
-        what = f"more than weights ({found[1]})" if found else "no readable weights"
-        raise BertCrfError(
-            f"{path} holds {what} and is not loaded. {_AGAIN}, from a source you trust; if you "
-            "wrote it yourself: save model.state_dict(), nothing else."
-        ) from err
-    except Exception as err:  # A damaged file makes the readers raise almost anything.
-        reason = str(err).strip().split("\n")[0] or type(err).__name__
-        raise BertCrfError(f"{path} is cut short or damaged ({reason}). {_AGAIN}.") from err
-    if not isinstance(content, dict) or not content:
-        raise BertCrfError(f"{path} holds no table of weights by name. {_AGAIN}.")
-    return {name: _plain(name, value, path) for name, value in content.items()}
-
-
 def rename_tensors(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tensor]":
     """The tensors of the file `path` under their current names, in the same order.
 
@@ -166,36 +123,9 @@ def rename_tensors(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tenso
         is_old = f".{stem}".endswith(".LayerNorm") and end in LEGACY_NAMES
         new = f"{stem}.{LEGACY_NAMES[end]}" if is_old else name
         if is_old and new in tensors:
-            raise BertCrfError(f"{path} holds both {name} and {new}, names of one. {_AGAIN}.")
+            raise BertCrfError(f"{path} holds both {name} and {new}, names of one. {AGAIN}.")
         result[new] = tensor
     return result
-
-
-def read_vocab(path: Path) -> list[str]:
-    """The pieces of a `vocab.txt` in id order; raises BertCrfError if it can't be used."""
-    try:
-        # Lines end as in transformers: some pieces are characters that splitlines() splits at.
-        pieces = path.read_text(encoding="utf8").rstrip("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as err:
-        raise BertCrfError(f"{path} can't be read as UTF-8 text ({err}). {_AGAIN}.") from err
-    for piece, times in Counter(pieces).items():
-        if times > 1:
-            lines = [number for number, other in enumerate(pieces, 1) if other == piece]
-            raise BertCrfError(f"{path}: {piece!r} stands in the lines {lines}. {_AGAIN}.")
-    if missing := [piece for piece in SPECIAL_PIECES if piece not in pieces]:
-        raise BertCrfError(f"{path} lacks the special pieces {', '.join(missing)}. {_AGAIN}.")
-    return pieces
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises BertCrfError if there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError, RecursionError) as err:
-        raise BertCrfError(f"{path} can't be read as JSON ({err}). {_AGAIN}.") from err
-    if not isinstance(content, dict):
-        raise BertCrfError(f"{path} holds no JSON object. {_AGAIN}.")
-    return content
 
 
 def _check_folders(src: Path, dst: Path) -> None:
@@ -212,31 +142,6 @@ def _check_folders(src: Path, dst: Path) -> None:
         raise BertCrfError(f"{dst} holds {min(other)}, which is none of ours: name a new folder.")
 
 
-def _find_weights(src: Path) -> Path:
-    for path in (src / name for name in WEIGHT_FILES):
-        if path.is_file():
-            return path
-    names = ", ".join(WEIGHT_FILES)
-    raise BertCrfError(f"{src} holds none of {names}. Download one into it (not in shards).")
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    raw = read_json(path)
-    if "model_type" not in raw:
-        # The first published configs name no type; the tensors are checked in any case.
-        architectures = raw.get("architectures") or ["Bert"]
-        if not str(architectures[0]).startswith("Bert"):
-            raise BertCrfError(f"{path} has no model_type for {architectures[0]}: add it there.")
-        raw["model_type"] = "bert"
-    for key in _SIZES if raw["model_type"] == "bert" else ():
-        value = raw.get(key)
-        top = _MAX_LAYERS if key == "num_hidden_layers" else _MAX_SIZE
-        if type(value) is not int or not 0 < value <= top:
-            found = f"{key} is {value!r}" if key in raw else f"{key} is missing"
-            raise BertCrfError(f"{path}: {found}, not a number from 1 to {top}. {_AGAIN}.")
-    return raw
-
-
 def _read_bert_vocab(src: Path, raw: dict[str, Any]) -> list[str]:
     vocab = read_vocab(src / "vocab.txt")
     size = raw["vocab_size"]
@@ -244,7 +149,7 @@ def _read_bert_vocab(src: Path, raw: dict[str, Any]) -> list[str]:
         how = "shorter" if len(vocab) < size else "longer"
         raise BertCrfError(
             f"{src / 'vocab.txt'}: the vocabulary is {how} than the embedding, {len(vocab)} "
-            f"pieces for {size} rows (vocab_size in config.json). {_AGAIN}."
+            f"pieces for {size} rows (vocab_size in config.json). {AGAIN}."
         )
     return vocab
 
@@ -267,7 +172,7 @@ def _check_complete(
     except Exception as err:  # Whatever a wrong value makes transformers raise.
         raise BertCrfError(
             f"{where}: no {kind!r} model can be made of it ({type(err).__name__}: {err}). "
-            f"{_AGAIN}, or use a BERT model."
+            f"{AGAIN}, or use a BERT model."
         ) from err
     raw.pop("auto_map", None)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
@@ -301,7 +206,7 @@ def _check_complete(
     if faults:
         listed = "\n  ".join(faults)
         raise BertCrfError(
-            f"{path} doesn't fit {where.name}:\n  {listed}\n{_AGAIN}, both from one place."
+            f"{path} doesn't fit {where.name}:\n  {listed}\n{AGAIN}, both from one place."
         )
     return {name: base[name] for name in wanted if name in base}, config
 
@@ -329,25 +234,7 @@ def _check_finite(tensors: "dict[str, Tensor]", path: Path) -> None:
     floats = {name: t for name, t in tensors.items() if t.is_floating_point()}
     bad = [name for name, tensor in floats.items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise BertCrfError(f"{path}: infinite or NaN weights in {', '.join(bad)}. {_AGAIN}.")
-
-
-def _plain(name: Any, value: Any, path: Path) -> "Tensor":
-    """A tensor that owns its memory; what shares all of it with another one goes on doing so."""
-    import torch
-
-    if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-        kind = type(value).__name__
-        raise BertCrfError(
-            f"{path}: {name!r} is a {kind}, not a tensor. Save model.state_dict(), nothing else."
-        )
-    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-        raise BertCrfError(f"{path}: {name} is no ordinary dense tensor. {_AGAIN}.")
-    stored, needed = value.untyped_storage().nbytes(), value.numel() * value.element_size()
-    if stored < needed:
-        raise BertCrfError(f"{path}: {name} is larger than its data. {_AGAIN}.")
-    value = value.detach().contiguous()
-    return value.clone() if stored > needed else value
+        raise BertCrfError(f"{path}: infinite or NaN weights in {', '.join(bad)}. {AGAIN}.")
 
 
 def _write_weights(folder: Path, tensors: "dict[str, Tensor]", base: "dict[str, Tensor]") -> None:
@@ -420,4 +307,4 @@ def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
         tokenizer.save_pretrained(str(folder))
     except Exception as err:  # Missing files, missing packages, broken JSON: each its own kind.
         reason = str(err).strip().split("\n")[0]
-        raise BertCrfError(f"{src}: its tokenizer can't be loaded ({reason}). {_AGAIN}.") from err
+        raise BertCrfError(f"{src}: its tokenizer can't be loaded ({reason}). {AGAIN}.") from err

@@ -1,20 +1,28 @@
-"""Column files (`字 TAG`, a blank line between sentences) to DocBin and back.
-
-Lines are split at LF only and columns at one space or tab only: U+3000, U+2028, U+0085 and the
-like are characters of the corpus, which str.split, str.strip and str.splitlines would eat.
-"""
+"""Column files (see columns.py) to DocBin and back."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from .columns import (
+    BOM,
+    SCHEME_NAMES,
+    Problem,
+    Row,
+    detect_scheme,
+    has_space,
+    make_tag_set,
+    quote,
+    read_bytes,
+    read_columns,
+    read_spans,
+)
 from .errors import BertCrfError
 from .files import atomic_file, write_text
-from .tags import SCHEMES, EntitySpan, Role, TagSet, split_tag
+from .tags import EntitySpan
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -22,29 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Key of tags.SCHEMES by the name used on the command line, the smallest scheme first.
-SCHEME_NAMES = {"bio": "BIO", "bmes": "BMES", "bioes": "BIOES", "bilu": "BILUO"}
 ON_ERROR = ("fail", "skip-sentence", "repair")
-_BOM = "\ufeff"
 _SHOWN = 50
-
-
-class Row(NamedTuple):
-    """One line of a column file and what is wrong with it; an unreadable tag has no prefix."""
-
-    line: int
-    token: str
-    prefix: str
-    label: str
-    wrong: str = ""
-
-
-class Problem(NamedTuple):
-    """What is wrong, in which line (or, in a DocBin, in the doc of which index)."""
-
-    line: int
-    message: str
-    repairable: bool = False
 
 
 @dataclass
@@ -122,7 +109,7 @@ def convert_corpus(
     _check_choice("join", join, ("", " "))
     _check_choice("on-error", on_error, ON_ERROR)
     # The two bytes open a zlib stream, as a DocBin is, and no UTF-8 text.
-    back = src.suffix == ".spacy" or _read_bytes(src, 2) == b"x\x9c"
+    back = src.suffix == ".spacy" or read_bytes(src, 2) == b"x\x9c"
     if back is (dst.suffix == ".spacy"):
         raise BertCrfError(
             f"{src} is a {'DocBin' if back else 'column file'}, so the file to write must "
@@ -131,89 +118,6 @@ def convert_corpus(
     if back:
         return _docbin_to_columns(src, dst, "bio" if scheme == "auto" else scheme, join, on_error)
     return _columns_to_docbin(src, dst, scheme, lang, join, on_error)
-
-
-def read_columns(path: Path, join: str = "") -> list[list[Row]]:
-    """The sentences of a column file. Blank lines part them, their number does not matter.
-
-    Raises BertCrfError if the file can't be read, is no UTF-8 or has no sentences.
-    """
-    data = _read_bytes(path)
-    try:
-        text = data.decode("utf8").removeprefix(_BOM)
-    except UnicodeDecodeError as err:
-        lines = data.count(b"\n", 0, err.start)
-        raise BertCrfError(
-            f"{path}:{lines + 1}: invalid UTF-8 at byte {err.start} (0x{data[err.start]:02x}). "
-            "Save the file as UTF-8 first, for example by `iconv -f GB18030 -t UTF-8`."
-        ) from None
-    sentences: list[list[Row]] = [[]]
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
-        if line.strip(" \t\r"):
-            sentences[-1].append(_parse_line(number, line, join))
-        elif sentences[-1]:
-            sentences.append([])
-    if not sentences[-1]:
-        sentences.pop()
-    if not sentences:
-        raise BertCrfError(f"{path}: file has no sentences.")
-    return sentences
-
-
-def detect_scheme(sentences: Iterable[Sequence[Row]]) -> str:
-    """The smallest scheme (a key of SCHEME_NAMES) with all prefixes that occur; `bio` for none.
-
-    Prefixes of no scheme at all are left to `read_spans`, as bad lines.
-    Raises BertCrfError if the prefixes are of different schemes.
-    """
-    known = {prefix for roles in SCHEMES.values() for prefix in roles}
-    first: dict[str, int] = {}
-    for row in chain.from_iterable(sentences):
-        if row.prefix in known:
-            first.setdefault(row.prefix, row.line)
-    for name, key in SCHEME_NAMES.items():
-        if first.keys() <= SCHEMES[key].keys():
-            return name
-    found = ", ".join(f"{prefix} (line {line})" for prefix, line in first.items())
-    schemes = "; ".join(f"{name}: {_prefixes(name)}" for name in SCHEME_NAMES)
-    raise BertCrfError(
-        f"no tag scheme has all of the prefixes {found}. Known are {schemes}. Choose one by "
-        "--scheme to see the lines that don't fit it."
-    )
-
-
-def read_spans(rows: Sequence[Row], scheme: str) -> tuple[list[EntitySpan], list[Problem]]:
-    """Entities of the rows of a sentence, and what is wrong with the rows.
-
-    The spans are the repaired ones: an orphan continuation begins an entity, an unfinished entity
-    ends at its last token. There are none if a tag can't be read at all.
-    scheme: a key of SCHEME_NAMES.
-    """
-    tag_set = _tag_set((row.label for row in rows if row.label), scheme)
-    roles = {**SCHEMES[tag_set.scheme], "O": Role.OUT}
-    outside = Row(0, "", "O", "")
-    problems: list[Problem] = []
-    for before, row in pairwise([outside, *rows, outside]):
-        if row.wrong:
-            problems.append(Problem(row.line, row.wrong))
-        if row.prefix and row.prefix not in roles:
-            message = f"unknown tag prefix {row.prefix!r} (scheme {scheme}: {_prefixes(scheme)})"
-            problems.append(Problem(row.line, f"{message}: {_quote_row(row)}"))
-        if before.prefix not in roles or row.prefix not in roles:
-            continue  # next to an unreadable tag anything may stand
-        opened = roles[before.prefix] in (Role.BEGIN, Role.INSIDE)
-        continuation = roles[row.prefix] in (Role.INSIDE, Role.LAST)
-        continued = opened and continuation and before.label == row.label
-        if opened and not continued and tag_set.has_last:
-            message = f"unfinished entity, nothing continues {_quote_row(before)}"
-            problems.append(Problem(before.line, message, repairable=True))
-        if continuation and not continued:
-            message = f"orphan continuation, no entity of this label before {_quote_row(row)}"
-            problems.append(Problem(row.line, message, repairable=True))
-    if any(row.prefix not in roles for row in rows):
-        return [], problems
-    return tag_set.decode([tag_set.ids[roles[row.prefix], row.label] for row in rows]), problems
 
 
 def make_doc(
@@ -260,7 +164,7 @@ def doc_units(doc: "Doc", join: str) -> tuple[list[str], list[EntitySpan]]:
         extent = "for some tokens" if doc.has_annotation("ENT_IOB") else "at all"
         raise BertCrfError(f"no entity annotation {extent}, and columns can't say unknown")
     if "\n" in doc.text or "\r" in doc.text:
-        raise BertCrfError(f"a line break in the text would end the line: {_quote(doc.text)}")
+        raise BertCrfError(f"a line break in the text would end the line: {quote(doc.text)}")
     units: list[str] = []
     starts, ends = [], []
     for token in doc:
@@ -268,18 +172,18 @@ def doc_units(doc: "Doc", join: str) -> tuple[list[str], list[EntitySpan]]:
         if not join:
             units.extend(token.text)
         elif not token.text.isspace():  # is_space needs the vocab of a language
-            if _has_space(token.text):
-                raise BertCrfError(f"the token {_quote(token.text)} holds white space")
+            if has_space(token.text):
+                raise BertCrfError(f"the token {quote(token.text)} holds white space")
             units.append(token.text)
         ends.append(len(units))
         if not join and token.whitespace_ and not doc.has_unknown_spaces:
             units.append(token.whitespace_)
     spans = [EntitySpan(starts[e.start], ends[e.end - 1], e.label_) for e in doc.ents]
     for ent, span in zip(doc.ents, spans, strict=True):
-        if _has_space(span.label):
+        if has_space(span.label):
             raise BertCrfError(f"the label {span.label!r} holds white space")
         if span.start == span.end:
-            raise BertCrfError(f"the entity {_quote(ent.text)} ({span.label}) is white space")
+            raise BertCrfError(f"the entity {quote(ent.text)} ({span.label}) is white space")
     if not units:
         raise BertCrfError("the doc is empty")
     return units, spans
@@ -330,7 +234,7 @@ def _docbin_to_columns(src: Path, dst: Path, scheme: str, join: str, on_error: s
             report.problems.append((index, str(err)))
             report.skipped += 1
             continue
-        tag_set = _tag_set((span.label for span in spans), scheme)
+        tag_set = make_tag_set((span.label for span in spans), scheme)
         tags = (tag_set.tags[i] for i in tag_set.encode(spans, len(units)))
         lines.extend(f"{unit} {tag}" for unit, tag in zip(units, tags, strict=True))
         lines.append("")
@@ -340,7 +244,7 @@ def _docbin_to_columns(src: Path, dst: Path, scheme: str, join: str, on_error: s
     _check_report(report, f"{src}: doc index ", on_error)
     text = "\n".join([*lines, ""])
     # A U+FEFF that is the first character of the corpus would be read as a byte order mark.
-    write_text(dst, _BOM + text if text.startswith(_BOM) else text)
+    write_text(dst, BOM + text if text.startswith(BOM) else text)
     return report
 
 
@@ -359,48 +263,6 @@ def _check_report(report: CorpusReport, where: str, on_error: str) -> None:
     raise BertCrfError("\n".join(lines))
 
 
-def _parse_line(number: int, line: str, join: str) -> Row:
-    """The row of a line that is not blank."""
-    cut = max(line.rfind(" "), line.rfind("\t"))
-    token, tag = (line, "") if cut < 0 else (line[:cut], line[cut + 1 :])
-    prefix, label, wrong = _parse_tag(tag)
-    if tag:
-        wrong = "; ".join(filter(None, (_token_problem(token, join), wrong)))
-    return Row(number, token, prefix, label, wrong and f"{wrong}: {_quote(line)}")
-
-
-def _token_problem(token: str, join: str) -> str:
-    if not token:
-        return "nothing stands before the tag"
-    if not join and len(token) == 1:
-        return "a carriage return is no character" if token == "\r" else ""
-    separators = token.count(" ") + token.count("\t")
-    if separators:
-        return f"{separators + 2} columns instead of 2 (they are parted by one space or tab)"
-    if not join:
-        return f"{len(token)} characters in the character column"
-    return "white space in the word" if _has_space(token) else ""
-
-
-@lru_cache(maxsize=4096)
-def _parse_tag(tag: str) -> tuple[str, str, str]:
-    """Prefix and label, empty if unreadable, and what is wrong."""
-    if not tag:
-        return "", "", "no tag"
-    if _has_space(tag):
-        return "", "", f"white space in the tag {tag!r}"
-    if tag.startswith("O-"):
-        return "", "", f"tag {tag!r} gives O a label"
-    try:
-        return *split_tag(tag), ""
-    except BertCrfError as err:
-        return "", "", str(err).rstrip(".")
-
-
-def _tag_set(labels: Iterable[str], scheme: str) -> TagSet:
-    return TagSet(tuple(sorted(set(labels))), SCHEME_NAMES[scheme])
-
-
 def _widen(doc: "Doc", start: int, end: int, label: str) -> "Span | None":
     # Spaces at the ends belong to the token before: widening over them would take that one in.
     words = doc.text[start:end].strip(" ")
@@ -413,8 +275,8 @@ def _widen(doc: "Doc", start: int, end: int, label: str) -> "Span | None":
 def _border_message(doc: "Doc", start: int, end: int, label: str) -> str:
     border = end - 1 if any(token.idx == start for token in doc) else start
     token = [token.text_with_ws for token in doc if token.idx <= border][-1]
-    entity = f"entity {_quote(doc.text[start:end])} ({label})"
-    return f"{entity} has a border inside the tokenizer's token {_quote(token)}"
+    entity = f"entity {quote(doc.text[start:end])} ({label})"
+    return f"{entity} has a border inside the tokenizer's token {quote(token)}"
 
 
 def _blank(lang: str) -> "Language":
@@ -432,19 +294,11 @@ def _read_docs(path: Path) -> "Iterator[Doc]":
     from spacy.tokens import DocBin
     from spacy.vocab import Vocab
 
-    data = _read_bytes(path)
+    data = read_bytes(path)
     try:
         yield from DocBin().from_bytes(data).get_docs(Vocab())
     except Exception as err:  # what a corrupt file raises depends on where it is corrupt
         raise BertCrfError(f"{path} is no readable DocBin (.spacy file): {err}") from err
-
-
-def _read_bytes(path: Path, size: int = -1) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError as err:
-        raise BertCrfError(f"can't read {path}: {err.strerror or err}.") from err
 
 
 def _progress(items: Iterable[T], total: int | None) -> Iterable[T]:
@@ -458,19 +312,3 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
         raise BertCrfError(f"--{name} can't be {value!r}: use one of {known}.")
-
-
-def _prefixes(scheme: str) -> str:
-    return ", ".join(SCHEMES[SCHEME_NAMES[scheme]])
-
-
-def _has_space(text: str) -> bool:
-    return any(char.isspace() for char in text)
-
-
-def _quote_row(row: Row) -> str:
-    return _quote(f"{row.token} {row.prefix}-{row.label}")
-
-
-def _quote(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -17,7 +17,7 @@ import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from .checkpoint import read_json, read_tensors
+from .checkpoint_files import read_json, read_tensors
 from .errors import BertCrfError
 from .files import atomic_file
 

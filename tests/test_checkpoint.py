@@ -25,7 +25,8 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from spacy_bert_crf.checkpoint import convert_checkpoint, read_tensors
+from spacy_bert_crf.checkpoint import convert_checkpoint
+from spacy_bert_crf.checkpoint_files import read_tensors
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.toy_encoder import make_encoder
 

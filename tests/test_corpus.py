@@ -1,6 +1,5 @@
-"""Column files and DocBins: every rule of reading, every way to be wrong, and round trips."""
+"""Column files to DocBins and back: every way to be wrong, repairs, and round trips."""
 
-import itertools
 import os
 import re
 import subprocess
@@ -16,32 +15,17 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
+from test_columns import GOOD, columns_of, labels, texts_and_spans, write
 
 from spacy_bert_crf import corpus
-from spacy_bert_crf.corpus import (
-    SCHEME_NAMES,
-    CorpusReport,
-    Row,
-    convert_corpus,
-    detect_scheme,
-    doc_units,
-    make_doc,
-    read_columns,
-    read_spans,
-)
+from spacy_bert_crf.columns import SCHEME_NAMES, Row
+from spacy_bert_crf.corpus import CorpusReport, convert_corpus, doc_units, make_doc
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.tags import EntitySpan, TagSet
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SPACY_BERT_CRF_SHARED", ROOT.parent / "shared"))
 ZH = spacy.blank("zh")
-GOOD = "北 B-LOC\n京 I-LOC\n\n好 O\n"
-
-
-def write(folder, content, name="corpus.txt"):
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf8"))
-    return path
 
 
 def convert(folder, content, **settings):
@@ -67,17 +51,6 @@ def zh_doc(text, *ents):
     return doc
 
 
-def rows_of(*tags, token="字"):
-    parts = [tag.partition("-") for tag in tags]
-    return [Row(i, token, prefix, label) for i, (prefix, _, label) in enumerate(parts, 1)]
-
-
-def columns_of(path, join=""):
-    return [
-        [(row.token, row.prefix, row.label) for row in rows] for rows in read_columns(path, join)
-    ]
-
-
 # Reading
 
 
@@ -98,45 +71,6 @@ def test_adjacent_entities_of_one_type_stay_two(tmp_path):
     convert(tmp_path, "北 B-LOC\n京 I-LOC\n上 B-LOC\n海 I-LOC\n")
     (doc,) = load(tmp_path / "out.spacy")
     assert entities(doc) == [(0, 2, "LOC"), (2, 4, "LOC")]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        GOOD,
-        "\ufeff" + GOOD,
-        GOOD.replace("\n", "\r\n"),
-        "\ufeff" + GOOD.replace("\n", "\r\n"),
-        GOOD.rstrip("\n"),
-        GOOD + "\n\n",
-        GOOD.replace("\n\n", "\n\n\n\n"),
-        GOOD.replace("\n\n", "\n \t\r\n"),
-        GOOD.replace("\n\n", "\n\r\r\n"),
-        "\n\n" + GOOD,
-        GOOD.replace(" ", "\t"),
-    ],
-)
-def test_accepted_forms_read_the_same(tmp_path, content):
-    assert columns_of(write(tmp_path, content)) == [
-        [("北", "B", "LOC"), ("京", "I", "LOC")],
-        [("好", "O", "")],
-    ]
-
-
-ODD = "\u3000 \t\xa0\u2028\u2029\x0b\x0c\x85\x1c\x1d\x1e\x1f\0\u200b\ufeff\ue000\ufffd😀-O龘"
-
-
-@pytest.mark.parametrize("separator", [" ", "\t"])
-def test_odd_characters_are_characters(tmp_path, separator):
-    path = write(tmp_path, "x O\n" + "".join(f"{char}{separator}B-LOC\n" for char in ODD))
-    (rows,) = read_columns(path)
-    assert [row.token for row in rows] == ["x", *ODD]
-    assert [row.line for row in rows] == list(range(1, len(ODD) + 2))
-    assert not any(row.wrong for row in rows)
-
-
-def test_only_the_first_of_two_byte_order_marks_is_one(tmp_path):
-    assert columns_of(write(tmp_path, "\ufeff\ufeff O\n")) == [[("\ufeff", "O", "")]]
 
 
 def test_label_is_all_after_the_first_hyphen(tmp_path):
@@ -253,40 +187,6 @@ def test_unknown_settings(tmp_path, setting, message):
 # Schemes and spans
 
 
-@pytest.mark.parametrize(
-    ("prefixes", "scheme"),
-    [
-        ("", "bio"),
-        ("B", "bio"),
-        ("BI", "bio"),
-        ("I", "bio"),
-        ("BIE", "bioes"),
-        ("IS", "bioes"),
-        ("BIES", "bioes"),
-        ("BM", "bmes"),
-        ("BMES", "bmes"),
-        ("BES", "bmes"),
-        ("S", "bmes"),
-        ("BL", "bilu"),
-        ("U", "bilu"),
-        ("BILU", "bilu"),
-        ("BIX", "bio"),
-    ],
-)
-def test_detected_scheme(prefixes, scheme):
-    sentences = [rows_of("O"), *(rows_of(f"{prefix}-X") for prefix in prefixes)]
-    assert detect_scheme(sentences) == scheme
-
-
-@pytest.mark.parametrize("prefixes", ["IM", "ML", "EL", "SU", "BMU", "IES" + "M"])
-def test_prefixes_of_two_schemes(prefixes):
-    with pytest.raises(BertCrfError) as error:
-        detect_scheme([rows_of("O", *(f"{prefix}-X" for prefix in prefixes))])
-    for line, prefix in enumerate(prefixes, 2):
-        assert f"{prefix} (line {line})" in str(error.value)
-    assert "bio: B, I; bmes: B, M, E, S; bioes: B, I, E, S; bilu: B, I, L, U." in str(error.value)
-
-
 def test_mixed_schemes_name_the_file_and_can_be_chosen(tmp_path):
     content = "北 B-X\n京 E-X\n\n上 I-X\n海 M-X\n"
     with pytest.raises(BertCrfError, match=r"corpus\.txt: no tag scheme has .* I \(line 4\), M"):
@@ -297,40 +197,6 @@ def test_mixed_schemes_name_the_file_and_can_be_chosen(tmp_path):
         4,
         "unknown tag prefix 'I' (scheme bmes: B, M, E, S): '上 I-X'",
     )
-
-
-@pytest.mark.parametrize("scheme", SCHEME_NAMES)
-def test_all_short_sequences_against_the_tag_set(scheme):
-    tag_set = TagSet(("X", "Y"), SCHEME_NAMES[scheme])
-    start, end = tag_set.legal_start(), tag_set.legal_end()
-    pairs = tag_set.legal_transitions()
-    for length in (1, 2, 3):
-        for ids in itertools.product(range(len(tag_set.tags)), repeat=length):
-            spans, problems = read_spans(rows_of(*(tag_set.tags[i] for i in ids)), scheme)
-            legal = start[ids[0]] and end[ids[-1]]
-            legal = legal and all(pairs[a][b] for a, b in itertools.pairwise(ids))
-            assert spans == tag_set.decode(ids)
-            assert legal is not bool(problems)
-            assert all(problem.repairable for problem in problems)
-
-
-@pytest.mark.parametrize(
-    ("scheme", "tags", "lines"),
-    [
-        ("bio", ["I-X"], [1]),
-        ("bio", ["B-X", "I-Y"], [2]),
-        ("bio", ["B-X", "O", "I-X"], [3]),
-        ("bioes", ["B-X"], [1]),
-        ("bioes", ["B-X", "I-X", "O"], [2]),
-        ("bioes", ["B-X", "I-Y", "E-Y"], [1, 2]),
-        ("bioes", ["S-X", "E-X"], [2]),
-        ("bmes", ["M-X"], [1, 1]),
-        ("bmes", ["B-X", "B-X", "E-X"], [1]),
-        ("bilu", ["U-X", "L-X", "B-X", "U-X"], [2, 3]),
-    ],
-)
-def test_lines_of_orphans_and_unfinished_entities(scheme, tags, lines):
-    assert [problem.line for problem in read_spans(rows_of(*tags), scheme)[1]] == lines
 
 
 def test_a_broken_line_makes_its_neighbours_no_orphans(tmp_path):
@@ -654,24 +520,6 @@ def test_docbin_without_docs(tmp_path):
 
 # Round trips
 
-labels = st.sampled_from(["LOC", "PER.NOM", "A-b-c", "-", "人", "B-I", "O", "."])
-characters = st.one_of(
-    st.sampled_from(ODD),
-    st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]),
-)
-lengths = st.integers(1, 3)
-
-
-@st.composite
-def texts_and_spans(draw):
-    """A text and entities over it, many of them adjacent."""
-    spans, at = [], 0
-    for label, length in draw(st.lists(st.tuples(st.none() | labels, lengths), min_size=1)):
-        if label:
-            spans.append(EntitySpan(at, at + length, label))
-        at += length
-    return draw(st.text(characters, min_size=at, max_size=at)), spans
-
 
 def near_space(text, span):
     return any(char.isspace() for char in text[max(span.start - 1, 0) : span.end + 1])
@@ -686,15 +534,6 @@ def column_text(sentences, scheme):
         out += [f"{char} {tag}\n" for char, tag in zip(text, tags, strict=True)] + ["\n"]
     text = "".join(out)
     return "\ufeff" + text if text.startswith("\ufeff") else text
-
-
-@settings(max_examples=200, deadline=None)
-@given(texts_and_spans(), st.sampled_from(sorted(SCHEME_NAMES)))
-def test_spans_survive_tags(case, scheme):
-    text, spans = case
-    tag_set = TagSet(tuple(sorted({span.label for span in spans})), SCHEME_NAMES[scheme])
-    tags = [tag_set.tags[i] for i in tag_set.encode(spans, len(text))]
-    assert read_spans(rows_of(*tags), scheme) == (spans, [])
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -22,7 +22,7 @@ def export_command(
     best_model.pt is a flat dict of float32 tensors (torch.load with weights_only=True); beside it
     config.json with id2label, the tokenizer's files, and best_model.json with the tag scheme.
     """
-    from ..checkpoint import read_json
+    from ..checkpoint_files import read_json
     from ..evaluation import load_pipeline
     from ..export import export_pipeline
 

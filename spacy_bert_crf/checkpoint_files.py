@@ -1,0 +1,140 @@
+"""Reading of a checkpoint's files, which nobody vouches for: weights, config, vocabulary.
+
+Nothing in them is executed, and what can't be used is an error that names the file.
+"""
+
+import json
+import pickle
+import re
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import BertCrfError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: What weights are called in a source folder; the first one found is read.
+WEIGHT_FILES = ("pytorch_model_cvt.bin", "pytorch_model.bin", "model.safetensors")
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+#: What to do about a bad file, for messages.
+AGAIN = "Download it again"
+
+_SIZES = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"]
+_SIZES += ["intermediate_size", "max_position_embeddings", "type_vocab_size"]
+# Enough for any model; a broken config must not make us build a billion layers.
+_MAX_LAYERS, _MAX_SIZE = 1000, 10**8
+
+
+def find_weights(src: Path) -> Path:
+    """The first of WEIGHT_FILES in a folder; raises BertCrfError if there is none."""
+    for path in (src / name for name in WEIGHT_FILES):
+        if path.is_file():
+            return path
+    names = ", ".join(WEIGHT_FILES)
+    raise BertCrfError(f"{src} holds none of {names}. Download one into it (not in shards).")
+
+
+def read_tensors(path: Path) -> "dict[str, Tensor]":
+    """The tensors of a `.safetensors` or torch file (zip or pre-1.6 format), on the CPU.
+
+    Nothing in the file is executed. Raises BertCrfError if it is damaged or holds anything else.
+    """
+    import torch
+
+    try:
+        with open(path, "rb") as handle:
+            head = handle.read(4)
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            if head.startswith(b"PK\x03\x04"):
+                # torch itself doesn't compare the checksums in its zip files.
+                with zipfile.ZipFile(path) as archive:
+                    if (bad := archive.testzip()) is not None:
+                        raise BertCrfError(f"{path} is damaged (checksum of {bad}). {AGAIN}.")
+            elif not head.startswith(b"\x80"):
+                raise BertCrfError(f"{path} is no torch weights file. {AGAIN}.")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except BertCrfError:
+        raise
+    except pickle.UnpicklingError as err:
+        found = re.search(r"GLOBAL ([\w.]+)", str(err))
+        what = f"more than weights ({found[1]})" if found else "no readable weights"
+        raise BertCrfError(
+            f"{path} holds {what} and is not loaded. {AGAIN}, from a source you trust; if you "
+            "wrote it yourself: save model.state_dict(), nothing else."
+        ) from err
+    except Exception as err:  # A damaged file makes the readers raise almost anything.
+        reason = str(err).strip().split("\n")[0] or type(err).__name__
+        raise BertCrfError(f"{path} is cut short or damaged ({reason}). {AGAIN}.") from err
+    if not isinstance(content, dict) or not content:
+        raise BertCrfError(f"{path} holds no table of weights by name. {AGAIN}.")
+    return {name: _plain(name, value, path) for name, value in content.items()}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A `config.json` with its model type, and for BERT with usable sizes; else BertCrfError."""
+    raw = read_json(path)
+    if "model_type" not in raw:
+        # The first published configs name no type; the tensors are checked in any case.
+        architectures = raw.get("architectures") or ["Bert"]
+        if not str(architectures[0]).startswith("Bert"):
+            raise BertCrfError(f"{path} has no model_type for {architectures[0]}: add it there.")
+        raw["model_type"] = "bert"
+    for key in _SIZES if raw["model_type"] == "bert" else ():
+        value = raw.get(key)
+        top = _MAX_LAYERS if key == "num_hidden_layers" else _MAX_SIZE
+        if type(value) is not int or not 0 < value <= top:
+            found = f"{key} is {value!r}" if key in raw else f"{key} is missing"
+            raise BertCrfError(f"{path}: {found}, not a number from 1 to {top}. {AGAIN}.")
+    return raw
+
+
+def read_vocab(path: Path) -> list[str]:
+    """The pieces of a `vocab.txt` in id order; raises BertCrfError if it can't be used."""
+    try:
+        # Lines end as in transformers: some pieces are characters that splitlines() splits at.
+        pieces = path.read_text(encoding="utf8").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as err:
+        raise BertCrfError(f"{path} can't be read as UTF-8 text ({err}). {AGAIN}.") from err
+    for piece, times in Counter(pieces).items():
+        if times > 1:
+            lines = [number for number, other in enumerate(pieces, 1) if other == piece]
+            raise BertCrfError(f"{path}: {piece!r} stands in the lines {lines}. {AGAIN}.")
+    if missing := [piece for piece in SPECIAL_PIECES if piece not in pieces]:
+        raise BertCrfError(f"{path} lacks the special pieces {', '.join(missing)}. {AGAIN}.")
+    return pieces
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises BertCrfError if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError, RecursionError) as err:
+        raise BertCrfError(f"{path} can't be read as JSON ({err}). {AGAIN}.") from err
+    if not isinstance(content, dict):
+        raise BertCrfError(f"{path} holds no JSON object. {AGAIN}.")
+    return content
+
+
+def _plain(name: Any, value: Any, path: Path) -> "Tensor":
+    """A tensor that owns its memory; what shares all of it with another one goes on doing so."""
+    import torch
+
+    if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        kind = type(value).__name__
+        raise BertCrfError(
+            f"{path}: {name!r} is a {kind}, not a tensor. Save model.state_dict(), nothing else."
+        )
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        raise BertCrfError(f"{path}: {name} is no ordinary dense tensor. {AGAIN}.")
+    stored, needed = value.untyped_storage().nbytes(), value.numel() * value.element_size()
+    if stored < needed:
+        raise BertCrfError(f"{path}: {name} is larger than its data. {AGAIN}.")
+    value = value.detach().contiguous()
+    return value.clone() if stored > needed else value
