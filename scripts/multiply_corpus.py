@@ -6,7 +6,9 @@ the sentences with names of its own in the place of those that stand there: trai
 of them several times, dev and test through a part each. So no entity name of dev or test occurs
 as an entity of train, in whatever sentence; the sentences around the names do recur. What the
 test split measures is therefore new names in known surroundings. With --hold-out, the sentences
-of dev and test are left out of train as well.
+of dev and test are left out of train as well. With --scramble, a share of the names in train has
+some characters replaced at random, so that an encoder without pretraining learns to look at what
+stands around a name too.
 
     python scripts/multiply_corpus.py assets/quickstart assets/quickstart/corpus
 """
@@ -144,6 +146,10 @@ def fill(sentence: Sentence, split: str, names: Names, keep: float, rng: random.
         if part not in swapped:  # a name that occurs twice stays one
             stays = own and rng.random() < keep
             swapped[part] = part.text if stays else names.draw(part.kind, split, rng)
+            if rng.random() < scramble:
+                name = scrambled(swapped[part], rng)
+                if names.belongs(name) == split:
+                    swapped[part] = name
         out.append(part._replace(text=swapped[part]))
     return out
 
@@ -159,7 +165,7 @@ def columns(sentence: Sentence) -> str:
 
 
 def multiply(
-    src: Path, dst: Path, copies: int, hold_out: bool, seed: int
+    src: Path, dst: Path, copies: int, scramble: float, hold_out: bool, seed: int
 ) -> dict[str, list[Sentence]]:
     """Write DST/{train,dev,test}.txt; see the head of this file."""
     rng = random.Random(seed)
@@ -177,8 +183,9 @@ def multiply(
         for repeat in range(repeats):
             for sentence in parted[split]:
                 has_entity = any(part.label for part in sentence)
+                how = (0.0, scramble if split == "train" else 0.0) if repeat else (1.0, 0.0)
                 if has_entity or repeat % 2 == 0:  # plain sentences at half the rate
-                    filled.append(fill(sentence, split, names, 0.0 if repeat else 1.0, rng))
+                    filled.append(fill(sentence, split, names, *how, rng))
         rng.shuffle(filled)
         out[split] = filled
     seen = {p.text for sentence in out["train"] for p in sentence if p.label}
@@ -196,11 +203,12 @@ def main() -> int:
     parser.add_argument("src", type=Path)
     parser.add_argument("dst", type=Path)
     parser.add_argument("--copies", type=int, default=8, help="how often train is gone through")
+    parser.add_argument("--scramble", type=float, default=0.0, help="share of scrambled names")
     parser.add_argument("--hold-out", action="store_true", help="new sentences in dev and test")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
-        out = multiply(args.src, args.dst, args.copies, args.hold_out, args.seed)
+        out = multiply(args.src, args.dst, args.copies, args.scramble, args.hold_out, args.seed)
     except (BertCrfError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)
         return 1

@@ -45,7 +45,7 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
     else:
         run(
             "scripts/multiply_corpus.py", corpus["multiply"], folder / "corpus",
-            "--copies", corpus["copies"],
+            "--copies", corpus["copies"], "--scramble", corpus["scramble"],
         )  # fmt: skip
     if "fetch" in encoder:
         for name in encoder["files"]:
