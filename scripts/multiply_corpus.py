@@ -134,7 +134,23 @@ def part_sentences(
     return out
 
 
-def fill(sentence: Sentence, split: str, names: Names, keep: float, rng: random.Random) -> Sentence:
+def scrambled(name: str, rng: random.Random) -> str:
+    """The name with about half of its characters replaced by common ones (GB2312 level 1)."""
+
+    def common() -> str:
+        return bytes([rng.randint(0xB0, 0xD6), rng.randint(0xA1, 0xFE)]).decode("gb2312")
+
+    return "".join(common() if char > "\u3000" and rng.random() < 0.5 else char for char in name)
+
+
+def fill(
+    sentence: Sentence,
+    split: str,
+    names: Names,
+    keep: float,
+    scramble: float,
+    rng: random.Random,
+) -> Sentence:
     """The sentence with other names: those of other splits always, the rest but for `keep`."""
     swapped: dict[Part, str] = {}
     out = []
