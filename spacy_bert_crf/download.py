@@ -17,7 +17,7 @@ import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from .checkpoint_files import read_json, read_tensors
+from .checkpoint_files import AGAIN, read_json, read_tensors
 from .errors import BertCrfError
 from .files import atomic_file
 
@@ -27,7 +27,6 @@ BACKOFF = 0.5
 MAX_UNPACKED = 1 << 30
 
 _CHUNK = 1 << 20
-_AGAIN = "Download it again"
 _REFUSED = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
@@ -117,7 +116,7 @@ def check_checkpoint_file(path: Path) -> None:
     """Raise BertCrfError unless `path` is a whole torch weights file (zip or pre-1.6 format)."""
     tensors = read_tensors(path)
     if not any(tensor.numel() for tensor in tensors.values()):
-        raise BertCrfError(f"{path} holds no weights. {_AGAIN}.")
+        raise BertCrfError(f"{path} holds no weights. {AGAIN}.")
 
 
 def check_json(path: Path) -> None:
@@ -130,11 +129,11 @@ def check_vocab(path: Path) -> None:
     try:
         pieces = path.read_text(encoding="utf8").split("\n")
     except (OSError, UnicodeDecodeError) as err:
-        raise BertCrfError(f"{path} can't be read as UTF-8 text ({err}). {_AGAIN}.") from err
+        raise BertCrfError(f"{path} can't be read as UTF-8 text ({err}). {AGAIN}.") from err
     lines = len(pieces) - (not pieces[-1])
     if lines < 100 or "[CLS]" not in pieces:
         lacks = "" if "[CLS]" in pieces else " without [CLS]"
-        raise BertCrfError(f"{path} is no BERT vocabulary: {lines} lines{lacks}. {_AGAIN}.")
+        raise BertCrfError(f"{path} is no BERT vocabulary: {lines} lines{lacks}. {AGAIN}.")
 
 
 def check_tar_gz(path: Path, members: Sequence[str]) -> None:
@@ -153,7 +152,7 @@ def check_tar_gz(path: Path, members: Sequence[str]) -> None:
         raise
     except (OSError, EOFError, ValueError, RecursionError, zlib.error, tarfile.TarError) as err:
         reason = str(err) or type(err).__name__
-        raise BertCrfError(f"{path} is no whole tar.gz archive ({reason}). {_AGAIN}.") from err
+        raise BertCrfError(f"{path} is no whole tar.gz archive ({reason}). {AGAIN}.") from err
 
 
 def extract_tar(path: Path, dst_folder: Path, members: Sequence[str]) -> list[Path]:
@@ -187,7 +186,7 @@ def _find_members(
             raise BertCrfError(f"{path} has {name} twice: {found[name].name} and {member.name}.")
         found[name] = member
     if missing := [name for name in members if name not in found]:
-        raise BertCrfError(f"{path} lacks {', '.join(missing)}. {_AGAIN}.")
+        raise BertCrfError(f"{path} lacks {', '.join(missing)}. {AGAIN}.")
     if sum(member.size for member in found.values()) > MAX_UNPACKED:
         raise BertCrfError(f"{path} unpacks to more than {MAX_UNPACKED:,} bytes.")
     return found

@@ -145,20 +145,18 @@ class GroupedAdamW(Optimizer):
                 raise BertCrfError(f"optimizer setting {name} = {value}: it must be 0 or more.")
         if decay not in ("linear", "constant"):
             raise BertCrfError(f"optimizer setting decay = {decay!r}: linear or constant.")
+        if not 0 <= averaging < 1:
+            raise BertCrfError(f"optimizer setting averaging = {averaging}: 0 to below 1.")
         super().__init__(
             rates["encoder"], beta1=beta1, beta2=beta2, eps=eps, grad_clip=grad_clip,
-            L2=weight_decay, use_averages=False,
+            L2=weight_decay, use_averages=averaging > 0,
         )  # fmt: skip
         self.rates = dict(rates)
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.decay = decay
         self.total_steps = total_steps
-        if not 0 <= averaging < 1:
-            raise BertCrfError(f"optimizer setting averaging = {averaging}: 0 to below 1.")
         self.averaging = averaging
-        if averaging:
-            self.averages = {}
         #: First and second moment and number of steps of each parameter.
         self.state: dict[Key, tuple[Tensor, Tensor, Tensor]] = {}
         self.n_updates = 0
@@ -254,8 +252,9 @@ class GroupedAdamW(Optimizer):
                 )
             parts.setdefault((ids[owner], name), {})[part] = tensor
         self.state = {k: (p["exp_avg"], p["exp_avg_sq"], p["step"]) for k, p in parts.items()}
-        if self.averaging:
-            self.averages = {k: p["average"] for k, p in parts.items() if "average" in p}
+        if self.averages is not None:
+            self.averages.clear()
+            self.averages.update({k: p["average"] for k, p in parts.items() if "average" in p})
         self.n_updates = data["counters"]["n_updates"]
         self.total_steps = data["counters"]["total_steps"]
         self.skipped = data["counters"]["skipped"]
