@@ -56,8 +56,9 @@ def create_adamw(
         and max_epochs amount to; where nobody does, the rates stay at their peak after a warmup
         of 20 updates.
     averaging: decay of an exponential moving average of the weights of this package's layers,
-        with which pipelines are evaluated and saved, as with thinc's `use_averages`; 0 for none.
-        It costs one copy of the weights in memory (Polyak & Juditsky 1992).
+        with which pipelines are evaluated and saved, as with thinc's `use_averages`; 0 for none
+        (Polyak & Juditsky 1992). It is that decay at the peak rate; as the rates fall, the average
+        follows more closely, for the weights then hardly move any more. Costs one copy of them.
     Raises BertCrfError for a setting out of range.
     """
     return GroupedAdamW(
@@ -289,9 +290,9 @@ class GroupedAdamW(Optimizer):
             self._average(pending)
 
     def _average(self, pending: dict[Key, _Pending]) -> None:
-        """Move the averages towards the weights; faster while there are few of them."""
+        """Move the averages towards the weights, the faster the lower the learning rate is."""
         averages = cast(dict[Key, Tensor], self.averages)
-        share = 1 - min(self.averaging, (1 + self.n_updates) / (10 + self.n_updates))
+        share = min(1.0, (1 - self.averaging) / self.factor(self.n_updates))
         old: dict[torch.device, tuple[list[Tensor], list[Tensor]]] = {}
         for key, entry in pending.items():
             average = averages.get(key)

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -176,3 +177,16 @@ def test_an_unknown_profile_is_named(project):
         cwd=project, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1 and "people-daily, quickstart" in done.stderr
+
+
+def test_the_readme_has_the_projects_table(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "spacy", "project", "document", str(ROOT)],
+        capture_output=True, text=True, encoding="utf8", env={**os.environ, "PYTHONUTF8": "1"},
+    )  # fmt: skip
+    rows = [
+        line for line in done.stdout.split("\n") if line.startswith("| `") and "URL" not in line
+    ]
+    assert len(rows) == 9
+    readme = (ROOT / "README.md").read_text(encoding="utf8")
+    assert all(row in readme for row in rows)
