@@ -38,7 +38,7 @@ def create_encoder(
     grad_scaler_config: dict[str, Any] = {},  # noqa: B006
     max_length: int = 512,
     overlap: int = 128,
-    long_texts: Literal["sentences", "windows"] = "sentences",
+    long_texts: Literal["sentences", "windows"] = "windows",
     batch_pieces: int = 4096,
     allow_download: bool = False,
 ) -> Model[list[Doc], list[Floats2d]]:
@@ -58,10 +58,10 @@ def create_encoder(
     mixed_precision: on CUDA, bfloat16 where the GPU has it, else float16 with gradient scaling
         (`grad_scaler_config`). The CRF stays in float32.
     max_length: most wordpieces of a window, special ones included; at most what the encoder has.
-    long_texts: how a text is covered that is longer than a window. "sentences": each of its
-        sentences is a pass of its own, as in a training on sentences; those that are too long get
-        overlapping windows. "windows": overlapping windows over all of it. Sentences are those
-        that are annotated on the doc, otherwise those that 。！？… or a line break ends.
+    long_texts: how a text is covered that is longer than a window. "windows": overlapping windows
+        over all of it. "sentences": each of its sentences is a pass of its own, as in a training
+        on sentences; those that are too long get overlapping windows. Sentences are those that
+        are annotated on the doc, otherwise those that 。！？… or a line break ends.
     overlap: least number of wordpieces that neighbouring windows share.
     batch_pieces: most wordpieces of one encoder pass, padding included.
     allow_download: let `name` be fetched from the hub at initialisation.

@@ -50,8 +50,14 @@ def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, 
     """Scores of a pipeline on annotated docs, and the seconds that prediction took.
 
     Docs without any entity annotation are left out: their gold is not known.
+    Raises BertCrfError if that leaves none.
     """
     docs = [doc for doc in docs if doc.has_annotation("ENT_IOB") or not len(doc)]
+    if not any(len(doc) for doc in docs):
+        raise BertCrfError(
+            "no doc of the corpus has entity annotation (doc.ents must be set, to [] where there "
+            "is none)."
+        )
     began = time.perf_counter()
     texts = (doc.text for doc in docs)
     predicted = list(tqdm(nlp.pipe(texts), total=len(docs), disable=None))
@@ -62,7 +68,12 @@ def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, 
             aligned = read_gold(Example(ours, gold))
             # An entity that has no place in these tokens can't be found, and counts as missed.
             lost = [(-1 - i, -i, e.label) for i, e in enumerate(aligned.lost)]
-            spans = [(ent.start, ent.end, ent.label_) for ent in ours.ents]
+            # A prediction where the gold is not known is neither right nor wrong (as in spaCy).
+            spans = [
+                (ent.start, ent.end, ent.label_)
+                for ent in ours.ents
+                if aligned.known[ent.start : ent.end].all()
+            ]
             yield spans, [*aligned.spans, *lost], len(ours)
 
     return score(pairs(), scheme), seconds

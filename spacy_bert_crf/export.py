@@ -6,6 +6,7 @@ The layout is documented in docs/best_model.md, with a reader that needs nothing
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,6 +20,11 @@ from .errors import BertCrfError
 from .files import atomic_folder
 from .pipeline import BertCrf
 from .versions import versions
+
+#: Files that an export may hold, and that a new one replaces.
+OURS = {"best_model.pt", "best_model.json", "config.json", "vocab.txt", "tokenizer.json"}
+OURS |= {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"}
+OURS |= {"merges.txt", "sentencepiece.bpe.model", "spiece.model"}
 
 WEIGHTS, SIDECAR = "best_model.pt", "best_model.json"
 
@@ -41,6 +47,7 @@ def export_pipeline(
     encoder = find_encoder(nlp, pipe)
     tensors = collect_tensors(pipe, encoder)
     sidecar = describe(nlp, pipe, encoder, metrics or {})
+    check_folder(dst)
     with atomic_folder(dst) as folder:
         keep_others(dst, folder)
         # To a buffer first: the bytes of torch.save depend on the file name it is given.
@@ -116,7 +123,6 @@ def describe(
     nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder, metrics: dict[str, Any]
 ) -> dict[str, Any]:
     """What best_model.json says."""
-    own = layers.own_encoder_of(pipe.model)
     training = nlp.config.get("training") or {}
     seed = metrics.get("seed", (nlp.config.interpolate().get("training") or training).get("seed"))
     return {
@@ -124,7 +130,7 @@ def describe(
         "labels": list(pipe.labels),
         "tags": list(pipe.tag_set.tags),
         "pooling": "mean",
-        "max_length": enc.longest_input(encoder, own.cfg["max_length"] if own else 512),
+        "max_length": enc.longest_input(encoder, longest_window(nlp, pipe, encoder)),
         "constraints": pipe.constraints,
         "temperature": 1.0,
         "lang": nlp.lang,
@@ -136,6 +142,29 @@ def describe(
             if key in metrics
         },
     }
+
+
+def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> int:
+    """Most input ids that the pipeline itself gives to its encoder in one pass."""
+    own = layers.own_encoder_of(pipe.model)
+    if own is not None:
+        return int(own.cfg["max_length"])
+    prefix, suffix, _ = enc.special_ids(encoder.tokenizer)
+    windows = [
+        # spacy-transformers counts windows in tokens, of which each has a wordpiece or more.
+        spans["window"] + len(prefix) + len(suffix)
+        for name in nlp.pipe_names
+        for spans in _spans_settings(nlp.get_pipe_config(name).get("model", {}))
+    ]
+    return min([512, *windows])
+
+
+def _spans_settings(section: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(section, dict):
+        if isinstance(section.get("window"), int):
+            yield section
+        for value in section.values():
+            yield from _spans_settings(value)
 
 
 def write_companions(folder: Path, encoder: enc.LoadedEncoder, tags: list[str]) -> None:
@@ -152,6 +181,20 @@ def write_companions(folder: Path, encoder: enc.LoadedEncoder, tags: list[str]) 
         ordered = sorted(vocab, key=lambda piece: vocab[piece])
         if not any("\n" in piece for piece in ordered):
             (folder / "vocab.txt").write_text("\n".join(ordered) + "\n", encoding="utf8")
+
+
+def check_folder(dst: Path) -> None:
+    """Raise BertCrfError if `dst`, which is replaced as a whole, holds files of another kind."""
+    if not dst.is_dir():
+        return
+    strange = sorted(
+        item.name for item in dst.iterdir() if item.is_file() and item.name not in OURS
+    )
+    if strange:
+        raise BertCrfError(
+            f"{dst} holds files that are no export ({', '.join(strange[:5])}): they would be lost. "
+            "Choose an empty or new folder."
+        )
 
 
 def keep_others(dst: Path, folder: Path) -> None:

@@ -90,7 +90,8 @@ def _exchange(tmp: Path, path: Path) -> None:
 
 
 def _sync(file: Path) -> None:
-    with open(file, "rb") as handle:
+    # Some systems sync only what is open for writing.
+    with open(file, "r+b" if os.access(file, os.W_OK) else "rb") as handle:
         os.fsync(handle.fileno())
 
 

@@ -109,6 +109,7 @@ class _Pending(NamedTuple):
     group: str
     decay: float
     average: bool
+    lr_scale: float
 
 
 class GroupedAdamW(Optimizer):
@@ -173,21 +174,31 @@ class GroupedAdamW(Optimizer):
     ) -> tuple[Any, Any]:
         """thinc's protocol: for parameters of layers that know nothing of this class.
 
-        The step comes later and is made in place; the gradient is copied, as callers clear it.
+        The step comes later and is made in place; the gradient is copied now, and cleared as
+        thinc's own optimizers do.
         """
         if gradient.size:
-            xp = type(weights).__module__.split(".")[0]
-            if xp == "numpy" and not weights.flags.writeable:
+            if type(weights).__module__ == "numpy" and not weights.flags.writeable:
                 weights = np.array(weights)
-            grad = xp2torch(gradient).clone() * lr_scale
-            self.collect(key, xp2torch(weights), grad, average=False)
+            grad = xp2torch(gradient).clone()
+            gradient *= 0
+            self.collect(key, xp2torch(weights), grad, average=False, lr_scale=lr_scale)
         return weights, gradient
 
-    def collect(self, key: Key, weight: Tensor, grad: Tensor, average: bool = True) -> None:
+    def collect(
+        self,
+        key: Key,
+        weight: Tensor,
+        grad: Tensor,
+        *,
+        average: bool = True,
+        lr_scale: float = 1.0,
+    ) -> None:
         """Take a parameter and its gradient for the next step. Both are kept, not copied.
 
         key: (id of the layer or shim, name of the parameter).
         average: whether it takes part in `averaging`; its owner must then know `use_params`.
+        lr_scale: factor on its learning rate.
         """
         if key in self._pending:  # a loop that stopped calling step_schedules
             self._loop_steps = False
@@ -197,7 +208,7 @@ class GroupedAdamW(Optimizer):
         name = key[1]
         decay = self.weight_decay if decays(name) else 0.0
         self._pending[key] = _Pending(
-            weight.detach(), grad.detach(), group_of(name), decay, average
+            weight.detach(), grad.detach(), group_of(name), decay, average, lr_scale
         )
 
     def end_component(self) -> None:
@@ -282,10 +293,16 @@ class GroupedAdamW(Optimizer):
         factor = self.factor(self.n_updates)
         groups: dict[tuple[Any, ...], list[Key]] = {}
         for key, entry in pending.items():
-            kind = (entry.group, entry.decay, entry.weight.device, entry.weight.dtype)
+            kind = (
+                entry.group,
+                entry.decay,
+                entry.lr_scale,
+                entry.weight.device,
+                entry.weight.dtype,
+            )
             groups.setdefault(kind, []).append(key)
-        for (group, decay, _, _), keys in groups.items():
-            self._adamw(keys, pending, self.rates[group] * factor, decay)
+        for (group, decay, lr_scale, _, _), keys in groups.items():
+            self._adamw(keys, pending, self.rates[group] * factor * lr_scale, decay)
         if self.averaging:
             self._average(pending)
 

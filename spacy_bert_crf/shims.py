@@ -32,7 +32,8 @@ _SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
 
 # OpenMP's threads do not survive a fork: a child (nlp.pipe with n_process) that used them would
 # wait for ever. One thread a process is also what several processes want.
-os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class TorchShim(Shim):
@@ -80,9 +81,12 @@ class TorchShim(Shim):
         """thinc's protocol: run on other parameters (averages), and take the own ones back."""
         held: list[tuple[nn.Parameter, Tensor]] = []
         for name, param in self._model.named_parameters() if self._model is not None else ():
-            if (self.id, name) in params:
+            value = params.get((self.id, name))
+            if value is not None and value.shape == param.shape:
                 held.append((param, param.data))
-                param.data = params[self.id, name]
+                if not isinstance(value, Tensor):
+                    value = xp2torch(value, device=param.device)
+                param.data = value
         try:
             yield
         finally:
@@ -195,7 +199,8 @@ class EncoderShim(TorchShim):
         """dtype of mixed precision: bfloat16 where the GPU has it, else float16."""
         if not self.cfg["mixed_precision"] or self.device.type != "cuda":
             return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bf16 else torch.float16
 
     @torch.inference_mode()
     def predict_vectors(
@@ -222,14 +227,16 @@ class EncoderShim(TorchShim):
                 return
             (scaled,) = scaler.scale([grad], inplace=False)
             torch.autograd.backward([vectors], [scaled])
-            grads = [p.grad for p in self.module.parameters() if p.grad is not None]
-            if scaler.unscale(grads):
-                for param in self.module.parameters():
-                    param.grad = None
 
         return vectors, backprop
 
     def finish_update(self, optimizer: Optimizer) -> None:
+        # Unscaled here and not in each backward pass, since gradients may be accumulated.
+        if self._scaler._enabled:
+            params = [p for p in self.module.parameters() if p.grad is not None]
+            if self._scaler.unscale([p.grad for p in params]):
+                for param in params:
+                    param.grad = None
         super().finish_update(optimizer)
         self._scaler.update()
 

@@ -1,8 +1,9 @@
 """The training loop around a pipeline: epochs, evaluation at their end, best epoch, resume.
 
-Runs on a spaCy training config and makes the same updates as `spacy train` (equal weights after
-equally many). What differs: evaluation at the end of every epoch, folders replaced by rename, a
-state from which an interrupted training goes on, a learning-rate schedule over the whole of it.
+Runs on a spaCy training config and makes the same updates as `spacy train`: equal weights after
+equally many. What differs: evaluation at the end of every epoch, folders replaced by rename, a
+state from which an interrupted training goes on; and where the optimizer's `total_steps` is 0, it
+is filled in here, while `spacy train` knows no total and keeps the rates at their peak.
 """
 
 import json
@@ -11,8 +12,8 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Optional
 
@@ -35,6 +36,7 @@ from . import training_state as ts
 from .errors import BertCrfError
 from .files import atomic_folder, write_text
 from .optim import GroupedAdamW
+from .pipeline import BertCrf
 from .progress import Progress
 from .versions import versions
 
@@ -114,6 +116,16 @@ class _Stop:
         self.wanted = signal.Signals(number).name
 
 
+@contextmanager
+def _same_random() -> Iterator[None]:
+    """Leave Python's random state as it was."""
+    before = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
 class _Run:
     """One call of `train`."""
 
@@ -158,6 +170,7 @@ class _Run:
             raise BertCrfError(
                 "the training corpus has no examples: check [corpora.train] and its path."
             )
+        self._check_dev()
         self.total_steps = self._count_steps()
         if isinstance(self.optimizer, GroupedAdamW) and not self.optimizer.total_steps:
             self.optimizer.total_steps = self.total_steps
@@ -235,33 +248,40 @@ class _Run:
 
     def _batches(self) -> Iterator[tuple[int, list[Example], bool]]:
         """(epoch, batch, is it the last of its epoch), from where the state is."""
-        state, saved = self.state, self.random
-        if saved is not None:
+        state, saved, done = self.state, self.random, self.state.batches_done
+        wanted, order = state.order, list(range(len(self.examples)))
+        if saved is None:
+            state.start_random = random.getstate()
+        else:
             ts.set_random_states(saved)
+            ts.set_python_random(state.start_random)
+            for _ in range(state.epoch):
+                for _ in self._draw(order):
+                    pass
         while self.T["max_epochs"] < 1 or state.epoch < self.T["max_epochs"]:
-            if state.batches_done:  # in the midst of an epoch: draw it again, as far as it was
-                ts.set_python_random(state.epoch_random)
-            elif not self.streamed:
-                # Shuffled in place from epoch to epoch, as spaCy does.
-                state.order = state.order or list(range(len(self.examples)))
-                random.shuffle(state.order)
-            if not state.batches_done:
-                state.epoch_random = random.getstate()
-            source: Iterable[Example] = (
-                [self.examples[i] for i in state.order or ()]
-                if not self.streamed
-                else self.train_corpus(self.nlp)
-            )
-            batches = iter(self.T["batcher"](source))
-            for _ in range(state.batches_done):
+            batches = self._draw(order)
+            for _ in range(done):
                 next(batches, None)
             batch = next(batches, None)
             if batch is None:
                 raise BertCrfError("the training corpus gave no batch: check [training.batcher].")
+            if done and not self.streamed and wanted != order:
+                raise BertCrfError(
+                    f"can't resume from {self.output / ts.FOLDER}: the batches can't be drawn "
+                    "again in the same order. Delete the folder to start anew."
+                )
+            done, state.order = 0, None if self.streamed else list(order)
             while batch is not None:
                 following = next(batches, None)
                 yield state.epoch, batch, following is None
                 batch = following
+
+    def _draw(self, order: list[int]) -> Iterator[list[Example]]:
+        """Batches of the next epoch. `order` is shuffled in place, as spaCy does."""
+        if self.streamed:
+            return iter(self.T["batcher"](self.train_corpus(self.nlp)))
+        random.shuffle(order)
+        return iter(self.T["batcher"]([self.examples[i] for i in order]))
 
     def _update(self, batch: list[Example], epoch: int) -> None:
         """One update, as in spaCy's own loop."""
@@ -285,6 +305,9 @@ class _Run:
             if pipe.model not in (True, False, None):
                 pipe.finish_update(self.optimizer)
         self.optimizer.step_schedules()
+        # Some of spaCy's components count in numpy's floats, which JSON does not know.
+        for name, loss in self.state.losses.items():
+            self.state.losses[name] = float(loss)
         self.state.loss_steps += 1
         self.state.words += sum(len(example) for example in batch)
 
@@ -303,14 +326,14 @@ class _Run:
         frozen = self.T["frozen_components"]
         with self.nlp.select_pipes(disable=frozen):
             update_meta(self.T, self.nlp, info)
-        finished = create_before_to_disk_callback(self.T["before_to_disk"])(self.nlp)
+        before_to_disk = create_before_to_disk_callback(self.T["before_to_disk"])
         with atomic_folder(self.output / LAST) as folder, self._averages():
-            finished.to_disk(folder)
+            before_to_disk(self.nlp).to_disk(folder)
         if is_best:
             with atomic_folder(self.output / BEST) as folder:
                 shutil.copytree(self.output / LAST, folder, dirs_exist_ok=True)
         state.seconds = time.monotonic() - started
-        numbers = {k: v for k, v in scores.items() if isinstance(v, (int, float))}
+        numbers = {k: float(v) for k, v in scores.items() if isinstance(v, (int, float))}
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "step": state.step,
@@ -364,14 +387,29 @@ class _Run:
         best_step = -max((score, -at) for score, at in results)[1]
         return bool(step - best_step >= T["patience"])
 
+    def _check_dev(self) -> None:
+        """Raise before the first epoch if there is nothing to score."""
+        with _same_random():
+            docs = [example.reference for example in self.dev_corpus(self.nlp)]
+        if not docs:
+            raise BertCrfError("the dev corpus has no examples: check [corpora.dev] and its path.")
+        has_entities = any(doc.has_annotation("ENT_IOB") for doc in docs)
+        if not has_entities and any(isinstance(pipe, BertCrf) for _, pipe in self.nlp.pipeline):
+            raise BertCrfError(
+                "no doc of the dev corpus has entity annotation, so that no epoch could be scored "
+                "(doc.ents must be set, to [] where there is none)."
+            )
+
     def _count_steps(self) -> int:
         """Number of updates of the whole training; 0 if nobody knows."""
         T = self.T
         # spaCy stops after the update whose number, from 0, is max_steps.
         limits = [T["max_steps"] + 1] if T["max_steps"] else []
         if T["max_epochs"] > 0:
-            before = random.getstate()
-            per_epoch = sum(1 for _ in T["batcher"](list(self.examples)))
-            random.setstate(before)
-            limits.append(per_epoch * T["max_epochs"])
+            # A batcher of its own: some grow their batches as they go.
+            section = {"batcher": self.config["training"]["batcher"]}
+            batcher = registry.resolve(section)["batcher"]
+            with _same_random():
+                epochs = range(T["max_epochs"])
+                limits.append(sum(1 for _ in epochs for _ in batcher(list(self.examples))))
         return min(limits, default=0)

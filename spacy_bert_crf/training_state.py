@@ -35,7 +35,8 @@ class TrainingState:
     """Counters, order, random states and results of a training, between two updates.
 
     order: example indices as shuffled for this epoch; None where the corpus is streamed.
-    epoch_random: Python's random state when this epoch's batches began to be drawn.
+    start_random: Python's random state before the first epoch: from it, all batches can be drawn
+        again, also those of a batcher that has a state of its own.
     """
 
     epoch: int = 0
@@ -44,7 +45,7 @@ class TrainingState:
     words: int = 0
     seconds: float = 0.0
     order: Optional[list[int]] = None
-    epoch_random: Any = None
+    start_random: Any = None
     losses: dict[str, float] = field(default_factory=dict)
     loss_steps: int = 0
     results: list[tuple[float, int]] = field(default_factory=list)
@@ -128,18 +129,21 @@ def restore_state(
 
 
 def fingerprint(config: Config, examples: Iterable[Example]) -> dict[str, Any]:
-    """What a training is of: its settings, one by one, and a hash of its examples."""
+    """What a training is of: its settings, one by one, hashes of its examples and of the files and
+    folders that the settings name (encoder, labels, corpora)."""
     digest = hashlib.sha256()
     for example in examples:
         doc = example.reference
         digest.update(f"{doc.text}\0".encode("utf8", "surrogatepass"))
         digest.update(doc.to_array(["ENT_IOB", "ENT_TYPE"]).tobytes())
+    flat = dict(_flat(config.interpolate()))
+    files = {key: _hash(Path(value)) for key, value in flat.items() if _is_path(value)}
     settings = {
         key: json.loads(json.dumps(value, default=str))
-        for key, value in _flat(config.interpolate())
+        for key, value in flat.items()
         if not key.startswith(_FREE_SECTIONS)
     }
-    return {"config": settings, "data": digest.hexdigest()}
+    return {"config": settings, "data": digest.hexdigest(), "files": files}
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -148,7 +152,13 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
         a, b = old.get("config", {}).get(key), new["config"].get(key)
         if a != b:
             return f"it was made with {key} = {a!r}, the config has {b!r}"
-    return "" if old.get("data") == new["data"] else "it was made with other training data"
+    if old.get("data") != new["data"]:
+        return "it was made with other training data"
+    for key, digest in new["files"].items():
+        # What is no longer there can't be compared: a state holds all that it needs of it.
+        if old.get("files", {}).get(key, digest) != digest:
+            return f"the content of {key} has changed since"
+    return ""
 
 
 def random_states() -> dict[str, Any]:
@@ -210,6 +220,25 @@ def _optimizer_of(optimizer: Optimizer) -> GroupedAdamW:
             "spacy_bert_crf.AdamW.v1."
         )
     return optimizer
+
+
+def _is_path(value: Any) -> bool:
+    if not isinstance(value, str) or not value or len(value) > 1000 or "\0" in value:
+        return False
+    path = Path(value)
+    return path.is_file() or (path.is_dir() and (path / "config.json").is_file())
+
+
+def _hash(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(path.iterdir()):
+        if file.is_file():
+            digest.update(file.name.encode("utf8") if path.is_dir() else b"")
+            with open(file, "rb") as handle:
+                while chunk := handle.read(1 << 20):
+                    digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _flat(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -89,9 +89,25 @@ def test_a_shared_encoder_is_exported(encoder_path, tmp_path):
     export_pipeline(nlp, tmp_path / "out")
     reader = runpy.run_path(str(READER))
     loaded = reader["load"](tmp_path / "out")
+    assert loaded[0]["max_length"] == 130  # that of the shared transformer's windows
     for text, _ in TEXTS:
         want = [(e.start_char, e.end_char, e.label_) for e in nlp(text).ents]
         assert reader["entities"](text, *loaded) == want
+
+
+def test_files_of_another_kind_are_not_lost(exported, trained_path):
+    nlp, out = exported
+    (out / "thesis.txt").write_text("dear", encoding="utf8")
+    with pytest.raises(BertCrfError, match="thesis.txt"):
+        export_pipeline(nlp, out)
+    with pytest.raises(BertCrfError, match="no export"):
+        export_pipeline(nlp, trained_path)
+    assert (out / "thesis.txt").exists() and (trained_path / "config.cfg").exists()
+    (out / "thesis.txt").unlink()
+    (out / "onnx").mkdir()
+    (out / "onnx" / "x").write_text("kept", encoding="utf8")
+    export_pipeline(nlp, out)
+    assert (out / "onnx" / "x").read_text(encoding="utf8") == "kept"
 
 
 def test_what_can_not_be_exported_is_named(trained, encoder_path, tmp_path):

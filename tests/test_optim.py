@@ -229,6 +229,37 @@ def test_other_optimizers_work_too(encoder_path):
     assert all(p.grad is None for p in head.module.parameters())
 
 
+def test_layers_of_thinc_get_their_gradient_cleared():
+    from thinc.api import Linear
+
+    layer = Linear(2, 3).initialize()
+    optimizer = create_adamw(0.1, 0.1, warmup=0)
+    x, seen = np.ones((4, 3), dtype="f"), []
+    for _ in range(3):
+        _, backprop = layer.begin_update(x)
+        backprop(np.ones((4, 2), dtype="f"))
+        seen.append(layer.get_grad("b").copy())
+        before = layer.get_param("W").copy()
+        layer.finish_update(optimizer)
+        optimizer.step_schedules()
+        assert not layer.get_grad("b").any()
+        assert (layer.get_param("W") < before).all()
+    assert all((grad == seen[0]).all() for grad in seen)
+
+
+def test_averages_of_thincs_own_optimizers(encoder_path):
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("bert_crf", config=own_config(encoder_path))
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    optimizer = Adam(0.01)  # keeps averages
+    spacy_loop(nlp, examples, optimizer)
+    before = params_of(nlp)
+    with nlp.use_params(optimizer.averages):
+        assert nlp(examples[0].text).has_annotation("ENT_IOB")
+    assert all(torch.equal(value, params_of(nlp)[name]) for name, value in before.items())
+
+
 def test_state_survives_the_round_trip():
     one = create_adamw(0.1, warmup=0, total_steps=9)
     weight, grad = named(3)

@@ -176,6 +176,82 @@ def test_a_state_that_does_not_fit_is_refused(settings, tmp_path, monkeypatch):
         run(settings, out, resume=True)
 
 
+def test_another_encoder_in_the_same_place_is_another_training(settings, tmp_path, capsys):
+    import shutil
+
+    encoder = tmp_path / "encoder"
+    shutil.copytree(settings["components.bert_crf.model.tok2vec.name"], encoder)
+    settings |= {"components.bert_crf.model.tok2vec.name": str(encoder), "training.max_epochs": 1}
+    run(settings, tmp_path / "out")
+    run(settings, tmp_path / "out", resume=True)
+    assert "is complete" in capsys.readouterr().out
+    weights_file = encoder / "model.safetensors"
+    data = bytearray(weights_file.read_bytes())
+    data[-4:] = b"\0\0\0\0"
+    weights_file.write_bytes(bytes(data))
+    run(settings, tmp_path / "out", resume=True)
+    assert "is complete" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["paths.train", "paths.dev"])
+def test_a_missing_corpus_is_named_before_the_first_epoch(settings, tmp_path, missing):
+    with pytest.raises(BertCrfError, match="can't begin.*nowhere"):
+        run({**settings, missing: str(tmp_path / "nowhere.spacy")}, tmp_path / "out")
+
+
+def test_a_dev_corpus_without_annotation_is_refused(settings, tmp_path):
+    path = tmp_path / "plain.spacy"
+    DocBin(docs=[spacy.blank("zh")("没有")]).to_disk(path)
+    with pytest.raises(BertCrfError, match="no doc of the dev corpus has entity annotation"):
+        run({**settings, "paths.dev": str(path)}, tmp_path / "out")
+
+
+def growing(settings):
+    settings |= {
+        "training.batcher.@batchers": "spacy.batch_by_sequence.v1",
+        "training.batcher.size": {
+            "@schedules": "compounding.v1", "start": 1, "stop": 4, "compound": 1.2,
+        },
+    }  # fmt: skip
+    config = load_config(CONFIG, interpolate=False)
+    for key in ("buffer", "max_padded"):
+        config["training"]["batcher"].pop(key)
+    config = config.merge({"training": {"batcher": {
+        "@batchers": settings.pop("training.batcher.@batchers"),
+        "size": settings.pop("training.batcher.size"),
+    }}})  # fmt: skip
+    return config.from_str(config.to_str(), overrides=settings, interpolate=False)
+
+
+def test_batchers_that_grow_their_batches(settings, tmp_path, monkeypatch):
+    """Counting does not disturb them, and a resumed training draws the same batches."""
+    config = growing(settings)
+    config.to_disk(tmp_path / "grow.cfg")
+    whole = train(config.copy(), tmp_path / "whole")
+    calls, real = [], training._Run._update
+
+    def update(self, batch, epoch):
+        real(self, batch, epoch)
+        calls.append(len(batch))
+        if len(calls) == 9:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(BertCrfError, match="SIGTERM"):
+        patch.setattr(training._Run, "_update", update)
+        train(config.copy(), tmp_path / "parts")
+    assert calls[0] == 1 and len(set(calls)) > 1
+    assert train(config.copy(), tmp_path / "parts", resume=True)["steps"] == whole["steps"]
+    assert weights(tmp_path / "parts" / "model-last") == weights(tmp_path / "whole" / "model-last")
+
+
+def test_beside_a_component_that_counts_in_numpy(settings, tmp_path):
+    config = load_config(CONFIG, overrides=settings, interpolate=False)
+    config["nlp"]["pipeline"] = ["bert_crf", "ner"]
+    config["components"]["ner"] = {"factory": "ner"}
+    config["training"]["max_epochs"] = 1
+    assert train(config, tmp_path / "out")["epochs"][0]["losses"]["ner"] > 0
+
+
 def test_the_pipeline_of_a_training_finds_entities(settings, tmp_path):
     settings |= {"training.max_epochs": 60, "training.dropout": 0.0}
     settings["training.optimizer.decay"] = "constant"
