@@ -24,6 +24,8 @@ from .errors import BertCrfError
 Key = tuple[int, str]
 
 GROUPS = ("encoder", "head", "crf")
+#: Share of the peak rate below which averages follow the weights more closely.
+_AVERAGE_UNTIL = 0.3
 #: Updates of warmup where the number of updates is not known.
 _BLIND_WARMUP = 20
 
@@ -57,8 +59,9 @@ def create_adamw(
         of 20 updates.
     averaging: decay of an exponential moving average of the weights of this package's layers,
         with which pipelines are evaluated and saved, as with thinc's `use_averages`; 0 for none
-        (Polyak & Juditsky 1992). It is that decay at the peak rate; as the rates fall, the average
-        follows more closely, for the weights then hardly move any more. Costs one copy of them.
+        (Polyak & Juditsky 1992). Where the rates are below 0.3 of their peak, the average follows
+        the more closely the lower they are: it would only lag behind weights that settle by
+        themselves. Costs one copy of the weights.
     Raises BertCrfError for a setting out of range.
     """
     return GroupedAdamW(
@@ -307,9 +310,10 @@ class GroupedAdamW(Optimizer):
             self._average(pending)
 
     def _average(self, pending: dict[Key, _Pending]) -> None:
-        """Move the averages towards the weights, the faster the lower the learning rate is."""
+        """Move the averages towards the weights; all the way where the rates are close to 0."""
         averages = cast(dict[Key, Tensor], self.averages)
-        share = min(1.0, (1 - self.averaging) / self.factor(self.n_updates))
+        slow = min(1.0, self.factor(self.n_updates) / _AVERAGE_UNTIL)
+        share = min(1.0, (1 - self.averaging) / slow)
         old: dict[torch.device, tuple[list[Tensor], list[Tensor]]] = {}
         for key, entry in pending.items():
             average = averages.get(key)

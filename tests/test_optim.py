@@ -202,7 +202,7 @@ def test_averages_are_used_for_evaluation_and_given_back(encoder_path, tmp_path)
     for update in range(12):
         spacy_loop(nlp, examples, optimizer)
         weight = params_of(nlp)[key]
-        share = min(1.0, 0.1 / optimizer.factor(update))
+        share = min(1.0, 0.1 / min(1.0, optimizer.factor(update) / 0.3))
         want = weight if want is None else want + share * (weight - want)
     before = params_of(nlp)
     with nlp.use_params(optimizer.averages):
