@@ -154,7 +154,9 @@ def test_spacys_own_commands_know_the_component(tmp_path, encoder_path):
     from test_training import CONFIG
 
     nlp = spacy.blank("zh")
-    DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(tmp_path / "d.spacy")
+    # spaCy calls fewer than 100 docs an error.
+    docs = [eg.reference for eg in make_examples(nlp, TEXTS * 13)]
+    DocBin(docs=docs).to_disk(tmp_path / "d.spacy")
     options = [
         "--paths.train", tmp_path / "d.spacy", "--paths.dev", tmp_path / "d.spacy",
         "--components.bert_crf.model.tok2vec.name", encoder_path,
