@@ -339,10 +339,13 @@ def test_frozen_and_annotating_transformer(encoder_path):
     with nlp.select_pipes(disable=["transformer"]):
         nlp.initialize(lambda: examples)
     before = nlp.get_pipe("transformer").model.to_bytes()
-    fit(nlp, examples, updates=80, exclude=["transformer"], annotates=["transformer"])
+    settings = {"exclude": ["transformer"], "annotates": ["transformer"]}
+    first = fit(nlp, examples, updates=1, **settings)["bert_crf"]
+    last = fit(nlp, examples, updates=150, **settings)["bert_crf"]
+    assert last < first / 2
     assert nlp.get_pipe("transformer").model.to_bytes() == before
     scores = nlp.evaluate(make_examples(nlp))
-    assert scores["ents_f"] > 0.5
+    assert scores["ents_f"] > 0.3
 
 
 def test_empty_docs_with_a_shared_transformer(encoder_path):
@@ -381,6 +384,7 @@ def test_the_architecture_of_spacy_transformers_as_encoder(encoder_path):
 
 def test_long_texts_give_the_entities_of_their_sentences(trained):
     """Sentence by sentence, wherever they lie, and one CRF over all."""
+    layers.own_encoder_of(trained.get_pipe("bert_crf").model).cfg["long_texts"] = "sentences"
     sentences = [text for text, _ in TEXTS] * 12
     random.Random(1).shuffle(sentences)
     want, at = [], 0
@@ -400,9 +404,10 @@ def test_long_texts_give_the_entities_of_their_sentences(trained):
 def test_overlapping_windows_over_all(trained):
     shim = layers.own_encoder_of(trained.get_pipe("bert_crf").model)
     doc = trained.make_doc("".join(text for text, _ in TEXTS) * 20)
+    assert shim.cfg["long_texts"] == "windows"
+    by_window = shim.plan([doc])
+    shim.cfg["long_texts"] = "sentences"
     by_sentence = shim.plan([doc])
     assert max(b.ids.shape[1] for b in by_sentence.batches) < 30
-    shim.cfg["long_texts"] = "windows"
-    by_window = shim.plan([doc])
     assert min(b.ids.shape[1] for b in by_window.batches) > 400
     assert len(by_window.counts) == len(by_sentence.counts) == len(doc)
