@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 import spacy
 import torch
+from hypothesis import settings as hypothesis_settings
 from spacy.training import Example
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A busy machine must not fail a property that holds.
+hypothesis_settings.register_profile("project", deadline=None)
+hypothesis_settings.load_profile("project")
 warnings.filterwarnings("ignore", message=".*W095.*")
 
 TEXTS = [
