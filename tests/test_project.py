@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import spacy
 import srsly
+from spacy.tokens import DocBin
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("project.yml", "configs", "scripts", "assets/quickstart")
@@ -67,6 +69,14 @@ def test_quickstart_from_end_to_end(project):
     )  # fmt: skip
     for name in ("best_model.pt", "best_model.json", "config.json", "vocab.txt"):
         assert (project / "export" / "quickstart" / name).stat().st_size
+    # The reader in the docs, on this very export.
+    reader = runpy.run_path(str(ROOT / "docs" / "read_best_model.py"))
+    loaded = reader["load"](project / "export" / "quickstart")
+    test = DocBin().from_disk(project / "corpus" / "quickstart" / "test.spacy")
+    texts = [doc.text for doc in test.get_docs(nlp.vocab)]
+    for doc in nlp.pipe(texts):
+        want = [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
+        assert reader["entities"](doc.text, *loaded) == want
     assert run(project, "all").count("Skipping") == 7
     again = run(project, "all", ".", "--vars.seed", "9", "--vars.max_epochs", "2")
     assert again.count("Skipping") == 3 and "best epoch" in again
