@@ -123,8 +123,8 @@ def describe(
     nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder, metrics: dict[str, Any]
 ) -> dict[str, Any]:
     """What best_model.json says."""
-    training = nlp.config.get("training") or {}
-    seed = metrics.get("seed", (nlp.config.interpolate().get("training") or training).get("seed"))
+    training = nlp.config.interpolate().get("training") or {}
+    seed = metrics.get("seed", training.get("seed"))
     return {
         "scheme": pipe.scheme,
         "labels": list(pipe.labels),
