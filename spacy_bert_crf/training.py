@@ -65,6 +65,7 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     for leftover in output.glob(".*.tmp"):  # of a run that was killed while it wrote
         shutil.rmtree(leftover, ignore_errors=True)
+    print("reading the corpora and the encoder", flush=True)
     try:
         run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
     except (ValueError, OSError, KeyError) as err:  # spaCy's word on the config or a corpus
