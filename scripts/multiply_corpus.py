@@ -26,7 +26,7 @@ from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.files import write_text
 
 SPLITS = ("train", "dev", "test")
-SHARES = (0.70, 0.12, 0.18)
+SHARES = (0.78, 0.10, 0.12)
 MARK = re.compile(r"\[([^\[\]|]+)\|([A-Z]+)\.([a-z]+)\]")
 
 
