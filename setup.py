@@ -17,7 +17,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["spacy_bert_crf", "spacy_bert_crf.*"]),
-    package_data={"spacy_bert_crf": ["py.typed"]},
+    package_data={"spacy_bert_crf": ["py.typed", "export/readme/*.md"]},
     install_requires=[
         "spacy>=3.8.15,<3.9",
         "thinc>=8.3.12,<8.4",
@@ -31,6 +31,7 @@ setup(
         "requests>=2.20",
     ],
     extras_require={
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
         "test": ["pytest>=8", "hypothesis>=6", "seqeval>=1.2.2", "pytorch-crf==0.7.2", "build"],
         "lint": ["ruff", "mypy", "types-requests", "types-tqdm"],
     },

@@ -78,12 +78,12 @@ def convert_checkpoint(
     raw = read_config(src / "config.json")
     is_bert = raw["model_type"] == "bert"
     vocab = _read_bert_vocab(src, raw) if is_bert else []
-    lower = _is_lower_case(src, vocab, lower_case)
+    lower = is_lower_case(src, vocab, lower_case)
     weights = find_weights(src)
     old = read_tensors(weights)
     tensors = rename_tensors(old, weights)
-    base, config = _check_complete(tensors, raw, weights)
-    _check_finite(tensors, weights)
+    base, config = check_complete(tensors, raw, weights)
+    check_finite(tensors, weights)
     dropped = 0
     if layers:
         dropped = _count_dropped(raw, base, layers, src)
@@ -154,7 +154,7 @@ def _read_bert_vocab(src: Path, raw: dict[str, Any]) -> list[str]:
     return vocab
 
 
-def _check_complete(
+def check_complete(
     tensors: "dict[str, Tensor]", raw: dict[str, Any], path: Path
 ) -> "tuple[dict[str, Tensor], Any]":
     """The base model's tensors under its own names, and its config; completes `raw`."""
@@ -228,7 +228,7 @@ def _count_dropped(raw: dict[str, Any], base: "Iterable[str]", layers: int, src:
     return len(there) - layers
 
 
-def _check_finite(tensors: "dict[str, Tensor]", path: Path) -> None:
+def check_finite(tensors: "dict[str, Tensor]", path: Path) -> None:
     import torch
 
     floats = {name: t for name, t in tensors.items() if t.is_floating_point()}
@@ -261,7 +261,7 @@ def _tokenizer_config(src: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _is_lower_case(src: Path, vocab: list[str], asked: str) -> bool:
+def is_lower_case(src: Path, vocab: list[str], asked: str) -> bool:
     if asked != "auto":
         if not vocab:
             raise BertCrfError("lower_case can be set for BERT models only: use auto.")

@@ -60,7 +60,7 @@ def load_encoder(
         tokenizer = AutoTokenizer.from_pretrained(name, **online, **tokenizer_config)
         with _quiet():
             model, info = AutoModel.from_pretrained(
-                name, config=config, output_loading_info=True, **online, **_without_pooler(config)
+                name, config=config, output_loading_info=True, **online, **without_pooler(config)
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as err:
         where = "a folder" if Path(name).exists() else "neither a folder nor in the local cache"
@@ -194,7 +194,7 @@ def unpack(data: dict[str, Any]) -> LoadedEncoder:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         with no_init_weights():
-            model = AutoModel.from_config(config, **_without_pooler(config))
+            model = AutoModel.from_config(config, **without_pooler(config))
         model.load_state_dict(safetensors.torch.load(data["weights"]))
     except Exception as err:
         raise BertCrfError(f"the saved encoder is damaged: {_first_line(err)}") from err
@@ -214,8 +214,8 @@ def _to(array: IntArray, device: torch.device) -> Tensor:
     return torch.from_numpy(array).to(device, non_blocking=True)
 
 
-def _without_pooler(config: Any) -> dict[str, Any]:
-    """The pooler is of no use here; models that have one can be built without."""
+def without_pooler(config: Any) -> dict[str, Any]:
+    """Arguments that build the model of a config without its pooler, which is of no use here."""
     model_class = MODEL_MAPPING.get(type(config), None)
     if isinstance(model_class, (list, tuple)):
         model_class = model_class[0]

@@ -62,6 +62,11 @@ def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, 
     texts = (doc.text for doc in docs)
     predicted = list(tqdm(nlp.pipe(texts), total=len(docs), disable=None))
     seconds = time.perf_counter() - began
+    return score_docs(predicted, docs, scheme), seconds
+
+
+def score_docs(predicted: list[Doc], docs: list[Doc], scheme: str) -> Scores:
+    """Scores of predicted docs against annotated ones of the same texts."""
 
     def pairs() -> Iterator[tuple[Any, Any, int]]:
         for ours, gold in zip(predicted, docs, strict=True):
@@ -76,7 +81,7 @@ def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, 
             ]
             yield spans, [*aligned.spans, *lost], len(ours)
 
-    return score(pairs(), scheme), seconds
+    return score(pairs(), scheme)
 
 
 def evaluate(

@@ -13,9 +13,11 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
+from torch import Tensor
 
 from . import layers
 from .alignment import LostEntity, allowed_tags, lost_report, read_gold
+from .encoder import LoadedEncoder
 from .errors import BertCrfError
 from .optim import GroupedAdamW
 from .tags import TagSet
@@ -209,6 +211,27 @@ class BertCrf(TrainablePipe):
                 "that it listens to in the pipeline, before it?"
             )
         head.build(width, len(self.tag_set.tags))
+        self._apply_tags()
+
+    def adopt(self, encoder: LoadedEncoder, labels: list[str], head: dict[str, Tensor]) -> None:
+        """Take over trained weights, instead of `initialize`, for an own encoder.
+
+        labels: entity types in the order of their tags. head: the state of a TagHead.
+        Raises BertCrfError if the component has no own encoder, RuntimeError if weights do not
+        fit the labels.
+        """
+        own = layers.own_encoder_of(self.model)
+        if own is None:
+            raise BertCrfError(f"[{self.name}] shares an encoder and can't take over another.")
+        TagSet(tuple(labels), self.scheme)
+        self.cfg["labels"] = list(labels)
+        for label in labels:
+            self.vocab.strings.add(label)
+        own.adopt(encoder)
+        self.model.initialize()
+        shim = layers.head_of(self.model)
+        shim.build(self.model.get_ref("tok2vec").get_dim("nO"), len(self.tag_set.tags))
+        shim.module.load_state_dict(head)
         self._apply_tags()
 
     def predict(self, docs: Iterable[Doc]) -> list[NDArray[np.int64]]:

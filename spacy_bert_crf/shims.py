@@ -26,7 +26,7 @@ from . import encoder as enc
 from .errors import BertCrfError
 from .head import TagHead
 from .optim import GroupedAdamW
-from .windows import Plan, plan_batches, token_pieces
+from .windows import IntArray, Plan, plan_batches, token_pieces
 
 _SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
 
@@ -170,28 +170,19 @@ class EncoderShim(TorchShim):
         self._model, self._tokenizer = enc.load_encoder(**self.cfg["source"])
         self.module.to(get_torch_default_device()).eval()
 
+    def adopt(self, loaded: enc.LoadedEncoder) -> None:
+        """Take over an encoder that is loaded already."""
+        self._model, self._tokenizer = loaded
+        self.module.to(get_torch_default_device()).eval()
+
     def plan(self, docs: list[Doc]) -> Plan:
         """The encoder passes of some docs, and what each of their tokens reads."""
-        pieces = enc.tokenize(self._tokenizer, [doc.text for doc in docs])
-        prefix, suffix, pad = enc.special_ids(self._tokenizer)
-        size = enc.longest_input(self.loaded, self.cfg["max_length"]) - len(prefix) - len(suffix)
-        ranges, cuts = [], []
-        for doc, text_pieces in zip(docs, pieces, strict=True):
-            starts, lengths = doc.to_array(["IDX", "LENGTH"]).astype(np.int64).T
-            ends = starts + lengths
-            ranges.append(token_pieces(starts, ends, text_pieces.starts, text_pieces.ends))
-            is_long = len(text_pieces.ids) > size and self.cfg["long_texts"] == "sentences"
-            borders = sentence_starts(doc) if is_long else []
-            cuts.append(np.searchsorted(text_pieces.starts, borders).tolist())
-        return plan_batches(
-            [p.ids for p in pieces],
-            ranges,
-            cuts,
-            prefix=prefix,
-            suffix=suffix,
-            pad_id=pad,
-            size=size,
-            overlap=min(self.cfg["overlap"], size - 1),
+        return plan_docs(
+            self._tokenizer,
+            docs,
+            longest=enc.longest_input(self.loaded, self.cfg["max_length"]),
+            overlap=self.cfg["overlap"],
+            by_sentences=self.cfg["long_texts"] == "sentences",
             limit=self.cfg["batch_pieces"],
         )
 
@@ -253,6 +244,49 @@ class EncoderShim(TorchShim):
 
     def _unpack(self, saved: dict[str, Any]) -> None:
         self._model, self._tokenizer = enc.unpack(saved)
+
+
+def plan_docs(
+    tokenizer: Any,
+    docs: list[Doc],
+    *,
+    longest: int,
+    overlap: int,
+    by_sentences: bool,
+    limit: int,
+) -> Plan:
+    """The encoder passes of some docs, and what each of their tokens reads.
+
+    longest: most input ids of a window, special ones included. overlap: see plan_windows.
+    by_sentences: part texts that are too long at the ends of their sentences.
+    limit: most input ids of one pass, padding included.
+    """
+    pieces = enc.tokenize(tokenizer, [doc.text for doc in docs])
+    prefix, suffix, pad = enc.special_ids(tokenizer)
+    size = longest - len(prefix) - len(suffix)
+    ranges, cuts = [], []
+    for doc, text_pieces in zip(docs, pieces, strict=True):
+        ranges.append(doc_pieces(doc, text_pieces))
+        is_long = len(text_pieces.ids) > size and by_sentences
+        borders = sentence_starts(doc) if is_long else []
+        cuts.append(np.searchsorted(text_pieces.starts, borders).tolist())
+    return plan_batches(
+        [p.ids for p in pieces],
+        ranges,
+        cuts,
+        prefix=prefix,
+        suffix=suffix,
+        pad_id=pad,
+        size=size,
+        overlap=min(overlap, size - 1),
+        limit=limit,
+    )
+
+
+def doc_pieces(doc: Doc, pieces: enc.Pieces) -> IntArray:
+    """First wordpiece and last + 1 of each token of a doc, see token_pieces. [S, 2]"""
+    starts, lengths = doc.to_array(["IDX", "LENGTH"]).astype(np.int64).T
+    return token_pieces(starts, starts + lengths, pieces.starts, pieces.ends)
 
 
 def sentence_starts(doc: Doc) -> list[int]:

@@ -1,10 +1,12 @@
 """`bert-crf export`."""
 
+import re
 from pathlib import Path
 from typing import Optional
 
 import typer
 
+from ..errors import BertCrfError
 from .app import command
 
 
@@ -12,21 +14,75 @@ from .app import command
 def export_command(
     pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
     dst: Path = typer.Argument(..., help="Folder to write"),
+    to: list[str] = typer.Option(
+        [],
+        "--to",
+        help="A further format, written to DST/FORMAT; may be given several times: bert4torch, "
+        "huggingface, torchscript, onnx, torch-int8, onnx-int8, onnx-int8-static, or all",
+    ),
+    shape: str = typer.Option(
+        "", "--shape", help="Batch x length, as 1x256: adds a TorchScript graph of a fixed shape"
+    ),
+    calibration: int = typer.Option(
+        0, "--calibration", help="Write N real inputs for static quantisation (DST/calibration)"
+    ),
+    calibration_data: Optional[Path] = typer.Option(
+        None, "--calibration-data", help="DocBin to take them from: the training corpus"
+    ),
     component: str = typer.Option("", "--component", help="Which bert_crf, if there are several"),
     metrics: Optional[Path] = typer.Option(
         None, "--metrics", help="metrics.json, whose figures are recorded in best_model.json"
     ),
 ) -> None:
-    """Write best_model.pt and its companions: the trained weights for use with torch alone.
+    """Write best_model.pt and its companions: the trained weights for use without spaCy.
 
     best_model.pt is a flat dict of float32 tensors (torch.load with weights_only=True); beside it
     config.json with id2label, the tokenizer's files, and best_model.json with the tag scheme.
+    Each --to adds a folder with a README of its own; float32 formats are run once and compared
+    with the component before anything is kept.
+
+    spacy bert-crf export training/quickstart/model-best export/quickstart --to onnx
     """
     from ..checkpoint_files import read_json
-    from ..evaluation import load_pipeline
-    from ..export import export_pipeline
+    from ..evaluation import load_pipeline, read_docs
+    from ..export import FORMATS, export_pipeline
 
+    if (calibration > 0) != (calibration_data is not None):
+        raise BertCrfError("--calibration N and --calibration-data FILE.spacy go together.")
+    formats = list(FORMATS) if "all" in to else to
+    if "all" in to and not calibration:
+        formats.remove("onnx-int8-static")
     figures = None if metrics is None else read_json(metrics)
-    sidecar = export_pipeline(load_pipeline(pipeline), dst, component=component, metrics=figures)
+    nlp = load_pipeline(pipeline)
+    texts = [] if calibration_data is None else [d.text for d in read_docs(calibration_data, nlp)]
+    sidecar = export_pipeline(
+        nlp,
+        dst,
+        component=component,
+        metrics=figures,
+        formats=formats,
+        shape=_shape(shape),
+        calibration=calibration,
+        calibration_texts=texts,
+    )
     size = (dst / "best_model.pt").stat().st_size / 1e6
     print(f"{dst / 'best_model.pt'}: {size:.1f} MB, tags {', '.join(sidecar['tags'])}")
+    for name in dict.fromkeys(formats):
+        folder = dst / name
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        print(f"{folder}: {size:.1f} MB, see {folder / 'README.md'}")
+    if calibration:
+        print(f"{dst / 'calibration'}: {calibration} inputs, listed in files.txt")
+    for name in sidecar["stale"]:
+        print(f"note: {dst / name} was made of other weights: export it again with --to {name}")
+    if "all" in to and not calibration:
+        print("note: onnx-int8-static needs --calibration and --calibration-data: left out")
+
+
+def _shape(text: str) -> Optional[tuple[int, int]]:
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip().lower())
+    if found is None:
+        raise BertCrfError(f"--shape {text!r} is not BATCHxLENGTH, as 1x256.")
+    return int(found[1]), int(found[2])

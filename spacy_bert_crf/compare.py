@@ -1,0 +1,348 @@
+"""What exports keep of a pipeline, and how fast they are: one table."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc
+from tqdm import tqdm
+
+from . import encoder as enc
+from . import layers
+from .compare_table import Row
+from .crf import LinearChainCRF
+from .errors import BertCrfError
+from .evaluation import score_docs
+from .export.gather import find_component, find_encoder, longest_window
+from .export.runners import Export, FloatArray
+from .shims import doc_pieces, plan_docs
+from .versions import versions
+from .windows import IntArray, Plan, padded_batches, plan_batches, plan_text
+
+#: Most wordpieces of one pass, padding included: as the pipeline's own default.
+_BATCH_PIECES = 4096
+_PIPELINE = "pipeline"
+_PARTS = ("start", "end", "transitions")
+
+
+@dataclass
+class _Runs:
+    """What repeated runs of one row gave; results are those of the first."""
+
+    row: Row
+    load: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def close(self, characters: int) -> Row:
+        self.row.load_seconds = round(statistics.median(self.load), 3)
+        self.row.characters_per_second = round(characters / statistics.median(self.seconds), 1)
+        return self.row
+
+
+class Comparison:
+    """Runs a pipeline and exports over the same docs.
+
+    nlp: the pipeline. gold: annotated docs. component: see export_pipeline.
+    """
+
+    def __init__(self, nlp: Language, gold: Sequence[Doc], component: str = "") -> None:
+        self.nlp = nlp
+        self.pipe = find_component(nlp, component)
+        self.gold = [doc for doc in gold if len(doc)]
+        if not self.gold:
+            raise BertCrfError("the data has no text.")
+        self.docs = [nlp.make_doc(doc.text) for doc in self.gold]
+        self.characters = sum(len(doc.text) for doc in self.gold)
+        encoder = find_encoder(nlp, self.pipe)
+        own = layers.own_encoder_of(self.pipe.model)
+        settings = own.cfg if own is not None else {}
+        self.longest = enc.longest_input(encoder, longest_window(nlp, self.pipe, encoder))
+        self.overlap = int(settings.get("overlap", 128))
+        self.by_sentences = settings.get("long_texts") == "sentences"
+        self.entities: list[set[tuple[int, int, str]]] = []
+        self.emissions: list[FloatArray] = []
+
+    def pipeline_row(self, path: Path, repeat: int) -> Row:
+        """The pipeline itself; what it finds is what the exports are compared with."""
+        from .evaluation import load_pipeline
+
+        size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e6
+        runs = _Runs(Row(_PIPELINE, round(size, 1), same=1.0, largest_difference=0.0))
+        texts = [doc.text for doc in self.docs]
+        for turn in range(repeat):
+            began = time.perf_counter()
+            load_pipeline(path)
+            runs.load.append(time.perf_counter() - began)
+            list(self.nlp.pipe(texts[:50]))
+            began = time.perf_counter()
+            found = list(self.nlp.pipe(texts))
+            runs.seconds.append(time.perf_counter() - began)
+            if turn == 0:
+                self.entities = [_entities(doc) for doc in found]
+                runs.row.ents_f = self._f(found)
+                self.emissions = self._own_emissions()
+        return runs.close(self.characters)
+
+    def export_rows(self, export: Export, repeat: int) -> Iterator[Row]:
+        """The rows of one export: emissions decoded here, and tags if the format gives them."""
+        self._check(export)
+        tokenizer = _tokenizer(export.folder)
+        yield self._run(
+            export.emissions_file, export, tokenizer, export.open_emissions, self._by_emissions,
+            repeat,
+        )  # fmt: skip
+        if export.decode_file is not None:
+            yield self._run(
+                export.decode_file, export, tokenizer, export.open_decode, self._by_tags, repeat
+            )
+
+    def _run(
+        self,
+        path: Path,
+        export: Export,
+        tokenizer: Any,
+        load: Callable[[], Any],
+        predict: Callable[..., Any],
+        repeat: int,
+    ) -> Row:
+        name = path.name if export.format == path.name else f"{export.format}/{path.name}"
+        runs = _Runs(Row(name, round(path.stat().st_size / 1e6, 1)))
+        few = sorted(self.docs, key=len)[len(self.docs) // 2 :][:50]
+        for turn in range(repeat):
+            began = time.perf_counter()
+            model = load()
+            runs.load.append(time.perf_counter() - began)
+            predict(export, model, tokenizer, few, None)
+            began = time.perf_counter()
+            docs = predict(export, model, tokenizer, self.docs, runs.row if turn == 0 else None)
+            runs.seconds.append(time.perf_counter() - began)
+            if turn == 0:
+                self._fill(runs.row, docs, export, tokenizer)
+            del model
+        return runs.close(self.characters)
+
+    def _by_emissions(
+        self, export: Export, model: Any, tokenizer: Any, docs: list[Doc], row: Optional[Row]
+    ) -> list[Doc]:
+        """Predict with emissions of wordpieces, averaged and decoded here."""
+        if export.format == "bert4torch":
+            return self._by_wordpieces(export, model, tokenizer, docs)
+        plan = plan_docs(
+            tokenizer, docs, longest=self.longest, overlap=self.overlap,
+            by_sentences=self.by_sentences, limit=_BATCH_PIECES,
+        )  # fmt: skip
+        crf, bias = self._crf(export)
+        flat = _run_passes(model, plan, crf.n_tags)
+        counts = np.maximum(plan.counts, 1)
+        begins = np.cumsum(plan.counts) - plan.counts
+        picked = np.concatenate([flat[plan.rows], np.zeros((1, crf.n_tags), np.float32)])
+        # shape: (N tokens, K)
+        mean = np.add.reduceat(picked, begins, axis=0) / counts[:, None]
+        mean[plan.counts == 0] = bias
+        ends = np.cumsum([len(doc) for doc in docs])
+        emissions = [mean[end - len(doc) : end] for doc, end in zip(docs, ends, strict=True)]
+        if row is not None:
+            pairs = zip(emissions, self.emissions, strict=True)
+            row.largest_difference = float(max(np.abs(a - b).max() for a, b in pairs))
+        return self._annotated(docs, _viterbi(crf, emissions))
+
+    def _by_wordpieces(
+        self, export: Export, model: Any, tokenizer: Any, docs: list[Doc]
+    ) -> list[Doc]:
+        """Decode wordpieces, and give each token the tag of its first one."""
+        pieces = enc.tokenize(tokenizer, [doc.text for doc in docs])
+        prefix, suffix, pad = enc.special_ids(tokenizer)
+        size = self.longest - len(prefix) - len(suffix)
+        each = [np.arange(len(p.ids))[:, None] + np.array([0, 1]) for p in pieces]
+        plan = plan_batches(
+            [p.ids for p in pieces], each, [[] for _ in docs], prefix=prefix, suffix=suffix,
+            pad_id=pad, size=size, overlap=min(self.overlap, size - 1), limit=_BATCH_PIECES,
+        )  # fmt: skip
+        crf, _ = self._crf(export)
+        rows = _run_passes(model, plan, crf.n_tags)[plan.rows]
+        ends = np.cumsum([len(p.ids) for p in pieces])
+        spans = zip(ends, pieces, strict=True)
+        decoded = _viterbi(crf, [rows[end - len(p.ids) : end] for end, p in spans])
+        tags = []
+        for doc, text_pieces, found in zip(docs, pieces, decoded, strict=True):
+            ranges = doc_pieces(doc, text_pieces)
+            first = np.append(found, 0)[np.minimum(ranges[:, 0], len(found))]
+            tags.append(np.where(ranges[:, 1] > ranges[:, 0], first, 0))
+        return self._annotated(docs, tags)
+
+    def _by_tags(
+        self, export: Export, model: Any, tokenizer: Any, docs: list[Doc], row: Optional[Row]
+    ) -> list[Doc]:
+        """Predict with tags that come out of the graph."""
+        pieces = enc.tokenize(tokenizer, [doc.text for doc in docs])
+        prefix, suffix, pad = enc.special_ids(tokenizer)
+        size = self.longest - len(prefix) - len(suffix)
+        fits = [i for i, p in enumerate(pieces) if len(plan_text(len(p.ids), [], size, 0)) <= 1]
+        lengths = [len(pieces[i].ids) + len(prefix) + len(suffix) for i in fits]
+        tags: list[Any] = [None] * len(docs)
+        for members in padded_batches(lengths, _BATCH_PIECES):
+            ids = np.full((len(members), lengths[members[0]]), pad, dtype=np.int64)
+            mask = np.zeros_like(ids)
+            at = [fits[member] for member in members]
+            ranges = np.zeros((len(members), max(len(docs[i]) for i in at), 2), dtype=np.int64)
+            for place, i in enumerate(at):
+                text = [*prefix, *pieces[i].ids.tolist(), *suffix]
+                ids[place, : len(text)] = text
+                mask[place, : len(text)] = 1
+                own = doc_pieces(docs[i], pieces[i])
+                has = own[:, 1] > own[:, 0]
+                # An empty range that is no padding for a token without wordpieces.
+                ranges[place, : len(own)] = np.where(has[:, None], own + len(prefix), 1)
+            for i, found in zip(at, model(ids, mask, ranges), strict=True):
+                tags[i] = np.asarray(found[: len(docs[i])])
+        others = [i for i, found in enumerate(tags) if found is None]
+        done = self._annotated(
+            [doc for i, doc in enumerate(docs) if tags[i] is not None],
+            [found for found in tags if found is not None],
+        )
+        if row is not None:
+            row.windows = len(others)
+        if not others:
+            return done
+        rest = self._by_emissions(
+            export, export.open_emissions(), tokenizer, [docs[i] for i in others], None
+        )
+        left = dict(zip(others, rest, strict=True))
+        ready = iter(done)
+        return [left[i] if i in left else next(ready) for i in range(len(docs))]
+
+    def _annotated(self, docs: list[Doc], tags: list[IntArray]) -> list[Doc]:
+        """New docs with the entities of these tags, as the component itself writes them."""
+        out = [self.nlp.make_doc(doc.text) for doc in docs]
+        self.pipe.set_annotations(out, tags)
+        return out
+
+    def _fill(self, row: Row, docs: list[Doc], export: Export, tokenizer: Any) -> None:
+        same = [_entities(doc) == want for doc, want in zip(docs, self.entities, strict=True)]
+        row.same = sum(same) / len(same)
+        row.ents_f = self._f(docs)
+        if export.format == "bert4torch":
+            pieces = enc.tokenize(tokenizer, [doc.text for doc in docs])
+            pairs = zip(docs, pieces, strict=True)
+            ones = [_is_one_to_one(doc_pieces(doc, p), len(p.ids)) for doc, p in pairs]
+            row.one_to_one = sum(ones) / len(ones)
+            equal = [one and ok for one, ok in zip(ones, same, strict=True)]
+            row.same_one_to_one = sum(equal) / max(1, sum(ones))
+
+    def _f(self, docs: list[Doc]) -> float:
+        return score_docs(docs, self.gold, self.pipe.scheme).entities.f
+
+    def _own_emissions(self) -> list[FloatArray]:
+        docs = [doc.copy() for doc in self.docs]
+        for name, pipe in self.nlp.pipeline:  # a shared transformer, where there is one
+            if name == self.pipe.name:
+                break
+            docs = list(pipe.pipe(docs)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in docs]
+        out: list[FloatArray] = []
+        for i in range(0, len(docs), 256):
+            out += [np.asarray(_host(e)) for e in self.pipe.model.predict(docs[i : i + 256])]
+        return out
+
+    def _crf(self, export: Export) -> tuple[LinearChainCRF, FloatArray]:
+        scores = export.scores()
+        crf = LinearChainCRF(len(scores["start"]))
+        names = zip(("start_transitions", "end_transitions", "transitions"), _PARTS, strict=True)
+        crf.load_state_dict({ours: torch.from_numpy(scores[part]) for ours, part in names})
+        if "legal_start" in scores:
+            crf.set_legal(*(scores[f"legal_{part}"].tolist() for part in _PARTS))
+        elif export.info.get("constraints") and export.format != "bert4torch":
+            tags = self.pipe.tag_set
+            crf.set_legal(tags.legal_start(), tags.legal_end(), tags.legal_transitions())
+        return crf, scores["bias"]
+
+    def _check(self, export: Export) -> None:
+        tags = list(self.pipe.tag_set.tags)
+        if export.info.get("tags") != tags:
+            raise BertCrfError(
+                f"{export.folder} has the tags {export.info.get('tags')}, the pipeline {tags}: "
+                "it was made of another pipeline."
+            )
+
+
+def compare_exports(
+    pipeline: Path,
+    nlp: Language,
+    gold: Sequence[Doc],
+    exports: Sequence[Export],
+    *,
+    repeat: int = 1,
+    component: str = "",
+) -> dict[str, Any]:
+    """Compare exports with the pipeline they were made of.
+
+    pipeline: the folder of `nlp`. gold: annotated docs. repeat: runs of each, of which the
+    medians of the times are taken.
+    RETURNS: "rows" (see Row), and what they were measured with.
+    Raises BertCrfError for exports that can't be read or have other tags.
+    """
+    comparison = Comparison(nlp, gold, component)
+    rows = [comparison.pipeline_row(pipeline, repeat)]
+    for export in tqdm(exports, disable=None, desc="exports"):
+        rows += comparison.export_rows(export, repeat)
+    return {
+        "rows": [asdict(row) for row in rows],
+        "docs": len(comparison.docs),
+        "characters": comparison.characters,
+        "repeat": repeat,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+
+
+def _run_passes(model: Any, plan: Plan, n_tags: int) -> FloatArray:
+    """Emissions of all passes of a plan, one after another. [rows, K]"""
+    rows = [np.zeros((0, n_tags), np.float32)]
+    for batch in plan.batches:
+        mask = np.ones_like(batch.ids) if batch.mask is None else batch.mask
+        rows.append(model(batch.ids, mask).reshape(-1, n_tags))
+    return np.concatenate(rows)
+
+
+def _viterbi(crf: LinearChainCRF, emissions: Sequence[NDArray[Any]]) -> list[IntArray]:
+    """Best tags of sequences of unlike length, those of like length together."""
+    out = [np.zeros(len(rows), dtype=np.int64) for rows in emissions]
+    filled = [i for i, rows in enumerate(emissions) if len(rows)]
+    for members in padded_batches([len(emissions[i]) for i in filled], 65_536):
+        at = [filled[member] for member in members]
+        lengths = torch.tensor([len(emissions[i]) for i in at])
+        padded = torch.nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(np.ascontiguousarray(emissions[i])) for i in at], batch_first=True
+        )
+        mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        tags, _ = crf.viterbi(padded, mask)
+        for i, row in zip(at, tags.numpy(), strict=True):
+            out[i] = row[: len(out[i])]
+    return out
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as err:
+        raise BertCrfError(f"{folder}: its tokenizer can't be loaded: export again.") from err
+
+
+def _entities(doc: Doc) -> set[tuple[int, int, str]]:
+    return {(ent.start, ent.end, ent.label_) for ent in doc.ents}
+
+
+def _is_one_to_one(ranges: IntArray, n_pieces: int) -> bool:
+    return len(ranges) == n_pieces and bool((ranges[:, 0] == np.arange(n_pieces)).all())
+
+
+def _host(array: Any) -> Any:
+    return array.get() if hasattr(array, "get") else array

@@ -1,0 +1,74 @@
+"""The table of a comparison of exports."""
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    format: name and file. megabytes: of the model's file. load_seconds, characters_per_second:
+    medians. ents_f: entity F1 on the data. same: share of the docs with the pipeline's entities.
+    one_to_one, same_one_to_one: for formats that decode wordpieces, the share of docs whose tokens
+    are one wordpiece each, and `same` among those. largest_difference: of the emissions from the
+    pipeline's. windows: docs of more than one window, which a decoding graph leaves to the one
+    that gives emissions.
+    """
+
+    format: str
+    megabytes: float
+    load_seconds: float = 0.0
+    characters_per_second: float = 0.0
+    ents_f: float = 0.0
+    same: float = 0.0
+    one_to_one: Optional[float] = None
+    same_one_to_one: Optional[float] = None
+    largest_difference: Optional[float] = None
+    windows: int = 0
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The table of a comparison, and a line on what it was measured with."""
+    head = [
+        "format",
+        "MB",
+        "load s",
+        "chars/s",
+        "ents F1",
+        "same entities",
+        "max diff of emissions",
+    ]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    notes = []
+    for row in result["rows"]:
+        difference = row["largest_difference"]
+        lines.append(
+            [
+                row["format"],
+                f"{row['megabytes']:.1f}",
+                f"{row['load_seconds']:.2f}",
+                f"{row['characters_per_second']:.0f}",
+                f"{row['ents_f'] * 100:.2f}",
+                f"{row['same'] * 100:.2f} %",
+                "–" if difference is None else f"{difference:.1e}" if difference else "0",
+            ]
+        )
+        if row["one_to_one"] is not None:
+            notes.append(
+                f"{row['format']} decodes wordpieces: {row['one_to_one']:.1%} of the docs have one "
+                f"wordpiece a token, of which {row['same_one_to_one']:.2%} have the pipeline's "
+                "entities."
+            )
+        if row["windows"]:
+            notes.append(
+                f"{row['format']}: {row['windows']} docs are longer than a window and were decoded "
+                "from the emissions."
+            )
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    said = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    notes.append(
+        f"{result['docs']} docs, {result['characters']} characters, {result['threads']} threads, "
+        f"medians of {result['repeat']}; {said}."
+    )
+    return table + "\n\n" + "\n".join(notes) + "\n"

@@ -1,0 +1,130 @@
+"""best_model.pt under the names of bert4torch's own CRF example, and back.
+
+bert4torch (https://github.com/Tongjilibo/bert4torch), `task_sequence_labeling_ner_crf.py`:
+`build_transformer_model(..., segment_vocab_size=0)`, `fc`, `crf`. Its model has no token-type
+embedding and knows no constraints.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BertCrfError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .gather import Trained
+
+CONFIG_FILE = "bert4torch_config.json"
+
+#: Name below a layer here, and there.
+_LAYER_NAMES = {
+    "attention.self.query": "multiHeadAttention.q",
+    "attention.self.key": "multiHeadAttention.k",
+    "attention.self.value": "multiHeadAttention.v",
+    "attention.output.dense": "multiHeadAttention.o",
+    "attention.output.LayerNorm": "attnLayerNorm",
+    "intermediate.dense": "feedForward.intermediateDense",
+    "output.dense": "feedForward.outputDense",
+    "output.LayerNorm": "ffnLayerNorm",
+}
+_HEAD_NAMES = {
+    "classifier.weight": "fc.weight",
+    "classifier.bias": "fc.bias",
+    "crf.start_transitions": "crf.start_transitions",
+    "crf.end_transitions": "crf.end_transitions",
+    "crf.transitions": "crf.transitions",
+}
+_EMBEDDING_NAMES = {
+    "embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
+    "embeddings.position_embeddings.weight": "embeddings.position_embeddings.weight",
+    "embeddings.LayerNorm.weight": "embeddings.layerNorm.weight",
+    "embeddings.LayerNorm.bias": "embeddings.layerNorm.bias",
+}
+_TYPES = "embeddings.token_type_embeddings.weight"
+_LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$")
+_THEIR_LAYER = re.compile(r"encoderLayer\.(\d+)\.(.+)\.(weight|bias)$")
+
+
+def to_bert4torch(trained: "Trained") -> "dict[str, Tensor]":
+    """All tensors under bert4torch's names.
+
+    Token-type row 0 is folded into the position embeddings, which is exact but for rounding; what
+    the constraints forbid is at -1e4 in the start, end and transition scores.
+    Raises BertCrfError if the encoder is no BERT with absolute positions.
+    """
+    config = trained.config
+    positions = getattr(config, "position_embedding_type", "absolute")
+    if config.model_type != "bert" or positions != "absolute":
+        raise BertCrfError(
+            f"the format bert4torch takes BERT with absolute positions, not {config.model_type} "
+            f"with {positions} ones: choose another format."
+        )
+    out: dict[str, Tensor] = {}
+    types = None
+    for name, tensor in trained.encoder_tensors().items():
+        layer = _LAYER.match(name)
+        if name == _TYPES:
+            types = tensor[0]
+        elif layer is not None and layer[2] in _LAYER_NAMES:
+            out[f"bert.encoderLayer.{layer[1]}.{_LAYER_NAMES[layer[2]]}.{layer[3]}"] = tensor
+        elif name in _EMBEDDING_NAMES:
+            out[f"bert.{_EMBEDDING_NAMES[name]}"] = tensor
+        else:
+            raise BertCrfError(f"the format bert4torch has no place for the tensor {name}.")
+    if types is not None:
+        place = "bert.embeddings.position_embeddings.weight"
+        out[place] = out[place] + types
+    start, end, transitions = trained.baked()
+    out["fc.weight"], out["fc.bias"] = trained.weight, trained.bias
+    out["crf.start_transitions"], out["crf.end_transitions"] = start, end
+    out["crf.transitions"] = transitions
+    return out
+
+
+def is_bert4torch(tensors: "dict[str, Tensor]") -> bool:
+    """Whether tensors go by bert4torch's names."""
+    return "fc.weight" in tensors and any(".multiHeadAttention." in name for name in tensors)
+
+
+def from_bert4torch(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tensor]":
+    """The tensors of the file `path` under our names; the token-type embedding is zeros.
+
+    Raises BertCrfError for a name that is not known.
+    """
+    import torch
+
+    layers = {theirs: ours for ours, theirs in _LAYER_NAMES.items()}
+    places = {theirs: ours for ours, theirs in _EMBEDDING_NAMES.items()}
+    heads = {theirs: ours for ours, theirs in _HEAD_NAMES.items()}
+    out: dict[str, Tensor] = {}
+    strange = []
+    for full, tensor in tensors.items():
+        name = full.removeprefix("bert.")
+        layer = _THEIR_LAYER.match(name)
+        if full in heads:
+            out[heads[full]] = tensor
+        elif layer is not None and layer[2] in layers:
+            out[f"bert.encoder.layer.{layer[1]}.{layers[layer[2]]}.{layer[3]}"] = tensor
+        elif name in places:
+            out[f"bert.{places[name]}"] = tensor
+        elif name != "embeddings.segment_embeddings.weight":
+            strange.append(full)
+        else:
+            out[f"bert.{_TYPES}"] = tensor
+    if strange:
+        raise BertCrfError(
+            f"{path} holds tensors that bert4torch's CRF example does not have: "
+            f"{', '.join(strange[:5])}."
+        )
+    words = out.get("bert.embeddings.word_embeddings.weight")
+    if words is not None and words.dim() == 2:
+        out.setdefault(f"bert.{_TYPES}", torch.zeros(2, words.shape[1]))
+    return out
+
+
+def config_text(config: dict[str, Any]) -> str:
+    """bert4torch_config.json: the Hugging Face config and the model's name there."""
+    return json.dumps({**config, "model": "bert"}, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,71 @@
+"""Real inputs for static quantisation, as files that any toolchain reads."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import encoder as enc
+from ..errors import BertCrfError
+
+if TYPE_CHECKING:
+    from .gather import Trained
+
+LIST_FILE = "files.txt"
+FOLDER = "calibration"
+
+
+def write_calibration(
+    folder: Path, trained: "Trained", texts: Sequence[str], count: int, shape: tuple[int, int]
+) -> list[Path]:
+    """Write `count` files input_NNNN.npz of this shape, and files.txt with their names.
+
+    Each holds int32 `input_0` (ids), `input_1` (attention mask) and `input_2` (token types) of
+    texts chosen at random but always the same, cut to the length and padded.
+    Raises BertCrfError if there are too few texts.
+    """
+    batch, length = shape
+    texts = [text for text in texts if text.strip()]
+    if count < 1 or count * batch > len(texts):
+        raise BertCrfError(
+            f"{count} calibration inputs of {batch} texts each need {count * batch} texts, the "
+            f"data has {len(texts)}: choose a number from 1 to {len(texts) // batch}."
+        )
+    chosen = random.Random(0).sample(range(len(texts)), count * batch)
+    tokenizer = trained.encoder.tokenizer
+    prefix, suffix, pad = enc.special_ids(tokenizer)
+    room = length - len(prefix) - len(suffix)
+    pieces = enc.tokenize(tokenizer, [texts[i] for i in chosen])
+    folder.mkdir(parents=True)
+    paths = []
+    for number in range(count):
+        ids = np.full((batch, length), pad, dtype=np.int32)
+        mask = np.zeros((batch, length), dtype=np.int32)
+        for row in range(batch):
+            text = [*prefix, *pieces[number * batch + row].ids[:room].tolist(), *suffix]
+            ids[row, : len(text)] = text
+            mask[row, : len(text)] = 1
+        path = folder / f"input_{number:04d}.npz"
+        np.savez(path, input_0=ids, input_1=mask, input_2=np.zeros_like(ids))
+        paths.append(path)
+    (folder / LIST_FILE).write_text("".join(f"{p.name}\n" for p in paths), encoding="utf8")
+    return paths
+
+
+def read_calibration(folder: Path) -> list[dict[str, NDArray[Any]]]:
+    """Inputs of a folder that write_calibration made, as graphs take them (int64).
+
+    Padding that all texts of a file share is cut off: its activations are not read by anyone,
+    and would only widen the ranges.
+    """
+    out = []
+    for name in (folder / LIST_FILE).read_text(encoding="utf8").split():
+        with np.load(folder / name, allow_pickle=False) as data:
+            arrays = [data[f"input_{i}"].astype(np.int64) for i in range(3)]
+        used = int(arrays[1].any(axis=0).nonzero()[0][-1]) + 1
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        out.append({n: a[:, :used] for n, a in zip(names, arrays, strict=True)})
+    return out

@@ -1,0 +1,179 @@
+"""The computation of the exported graphs, in torch operations that can be traced and scripted.
+
+Knows nothing of spaCy. B texts, T wordpieces, S tokens, K tags.
+"""
+
+import copy
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from ..encoder import without_pooler
+from ..errors import BertCrfError
+
+#: Score of what the constraints forbid. Finite, so that a text without a legal path has a result.
+FORBIDDEN = -1e4
+
+
+class EmissionModel(nn.Module):
+    """Input ids to the emissions of each wordpiece, special ones included.
+
+    encoder: a Hugging Face encoder. weight, bias: of the classifier. [K, width], [K]
+    """
+
+    def __init__(self, encoder: Any, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = nn.Linear(weight.shape[1], weight.shape[0])
+        self.classifier.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+        self.classifier.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+        accepted = inspect.signature(encoder.forward).parameters
+        self.has_types = "token_type_ids" in accepted
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """int64 [B, T] each to float32 [B, T, K]"""
+        more = {"token_type_ids": token_type_ids} if self.has_types else {}
+        out = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **more
+        )
+        emissions: Tensor = self.classifier(out.last_hidden_state)
+        return emissions
+
+
+class TagDecoder(nn.Module):
+    """Emissions of wordpieces to the best tags of tokens under the constraints.
+
+    bias: of the classifier, the emissions of a token without wordpieces. [K]
+    start, end, transitions: scores, with what is forbidden at FORBIDDEN. [K], [K], [K, K]
+    """
+
+    bias: Tensor
+    start: Tensor
+    end: Tensor
+    transitions: Tensor
+
+    def __init__(self, bias: Tensor, start: Tensor, end: Tensor, transitions: Tensor) -> None:
+        super().__init__()
+        for name, value in (
+            ("bias", bias), ("start", start), ("end", end), ("transitions", transitions)
+        ):  # fmt: skip
+            self.register_buffer(name, value.detach().clone())
+
+    def forward(self, emissions: Tensor, token_pieces: Tensor) -> Tensor:
+        """float32 [B, T, K] and int64 [B, S, 2] to int64 [B, S]
+
+        token_pieces: first wordpiece of each token and last + 1, counted in `input_ids`
+            ([CLS] is 0); 0, 0 for a token without wordpieces, and behind the end of a text.
+        """
+        rows = token_emissions(emissions, token_pieces, self.bias)
+        mask = token_mask(token_pieces)
+        tags: Tensor = best_paths(rows, mask, self.start, self.end, self.transitions)
+        return tags
+
+
+class DecodeModel(nn.Module):
+    """Input ids and the wordpieces of each token to the best tags.
+
+    emissions: an EmissionModel (or one of its kind with other arithmetic).
+    """
+
+    def __init__(self, emissions: nn.Module, decoder: TagDecoder) -> None:
+        super().__init__()
+        self.emissions = emissions
+        self.decoder = decoder
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        token_pieces: Tensor,
+    ) -> Tensor:
+        """int64 [B, T] three times and [B, S, 2] to int64 [B, S], see TagDecoder"""
+        pieces = self.emissions(input_ids, attention_mask, token_type_ids)
+        tags: Tensor = self.decoder(pieces, token_pieces)
+        return tags
+
+
+def token_emissions(pieces: Tensor, token_pieces: Tensor, bias: Tensor) -> Tensor:
+    """The mean of the emissions of each token's wordpieces; the bias if it has none. [B, S, K]
+
+    pieces: [B, T, K]. token_pieces: [B, S, 2].
+    """
+    places = torch.arange(pieces.shape[1], device=pieces.device)
+    first, last = token_pieces[:, :, 0:1], token_pieces[:, :, 1:2]
+    # shape: (B, S, T)
+    share = ((places >= first) & (places < last)).to(pieces.dtype)
+    count = (last - first).to(pieces.dtype)
+    mean = torch.matmul(share, pieces) / count.clamp(min=1.0)
+    return torch.where(count > 0, mean, bias)
+
+
+def token_mask(token_pieces: Tensor) -> Tensor:
+    """Which steps are tokens: those up to the last of their text that isn't 0, 0. [B, S]
+
+    Steps behind that in all texts are tokens too, since nobody pads the longest text.
+    """
+    used = (token_pieces.sum(2) > 0).to(torch.int64)
+    # How many used steps are at or behind each one. shape: (B, S)
+    behind = used.sum(1, keepdim=True) - used.cumsum(1) + used
+    nobody = behind.sum(0, keepdim=True) == 0
+    return (behind > 0) | nobody
+
+
+@torch.jit.script  # a loop that depends on the length, which tracing would unroll
+def best_paths(
+    emissions: Tensor, mask: Tensor, start: Tensor, end: Tensor, transitions: Tensor
+) -> Tensor:
+    """Viterbi without a way back: each step carries the best path to each tag. [B, S]
+
+    emissions: [B, S, K]. mask: [B, S]. One loop of plain operations, which every runtime has.
+    """
+    n_tags, n_steps = emissions.shape[2], emissions.shape[1]
+    tags = torch.arange(n_tags, device=emissions.device)
+    places = torch.arange(n_steps, device=emissions.device)
+    best = start + emissions[:, 0]
+    # shape: (B, K, S)
+    first = (tags.unsqueeze(1) * (places == 0).to(torch.int64)).unsqueeze(0)
+    paths = first + torch.zeros_like(best, dtype=torch.int64).unsqueeze(2)
+    for step in range(1, n_steps):
+        value, source = (best.unsqueeze(2) + transitions).max(dim=1)
+        on = mask[:, step].unsqueeze(1)
+        best = torch.where(on, value + emissions[:, step], best)
+        extended = paths.gather(1, source.unsqueeze(2).expand_as(paths))
+        extended = extended + tags.unsqueeze(1) * (places == step).to(torch.int64)
+        paths = torch.where(on.unsqueeze(2), extended, paths)
+    last = (best + end).argmax(dim=1)
+    path = paths.gather(1, last.unsqueeze(1).unsqueeze(2).expand(-1, 1, n_steps)).squeeze(1)
+    return path * mask.to(torch.int64)
+
+
+def plain_encoder(model: Any, attention: str) -> Any:
+    """A copy of an encoder on the CPU, in evaluation mode, with this kind of attention.
+
+    attention: "eager" for plain matrix products (other runtimes), "sdpa" for torch's kernel.
+    """
+    config = copy.deepcopy(model.config)
+    more = without_pooler(config)
+    try:
+        copied = AutoModel.from_config(config, attn_implementation=attention, **more)
+    except ValueError:  # a model that has one kind only
+        copied = AutoModel.from_config(config, **more)
+    if type(copied) is not type(model):
+        raise BertCrfError(f"an encoder of type {type(model).__name__} can't be exported.")
+    weights = model.state_dict()
+    copied.load_state_dict({k: v for k, v in weights.items() if not k.startswith("pooler.")})
+    copied.requires_grad_(False)
+    return copied.float().cpu().eval()
+
+
+def example_inputs(batch: int, length: int, vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs for tracing, the second text shorter than the first. int64 [B, T] each"""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(min(5, vocab_size - 1), vocab_size, (batch, length), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1:, length - length // 3 :] = 0
+    return ids, mask, torch.zeros_like(ids)
