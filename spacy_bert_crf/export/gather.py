@@ -172,6 +172,9 @@ def describe(
     """What best_model.json says."""
     training = nlp.config.interpolate().get("training") or {}
     seed = metrics.get("seed", training.get("seed"))
+    # What convert-checkpoint was told of where the encoder comes from travels on.
+    config = encoder.model.config
+    said = {key: getattr(config, key, None) for key in ("origin", "license")}
     return {
         "scheme": pipe.scheme,
         "labels": list(pipe.labels),
@@ -182,6 +185,7 @@ def describe(
         "temperature": 1.0,
         "lang": nlp.lang,
         "seed": seed,
+        **({"encoder": said} if any(said.values()) else {}),
         "versions": versions(),
         "metrics": {
             key: metrics[key]

