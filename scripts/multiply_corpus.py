@@ -6,9 +6,13 @@ the sentences with names of its own in the place of those that stand there: trai
 of them several times, dev and test through a part each. So no entity name of dev or test occurs
 as an entity of train, in whatever sentence; the sentences around the names do recur. What the
 test split measures is therefore new names in known surroundings. With --hold-out, the sentences
-of dev and test are left out of train as well. With --scramble, a share of the names in train has
-some characters replaced at random, so that an encoder without pretraining learns to look at what
-stands around a name too.
+of dev and test are left out of train as well.
+
+A list may weigh a name: `name*N` is drawn N times as often, and belongs to train. What the swapping
+makes of train is varied further: --scramble replaces some characters in a share of the names, so
+that an encoder without pretraining learns to look at what stands around a name too; --adjacent
+puts a region or a city before a share of the places and organisations (adjacent names stay two);
+--join puts a share of the sentences behind another one.
 
     python scripts/multiply_corpus.py assets/quickstart assets/quickstart/corpus
 """
@@ -27,6 +31,9 @@ from spacy_bert_crf.files import write_text
 
 SPLITS = ("train", "dev", "test")
 SHARES = (0.78, 0.10, 0.12)
+#: What --adjacent puts before a name of these kinds.
+BEFORE = {"city": "region", "district": "city", "site": "city"}
+BEFORE |= dict.fromkeys(("company", "school", "government", "hospital", "institute"), "region")
 MARK = re.compile(r"\[([^\[\]|]+)\|([A-Z]+)\.([a-z]+)\]")
 
 
@@ -43,9 +50,10 @@ Sentence = list[Part]
 
 @dataclass
 class Names:
-    """Names by kind and split, and how persons are composed."""
+    """Names by kind and split with their weights, and how persons are composed."""
 
     pools: dict[tuple[str, str], list[str]]
+    weights: dict[tuple[str, str], list[int]]
     split_of: dict[str, str]
     surnames: list[str]
     given: list[str]
@@ -53,7 +61,7 @@ class Names:
     def draw(self, kind: str, split: str, rng: random.Random) -> str:
         """A name of this kind that belongs to this split."""
         if kind != "zh":
-            return rng.choice(self.pools[kind, split])
+            return rng.choices(self.pools[kind, split], self.weights[kind, split])[0]
         while True:
             name = rng.choice(self.surnames) + rng.choice(self.given)
             if self.belongs(name) == split:
@@ -100,19 +108,27 @@ def part_names(folder: Path, rng: random.Random) -> Names:
         path.stem: path.read_text(encoding="utf8").split("\n")
         for path in sorted(folder.glob("*.txt"))
     }
-    lists = {kind: [name for name in names if name] for kind, names in lists.items()}
-    surnames, given = lists.pop("surnames"), lists.pop("given")
+    surnames = [name for name in lists.pop("surnames") if name]
+    given = [name for name in lists.pop("given") if name]
     lists["surname"] = list(surnames)
-    pools: dict[tuple[str, str], list[str]] = {(k, s): [] for k in lists for s in SPLITS}
-    split_of: dict[str, str] = {}
-    for kind, names in lists.items():
-        rng.shuffle(names)
-        cuts = [round(len(names) * SHARES[0]), round(len(names) * (SHARES[0] + SHARES[1]))]
-        for i, name in enumerate(names):
-            split = SPLITS[0] if i < cuts[0] else SPLITS[1] if i < cuts[1] else SPLITS[2]
-            split = split_of.setdefault(name, split)  # one that stands in two lists stays whole
-            pools[kind, split].append(name)
-    return Names(pools, split_of, surnames, given)
+    out = Names({}, {}, {}, surnames, given)
+    for kind, lines in lists.items():
+        parted = [line.partition("*") for line in lines if line]
+        weighed = {name: int(weight) for name, star, weight in parted if star}
+        others = [name for name, star, _ in parted if not star]
+        rng.shuffle(others)
+        # Of a short list too, dev and test get a few.
+        few = [max(round(len(others) * share), min(3, len(others) // 3)) for share in SHARES[1:]]
+        cuts = [len(others) - sum(few), len(others) - few[1]]
+        for split in SPLITS:
+            out.pools[kind, split], out.weights[kind, split] = [], []
+        splits = [SPLITS[0]] * cuts[0] + [SPLITS[1]] * few[0] + [SPLITS[2]] * few[1]
+        names = [(name, SPLITS[0]) for name in weighed] + list(zip(others, splits, strict=True))
+        for name, split in names:
+            split = out.split_of.setdefault(name, split)  # one that is in two lists stays whole
+            out.pools[kind, split].append(name)
+            out.weights[kind, split].append(weighed.get(name, 1))
+    return out
 
 
 def part_sentences(
@@ -170,6 +186,28 @@ def fill(
     return out
 
 
+def with_neighbours(sentence: Sentence, share: float, names: Names, rng: random.Random) -> Sentence:
+    """The sentence with a place put before a share of its places and organisations."""
+    out: Sentence = []
+    for part in sentence:
+        kind = BEFORE.get(part.kind)
+        if kind and not (out and out[-1].label) and rng.random() < share:
+            out.append(Part(names.draw(kind, "train", rng), "LOC", kind))
+        out.append(part)
+    return out
+
+
+def joined(sentences: list[Sentence], share: float, rng: random.Random) -> list[Sentence]:
+    """The sentences, a share of them put behind the one before."""
+    out: list[Sentence] = []
+    for sentence in sentences:
+        if out and rng.random() < share and sum(len(p.text) for p in out[-1]) < 150:
+            out[-1] = out[-1] + sentence
+        else:
+            out.append(sentence)
+    return out
+
+
 def columns(sentence: Sentence) -> str:
     """One character and its BIO tag a line."""
     lines = []
@@ -181,7 +219,14 @@ def columns(sentence: Sentence) -> str:
 
 
 def multiply(
-    src: Path, dst: Path, copies: int, scramble: float, hold_out: bool, seed: int
+    src: Path,
+    dst: Path,
+    copies: int,
+    scramble: float,
+    hold_out: bool,
+    seed: int,
+    adjacent: float = 0.0,
+    join: float = 0.0,
 ) -> dict[str, list[Sentence]]:
     """Write DST/{train,dev,test}.txt; see the head of this file."""
     rng = random.Random(seed)
@@ -194,14 +239,18 @@ def multiply(
                     names.split_of.setdefault(part.text, split)
     out: dict[str, list[Sentence]] = {}
     for split in SPLITS:
-        repeats = copies if split == "train" else 1
         filled = []
-        for repeat in range(repeats):
+        for repeat in range(copies if split == "train" else 1):
+            copy = []
             for sentence in parted[split]:
                 has_entity = any(part.label for part in sentence)
                 how = (0.0, scramble if split == "train" else 0.0) if repeat else (1.0, 0.0)
+                if repeat:
+                    sentence = with_neighbours(sentence, adjacent, names, rng)
                 if has_entity or repeat % 2 == 0:  # plain sentences at half the rate
-                    filled.append(fill(sentence, split, names, *how, rng))
+                    copy.append(fill(sentence, split, names, *how, rng))
+            rng.shuffle(copy)
+            filled += joined(copy, join, rng) if repeat else copy
         rng.shuffle(filled)
         out[split] = filled
     seen = {p.text for sentence in out["train"] for p in sentence if p.label}
@@ -220,11 +269,16 @@ def main() -> int:
     parser.add_argument("dst", type=Path)
     parser.add_argument("--copies", type=int, default=8, help="how often train is gone through")
     parser.add_argument("--scramble", type=float, default=0.0, help="share of scrambled names")
+    parser.add_argument("--adjacent", type=float, default=0.0, help="share with a place before it")
+    parser.add_argument("--join", type=float, default=0.0, help="share put behind another sentence")
     parser.add_argument("--hold-out", action="store_true", help="new sentences in dev and test")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
-        out = multiply(args.src, args.dst, args.copies, args.scramble, args.hold_out, args.seed)
+        out = multiply(
+            args.src, args.dst, args.copies, args.scramble, args.hold_out, args.seed,
+            args.adjacent, args.join,
+        )  # fmt: skip
     except (BertCrfError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)
         return 1

@@ -46,6 +46,7 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
         run(
             "scripts/multiply_corpus.py", corpus["multiply"], folder / "corpus",
             "--copies", corpus["copies"], "--scramble", corpus["scramble"],
+            "--adjacent", corpus["adjacent"], "--join", corpus["join_sentences"],
             *(["--hold-out"] if corpus["hold_out"] else []),
         )  # fmt: skip
     if "fetch" in encoder:

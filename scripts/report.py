@@ -1,0 +1,104 @@
+"""What a trained pipeline does on annotated text and on plain sentences, as Markdown and HTML.
+
+    python scripts/report.py PIPELINE --data corpus.spacy --texts sentences.txt --html out.html
+
+Prints the scores per type, the sentences in which the model prefers its own reading to the gold
+one by most (the difference of the two paths' scores), and the entities of the plain sentences.
+The HTML is displaCy's.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from spacy import displacy
+from spacy.tokens import Doc
+
+from spacy_bert_crf import layers
+from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.evaluation import load_pipeline, read_docs, score_docs
+from spacy_bert_crf.export.gather import find_component
+from spacy_bert_crf.files import write_text
+from spacy_bert_crf.scoring import table
+
+
+def spans(doc: Doc) -> set[tuple[int, int, str]]:
+    return {(ent.start, ent.end, ent.label_) for ent in doc.ents}
+
+
+def marked(doc: Doc) -> str:
+    """The text with its entities as 【text/LABEL】."""
+    out, at = [], 0
+    for ent in doc.ents:
+        out += [doc.text[at : ent.start_char], f"【{ent.text}/{ent.label_}】"]
+        at = ent.end_char
+    return "".join([*out, doc.text[at:]])
+
+
+def preference(pipe: Any, doc: Doc, gold: Doc) -> float:
+    """By how much the model's own path outscores the gold one."""
+    tags = pipe.tag_set
+    emissions = torch.as_tensor(pipe.model.predict([doc])[0])[None]
+    mask = torch.ones(emissions.shape[:2], dtype=torch.bool)
+    crf = layers.head_of(pipe.model).module.crf
+    paths = [
+        torch.tensor([tags.encode(((e.start, e.end, e.label_) for e in d.ents), len(doc))])
+        for d in (doc, gold)
+    ]
+    with torch.inference_mode():
+        ours, theirs = (float(crf.score(emissions, path, mask)) for path in paths)
+    return ours - theirs
+
+
+def report(args: argparse.Namespace) -> None:
+    nlp = load_pipeline(args.pipeline)
+    pipe = find_component(nlp)
+    if args.data:
+        gold = [doc for doc in read_docs(args.data, nlp) if len(doc)]
+        began = time.perf_counter()
+        found = list(nlp.pipe(doc.text for doc in gold))
+        seconds = time.perf_counter() - began
+        print(table(score_docs(found, gold, pipe.scheme), args.data.name))
+        characters = sum(len(doc.text) for doc in gold)
+        print(
+            f"{characters / seconds:.0f} characters a second, {torch.get_num_threads()} threads\n"
+        )
+        wrong = [
+            (preference(pipe, doc, want), doc, want)
+            for doc, want in zip(found, gold, strict=True)
+            if spans(doc) != spans(want) and len(doc) == len(want)
+        ]
+        wrong.sort(key=lambda row: -row[0])
+        print(f"{len(wrong)} of {len(gold)} sentences differ; those of the largest preference:\n")
+        for value, doc, want in wrong[: args.worst]:
+            print(f"{value:.1f}\n  gold: {marked(want)}\n  ours: {marked(doc)}\n")
+    if args.texts:
+        lines = args.texts.read_text(encoding="utf8").split("\n")
+        docs = list(nlp.pipe(line for line in lines if line.strip()))
+        for doc in docs:
+            print(marked(doc))
+        if args.html:
+            html = displacy.render(docs, style="ent", page=True)
+            write_text(args.html, html)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("pipeline", type=Path)
+    parser.add_argument("--data", type=Path, help="annotated docs (.spacy)")
+    parser.add_argument("--worst", type=int, default=10, help="how many errors to show")
+    parser.add_argument("--texts", type=Path, help="plain sentences, one a line")
+    parser.add_argument("--html", type=Path, help="where displaCy's page of them goes")
+    try:
+        report(parser.parse_args())
+    except BertCrfError as err:
+        print(f"✘ {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
