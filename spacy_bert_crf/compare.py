@@ -19,7 +19,7 @@ from . import layers
 from .compare_table import Row
 from .crf import LinearChainCRF
 from .errors import BertCrfError
-from .evaluation import score_docs
+from .evaluation import load_pipeline, score_docs
 from .export.gather import find_component, find_encoder, longest_window
 from .export.runners import Export, FloatArray
 from .shims import doc_pieces, plan_docs
@@ -71,8 +71,6 @@ class Comparison:
 
     def pipeline_row(self, path: Path, repeat: int) -> Row:
         """The pipeline itself; what it finds is what the exports are compared with."""
-        from .evaluation import load_pipeline
-
         size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e6
         runs = _Runs(Row(_PIPELINE, round(size, 1), same=1.0, largest_difference=0.0))
         texts = [doc.text for doc in self.docs]

@@ -146,7 +146,7 @@ def test_marks_and_kinds_of_the_quickstart_sentences():
     files = multiply_corpus.read_sentences(source / "sentences")
     everything = [sentence for sentences in files.values() for sentence in sentences]
     lengths = [sum(len(part.text) for part in sentence) for sentence in everything]
-    assert 5 <= min(lengths) and max(lengths) <= 200
+    assert min(lengths) >= 5 and max(lengths) <= 200
     without = sum(not any(part.label for part in sentence) for sentence in everything)
     assert 0.35 < without / len(everything) < 0.45
     assert len({"".join(part.text for part in s) for s in everything}) == len(everything)

@@ -131,7 +131,7 @@ def _open(name: str, folder: Path, path: Path) -> Callable[..., Any]:
         if name.startswith("onnx"):
             return _open_onnx(path)
         if name.startswith("torch"):
-            return _on_tensors(torch.jit.load(str(path), map_location="cpu"))  # type: ignore[no-untyped-call]
+            return _open_torchscript(path)
         if name == "huggingface":
             return _open_huggingface(folder)
         return _open_weights(name, folder, path)
@@ -155,6 +155,18 @@ def _open_weights(name: str, folder: Path, path: Path) -> Callable[..., Any]:
     encoder.load_state_dict(own)
     model = EmissionModel(encoder, tensors["classifier.weight"], tensors["classifier.bias"])
     return _on_tensors(model.eval())
+
+
+def _open_torchscript(path: Path) -> Callable[..., Any]:
+    jit: Any = torch.jit
+    run = _on_tensors(jit.load(str(path), map_location="cpu"))
+
+    def run_plainly(*arrays: Any) -> Any:
+        # The optimising executor specialises to each new shape, which costs more than it gains.
+        with jit.optimized_execution(False):
+            return run(*arrays)
+
+    return run_plainly
 
 
 def _open_huggingface(folder: Path) -> Callable[..., Any]:
