@@ -38,6 +38,18 @@ def marked(doc: Doc) -> str:
     return "".join([*out, doc.text[at:]])
 
 
+def as_one(docs: list[Doc]) -> dict[str, Any]:
+    """The docs as lines of one text, as displaCy takes it by hand."""
+    text, ents = "", []
+    for doc in docs:
+        ents += [
+            {"start": len(text) + e.start_char, "end": len(text) + e.end_char, "label": e.label_}
+            for e in doc.ents
+        ]
+        text += doc.text + "\n"
+    return {"text": text.rstrip("\n"), "ents": ents}
+
+
 def preference(pipe: Any, doc: Doc, gold: Doc) -> float:
     """By how much the model's own path outscores the gold one."""
     tags = pipe.tag_set
@@ -81,7 +93,7 @@ def report(args: argparse.Namespace) -> None:
         for doc in docs:
             print(marked(doc))
         if args.html:
-            html = displacy.render(docs, style="ent", page=True)
+            html = displacy.render(as_one(docs), style="ent", page=True, manual=True)
             write_text(args.html, html)
 
 

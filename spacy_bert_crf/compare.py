@@ -20,7 +20,7 @@ from .compare_table import Row
 from .crf import LinearChainCRF
 from .errors import BertCrfError
 from .evaluation import load_pipeline, score_docs
-from .export.gather import find_component, find_encoder, longest_window
+from .export.gather import find_component, find_encoder, gather, longest_window
 from .export.runners import Export, FloatArray
 from .shims import doc_pieces, plan_docs
 from .versions import versions
@@ -66,6 +66,9 @@ class Comparison:
         self.longest = enc.longest_input(encoder, longest_window(nlp, self.pipe, encoder))
         self.overlap = int(settings.get("overlap", 128))
         self.by_sentences = settings.get("long_texts") == "sentences"
+        trained = gather(nlp, component, {})
+        self.tags: list[str] = trained.info["tags"]
+        self.weights_sha256: str = trained.info["weights_sha256"]
         self.entities: list[set[tuple[int, int, str]]] = []
         self.emissions: list[FloatArray] = []
 
@@ -261,11 +264,16 @@ class Comparison:
         return crf, scores["bias"]
 
     def _check(self, export: Export) -> None:
-        tags = list(self.pipe.tag_set.tags)
-        if export.info.get("tags") != tags:
+        """Refuse an export of another pipeline, or of this one before it was trained on."""
+        if export.info.get("tags") != self.tags:
             raise BertCrfError(
-                f"{export.folder} has the tags {export.info.get('tags')}, the pipeline {tags}: "
-                "it was made of another pipeline."
+                f"{export.folder} has the tags {export.info.get('tags')}, the pipeline "
+                f"{self.tags}: it was made of another pipeline."
+            )
+        if export.info.get("weights_sha256", self.weights_sha256) != self.weights_sha256:
+            raise BertCrfError(
+                f"{export.folder} was made of other weights than the pipeline's (weights_sha256 "
+                "in best_model.json): export again."
             )
 
 

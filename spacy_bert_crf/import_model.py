@@ -4,10 +4,12 @@ Three kinds: our own exports, best_model.pt of bert4torch's CRF example, and Hug
 classification folders.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
+from zipfile import BadZipFile
 
 import numpy as np
 import spacy
@@ -28,6 +30,9 @@ _HEAD = ("classifier.weight", "classifier.bias")
 _CRF = ("crf.start_transitions", "crf.end_transitions", "crf.transitions")
 #: Emission of a tag that the foreign model does not have.
 _NEVER = -1e4
+_BERT4TORCH = "weights of bert4torch"
+#: What transformers calls tags without names.
+_NAMELESS = re.compile(r"LABEL_\d+$")
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,8 @@ def import_model(src: Path, dst: Path, asked: Asked) -> tuple[Language, str]:
     Raises BertCrfError for files that are missing, damaged or do not fit each other or `asked`;
         `dst` is then as it was.
     """
-    if dst.exists() and not (dst / "meta.json").is_file() and (
-        not dst.is_dir() or any(dst.iterdir())
-    ):  # fmt: skip
+    is_pipeline = (dst / "meta.json").is_file() and (dst / "config.cfg").is_file()
+    if dst.exists() and not is_pipeline and (not dst.is_dir() or any(dst.iterdir())):
         raise BertCrfError(f"{dst} exists and is no pipeline folder: name a new one.")
     source = read_source(src)
     nlp = make_pipeline(source, asked)
@@ -94,10 +98,8 @@ def read_source(src: Path) -> Source:
     tensors = rename_tensors(read_tensors(weights), weights)
     scores = _read_transitions(folder / TRANSITIONS)
     if is_bert4torch(tensors):
-        kind = "weights of bert4torch"
+        kind = _BERT4TORCH
         tensors = from_bert4torch(tensors, weights)
-        if not info:
-            _fold_special_tokens(tensors)
     elif set(_CRF) <= tensors.keys():
         kind = "best_model.pt"
         if not info:
@@ -126,6 +128,8 @@ def make_pipeline(source: Source, asked: Asked) -> Language:
     crf = {name: tensors.pop(name) for name in _CRF if name in tensors}
     tags, scheme = _tags(source, asked, int(weight.shape[0]))
     tag_set = _tag_set(tags, scheme, source)
+    if source.kind == _BERT4TORCH and not source.info:
+        _fold_special_tokens(crf, tags.index("O"))
     head = _head(weight, bias, crf, tags, tag_set, source.weights)
     encoder = _encoder(source, tensors, int(weight.shape[1]))
     constraints = asked.constraints
@@ -162,7 +166,7 @@ def _tags(source: Source, asked: Asked, n_tags: int) -> tuple[list[str], str]:
         where = f"--labels {','.join(asked.labels)} under {scheme}"
     elif isinstance(info.get("tags"), list):
         tags, where = [str(tag) for tag in info["tags"]], SIDECAR
-    elif isinstance(names, dict) and not set(names.values()) <= {"LABEL_0", "LABEL_1"}:
+    elif isinstance(names, dict) and not all(_NAMELESS.match(str(n)) for n in names.values()):
         try:
             tags = [str(names[key]) for key in sorted(names, key=int)]
         except ValueError as err:
@@ -207,13 +211,14 @@ def _tag_set(tags: list[str], scheme: str, source: Source) -> TagSet:
             f"{source.folder}: tags {', '.join(odd or tags)} are not those of the scheme {scheme} "
             f"({', '.join(SCHEMES[scheme])}), or occur twice."
         )
-    begin = tag_set.ids
+    needed = [(Role.BEGIN, "begins"), *([(Role.LAST, "ends")] if tag_set.has_last else [])]
     for label in labels:
-        if tag_set.tags[begin[Role.BEGIN, label]] not in tags:
-            raise BertCrfError(
-                f"{source.folder}: no tag begins an entity {label!r} ({', '.join(tags)}): the "
-                f"scheme {scheme} needs one."
-            )
+        for role, what in needed:
+            if tag_set.tags[tag_set.ids[role, label]] not in tags:
+                raise BertCrfError(
+                    f"{source.folder}: no tag {what} an entity {label!r} ({', '.join(tags)}): "
+                    f"the scheme {scheme} needs one."
+                )
     return tag_set
 
 
@@ -314,16 +319,17 @@ def _is_lower(vocab: Path) -> bool:
     return is_lower_case(vocab.parent, read_vocab(vocab), "auto")
 
 
-def _fold_special_tokens(tensors: dict[str, Tensor]) -> None:
+def _fold_special_tokens(tensors: dict[str, Tensor], outside: int) -> None:
     """Scores for texts without [CLS] and [SEP], of a CRF that was trained over both.
 
-    Their tag is O, so a text begins with a transition from O and ends with one to O. O is tag 0
-    in that trainer.
+    Their tag is O, so a text begins with a transition from O and ends with one to O.
+
+    outside: the id of O.
     """
     transitions = tensors.get("crf.transitions")
-    if transitions is not None and transitions.dim() == 2:
-        tensors["crf.start_transitions"] = transitions[0].clone()
-        tensors["crf.end_transitions"] = transitions[:, 0].clone()
+    if transitions is not None and transitions.dim() == 2 and outside < min(transitions.shape):
+        tensors["crf.start_transitions"] = transitions[outside].clone()
+        tensors["crf.end_transitions"] = transitions[:, outside].clone()
 
 
 def _read_transitions(path: Path) -> dict[str, Tensor]:
@@ -333,5 +339,5 @@ def _read_transitions(path: Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as data:
             names = zip(_CRF, ("start", "end", "transitions"), strict=True)
             return {ours: torch.from_numpy(data[theirs]) for ours, theirs in names}
-    except (OSError, ValueError, KeyError, EOFError, TypeError) as err:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as err:
         raise BertCrfError(f"{path} is damaged ({type(err).__name__}): export again.") from err

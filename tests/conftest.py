@@ -3,6 +3,7 @@
 import os
 import warnings
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import spacy
@@ -145,3 +146,85 @@ def shared_data():
     if not path.is_dir():
         pytest.skip("no folder of real corpora (SPACY_BERT_CRF_SHARED)")
     return path
+
+
+#: Toys for exports: language, texts, updates and settings. Those without updates get random scores,
+#: which break the scheme where nothing forbids it.
+EXPORTED = {
+    "zh": ("zh", TEXTS, 40, {}),
+    "english": ("en", ENGLISH, 30, {}),
+    "bioes": ("zh", TEXTS, 0, {"scheme": "BIOES"}),
+    "free": ("zh", TEXTS, 0, {"constraints": False}),
+}
+FLOAT_FORMATS = ["bert4torch", "huggingface", "torchscript", "onnx"]
+INT8_FORMATS = ["torch-int8", "onnx-int8", "onnx-int8-static"]
+#: Texts of Chinese toys that fit one window: wordpieces of several characters, white space, none.
+ZH_TEXTS = [text + other for text, _ in TEXTS for other, _ in TEXTS[::3]]
+ZH_TEXTS += ["张", "张三", " 张三\u3000在  北京\n\n南京 ", "1998年 iphone", "\u200b张三😀", " \n"]
+#: Words in several pieces, unknown words, and none at all.
+EN_TEXTS = [text for text, _ in ENGLISH]
+EN_TEXTS += ["Annabel visited Parisian Zed", "a ♥♥ city", "x", "Bob saw Zoe near Yorktown ."]
+
+
+class Toy(NamedTuple):
+    """An exported toy: its pipeline, that pipeline's folder, the export, texts to try."""
+
+    nlp: Any
+    path: Path
+    out: Path
+    texts: list
+
+
+@pytest.fixture(scope="session")
+def toys(encoder_path, tmp_path_factory) -> dict:
+    """Toys by name, exported to all float32 formats, the plain one to all there are."""
+    pytest.importorskip("onnxruntime")
+    from spacy_bert_crf.export import FORMATS, export_pipeline
+    from spacy_bert_crf.layers import head_of
+    from spacy_bert_crf.optim import create_adamw
+
+    out = {}
+    for name, (lang, data, updates, settings) in EXPORTED.items():
+        spacy.util.fix_random_seed(0)
+        nlp = spacy.blank(lang)
+        nlp.add_pipe("bert_crf", config={**own_config(encoder_path), **settings})
+        examples = make_examples(nlp, data)
+        nlp.initialize(lambda examples=examples: examples)
+        optimizer = create_adamw(encoder_lr=5e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
+        for _ in range(updates):
+            nlp.update(examples, sgd=optimizer)
+        if not updates:
+            with torch.no_grad():
+                for parameter in head_of(nlp.get_pipe("bert_crf").model).module.parameters():
+                    parameter.normal_()
+        folder = tmp_path_factory.mktemp(f"toy-{name}")
+        nlp.to_disk(folder / "pipeline")
+        more = {"formats": FLOAT_FORMATS, "shape": (1, 32)}
+        if name == "zh":
+            texts = [text for text, _ in TEXTS]
+            more |= {"formats": list(FORMATS), "calibration": 5, "calibration_texts": texts}
+        export_pipeline(nlp, folder / "out", **more)
+        texts = EN_TEXTS if lang == "en" else ZH_TEXTS
+        if not updates:  # characters with the same emissions side by side make paths of one score
+            texts = [text for text in texts if "1998" not in text]
+        out[name] = Toy(nlp, folder / "pipeline", folder / "out", texts)
+    return out
+
+
+def characters(doc):
+    """Entities by character offsets."""
+    return [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
+
+
+def cli(*words, code=0):
+    """Run a command in this process; what it printed, without line breaks and boxes."""
+    from typer.testing import CliRunner
+
+    from spacy_bert_crf.cli import cli as app
+
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    text = " ".join(done.output.split())
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, text
+    return text

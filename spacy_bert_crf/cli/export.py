@@ -29,6 +29,9 @@ def export_command(
     calibration_data: Optional[Path] = typer.Option(
         None, "--calibration-data", help="DocBin to take them from: the training corpus"
     ),
+    any_cpu: bool = typer.Option(
+        False, "--any-cpu", help="int8 formats that do not overflow on CPUs without VNNI"
+    ),
     component: str = typer.Option("", "--component", help="Which bert_crf, if there are several"),
     metrics: Optional[Path] = typer.Option(
         None, "--metrics", help="metrics.json, whose figures are recorded in best_model.json"
@@ -49,9 +52,8 @@ def export_command(
 
     if (calibration > 0) != (calibration_data is not None):
         raise BertCrfError("--calibration N and --calibration-data FILE.spacy go together.")
-    formats = list(FORMATS) if "all" in to else to
-    if "all" in to and not calibration:
-        formats.remove("onnx-int8-static")
+    every = [name for name in FORMATS if calibration or name != "onnx-int8-static"]
+    formats = [*dict.fromkeys(f for name in to for f in (every if name == "all" else [name]))]
     figures = None if metrics is None else read_json(metrics)
     nlp = load_pipeline(pipeline)
     texts = [] if calibration_data is None else [d.text for d in read_docs(calibration_data, nlp)]
@@ -64,10 +66,11 @@ def export_command(
         shape=_shape(shape),
         calibration=calibration,
         calibration_texts=texts,
+        any_cpu=any_cpu,
     )
     size = (dst / "best_model.pt").stat().st_size / 1e6
     print(f"{dst / 'best_model.pt'}: {size:.1f} MB, tags {', '.join(sidecar['tags'])}")
-    for name in dict.fromkeys(formats):
+    for name in formats:
         folder = dst / name
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         print(f"{folder}: {size:.1f} MB, see {folder / 'README.md'}")

@@ -41,6 +41,7 @@ def export_pipeline(
     shape: Optional[tuple[int, int]] = None,
     calibration: int = 0,
     calibration_texts: Sequence[str] = (),
+    any_cpu: bool = False,
 ) -> dict[str, Any]:
     """Write best_model.pt, best_model.json, config.json and tokenizer files into the folder `dst`,
     and further formats into folders of their own below it.
@@ -50,6 +51,7 @@ def export_pipeline(
     formats: names of further formats, of FORMATS.
     shape: batch and length, for a TorchScript graph of a fixed shape and for calibration inputs.
     calibration: number of calibration inputs to write, made of `calibration_texts`.
+    any_cpu: int8 weights of 7 bits, so that no product overflows on a CPU without VNNI.
     RETURNS: what best_model.json says; under "stale" the formats that lie in `dst` and were made
         of other weights.
     Raises BertCrfError if there is no such component, it is untrained, a format can't represent
@@ -65,18 +67,17 @@ def export_pipeline(
         )
     check_folder(dst)
     with atomic_folder(dst) as folder:
-        weights = weights_bytes(trained)
-        (folder / WEIGHTS).write_bytes(weights)
+        (folder / WEIGHTS).write_bytes(weights_bytes(trained))
         (folder / SIDECAR).write_text(to_json(trained.info), encoding="utf8")
         write_companions(folder, trained)
-        options = Options(shape=shape)
+        options = Options(shape=shape, any_cpu=any_cpu)
         if calibration:
             inputs = folder / FOLDER
             batch, length = shape or (DEFAULT_SHAPE[0], min(DEFAULT_SHAPE[1], longest))
             write_calibration(inputs, trained, calibration_texts, calibration, (batch, length))
-            options = Options(shape=shape, calibration=inputs)
+            options = Options(shape=shape, calibration=inputs, any_cpu=any_cpu)
         for name in dict.fromkeys(formats):
             write_format(name, folder / name, trained, options)
         keep_others(dst, folder)
-        stale = made_of_others(folder, weights)
+        stale = made_of_others(folder, trained)
     return {**trained.info, "stale": stale}

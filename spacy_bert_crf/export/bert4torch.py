@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from .gather import Trained
 
 CONFIG_FILE = "bert4torch_config.json"
+#: What its BERT takes. Of the rest of a Hugging Face config, return_dict would break its example:
+#: build_transformer_model takes it, and the encoder then returns a dictionary.
+_CONFIG_KEYS = (
+    "model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+    "intermediate_size", "hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob",
+    "max_position_embeddings", "type_vocab_size", "layer_norm_eps", "pad_token_id",
+    "id2label", "label2id",
+)  # fmt: skip
 
 #: Name below a layer here, and there.
 _LAYER_NAMES = {
@@ -127,4 +135,5 @@ def from_bert4torch(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tens
 
 def config_text(config: dict[str, Any]) -> str:
     """bert4torch_config.json: the Hugging Face config and the model's name there."""
-    return json.dumps({**config, "model": "bert"}, indent=2, ensure_ascii=False) + "\n"
+    kept = {key: config[key] for key in _CONFIG_KEYS if key in config}
+    return json.dumps({**kept, "model": "bert"}, indent=2, ensure_ascii=False) + "\n"

@@ -1,6 +1,5 @@
 """The files around the weights in an exported folder: config, tokenizer, transitions, README."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -33,7 +32,7 @@ def write_companions(folder: Path, trained: Trained) -> None:
             (folder / "vocab.txt").write_text("\n".join(ordered) + "\n", encoding="utf8")
 
 
-def write_format_files(folder: Path, trained: Trained, name: str, weights_sha256: str) -> None:
+def write_format_files(folder: Path, trained: Trained, name: str) -> None:
     """What every folder of a further format holds beside its model.
 
     transitions.npz: `start` [K], `end` [K], `transitions` [K, K] (from, to) as trained, float32;
@@ -52,7 +51,7 @@ def write_format_files(folder: Path, trained: Trained, name: str, weights_sha256
         legal_transitions=legal[2],
         bias=trained.bias.numpy(),
     )
-    sidecar = {"format": name, "weights_sha256": weights_sha256, **trained.info}
+    sidecar = {"format": name, **trained.info}
     (folder / SIDECAR).write_text(to_json(sidecar), encoding="utf8")
 
 
@@ -107,9 +106,9 @@ def keep_others(dst: Path, folder: Path) -> None:
             shutil.copytree(item, folder / item.name)
 
 
-def made_of_others(folder: Path, weights: bytes) -> list[str]:
+def made_of_others(folder: Path, trained: Trained) -> list[str]:
     """Formats in `folder` that were made of other weights than these."""
-    digest, out = hashlib.sha256(weights).hexdigest(), []
+    digest, out = trained.info["weights_sha256"], []
     for path in sorted(folder.glob(f"*/{SIDECAR}")):
         try:
             made_of = json.loads(path.read_text(encoding="utf8")).get("weights_sha256")

@@ -1,6 +1,5 @@
 """The further formats of an export: their names, and how each folder is written and checked."""
 
-import hashlib
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -29,11 +28,12 @@ class Options:
     """What formats are told.
 
     shape: batch and length of fixed-shape graphs. calibration: folder of inputs for static
-    quantisation.
+    quantisation. any_cpu: int8 weights of 7 bits, for CPUs without VNNI.
     """
 
     shape: Optional[tuple[int, int]] = None
     calibration: Optional[Path] = None
+    any_cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ def write_format(name: str, folder: Path, trained: Trained, options: Options) ->
     Raises BertCrfError if the format can't represent the component, or the result is not equal.
     """
     folder.mkdir()
-    weights = weights_bytes(trained)
-    write_format_files(folder, trained, name, hashlib.sha256(weights).hexdigest())
+    write_format_files(folder, trained, name)
     values = FORMATS[name](folder, trained, options)
     write_readme(folder, trained, name, values)
     if "int8" not in name:
@@ -89,17 +88,32 @@ def _check_equal(name: str, folder: Path, trained: Trained) -> None:
     ids = torch.randint(0, vocab, (2, length), generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(ids)
     mask[1, length // 2 :] = 0
-    types = torch.zeros_like(ids)
     with torch.inference_mode():
-        want = trained.emission_model("eager")(ids, mask, types)
-    got = torch.from_numpy(open_export(folder).emissions(ids.numpy(), mask.numpy()))
+        want = trained.emission_model("eager")(ids, mask, torch.zeros_like(ids))
+    export = open_export(folder)
+    got = torch.from_numpy(export.open_emissions()(ids.numpy(), mask.numpy()))
     on = mask.bool()
     largest = float((got[on] - want[on]).abs().max())
     if not largest <= TOLERANCE * max(1.0, float(want[on].abs().max())):
-        raise BertCrfError(
-            f"the format {name} does not keep this model: its emissions differ by up to "
-            f"{largest:.2g}. Nothing was written; please report it with the versions in use."
-        )
+        raise _not_kept(name, f"its emissions differ by up to {largest:.2g}")
+    if export.decode_file is None:
+        return
+    # Each wordpiece but the special ones is a token.
+    pieces = torch.stack([torch.arange(1, length - 1), torch.arange(2, length)], dim=1)
+    pieces = pieces.repeat(2, 1, 1)
+    pieces[1, length // 2 - 2 :] = 0
+    with torch.inference_mode():
+        tags = trained.decoder()(want, pieces)
+    found = export.open_decode()(ids.numpy(), mask.numpy(), pieces.numpy())
+    if not torch.equal(torch.as_tensor(found), tags):
+        raise _not_kept(name, f"{export.decode_file.name} gives other tags")
+
+
+def _not_kept(name: str, why: str) -> BertCrfError:
+    return BertCrfError(
+        f"the format {name} does not keep this model: {why}. Nothing was written; please report "
+        "it with the versions in use."
+    )
 
 
 def _bert4torch(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
@@ -129,8 +143,8 @@ def _torchscript(folder: Path, trained: Trained, options: Options) -> dict[str, 
 
 
 def _torch_int8(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
-    write_torch_int8(folder, trained)
-    return {}
+    write_torch_int8(folder, trained, options.any_cpu)
+    return {"bits": _bits(options)}
 
 
 def _onnx(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
@@ -139,19 +153,29 @@ def _onnx(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
 
 
 def _onnx_int8(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
-    write_onnx_int8(folder, trained)
-    return {}
+    write_onnx_int8(folder, trained, options.any_cpu)
+    return {"bits": _bits(options)}
 
 
 def _onnx_static(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
     assert options.calibration is not None  # check_formats
-    done, left = write_onnx_static(folder, trained, options.calibration)
+    done, left = write_onnx_static(folder, trained, options.calibration, options.any_cpu)
     count = len((options.calibration / LIST_FILE).read_text(encoding="utf8").split())
     return {
         "inputs": f"{count} inputs in ../{CALIBRATION}",
         "quantised": str(len(done)),
+        "bits": _bits(options),
         "left": "\n".join(f"- {line}" for line in left),
     }
+
+
+def _bits(options: Options) -> str:
+    if options.any_cpu:
+        return "Weights have 7 bits (`--any-cpu`), so that no product overflows on any CPU."
+    return (
+        "Weights have 8 bits: for CPUs with VNNI (x86 since about 2019). On older ones products "
+        "may overflow without a word; export with `--any-cpu` for these."
+    )
 
 
 FORMATS: dict[str, Callable[[Path, Trained, Options], dict[str, str]]] = {

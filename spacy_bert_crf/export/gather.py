@@ -1,5 +1,6 @@
 """What is exported of a trained pipeline: its encoder, its head, and how to read them."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from ..pipeline import BertCrf
 from ..tags import TagSet
 from ..versions import versions
 from .graphs import FORBIDDEN, EmissionModel, TagDecoder, plain_encoder
+from .smoothing import probe_inputs, smooth
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,14 @@ class Trained:
         encoder = plain_encoder(self.encoder.model, attention)
         return EmissionModel(encoder, self.weight, self.bias).eval()
 
+    def smoothed_model(self, attention: str) -> EmissionModel:
+        """An emission_model with the same results, made fit for 8-bit inputs (see smoothing)."""
+        model = self.emission_model(attention)
+        before, after, _ = enc.special_ids(self.encoder.tokenizer)
+        longest = int(self.info["max_length"])
+        smooth(model.encoder, probe_inputs(self.config.vocab_size, before, after, longest))
+        return model
+
     def decoder(self) -> TagDecoder:
         """A new graph from emissions to tags."""
         return TagDecoder(self.bias, *self.baked()).eval()
@@ -105,7 +115,7 @@ def gather(nlp: Language, component: str, metrics: dict[str, Any]) -> Trained:
     pipe = find_component(nlp, component)
     encoder = find_encoder(nlp, pipe)
     head = {k: _plain(v) for k, v in layers.head_of(pipe.model).module.state_dict().items()}
-    return Trained(
+    trained = Trained(
         encoder,
         head["classifier.weight"],
         head["classifier.bias"],
@@ -116,6 +126,17 @@ def gather(nlp: Language, component: str, metrics: dict[str, Any]) -> Trained:
         pipe.constraints,
         describe(nlp, pipe, encoder, metrics),
     )
+    trained.info["weights_sha256"] = digest(trained.tensors())
+    return trained
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values: the same for whatever file they are written to."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(f"{name} {list(tensors[name].shape)}\n".encode())
+        total.update(tensors[name].numpy().tobytes())
+    return total.hexdigest()
 
 
 def find_component(nlp: Language, name: str = "") -> BertCrf:
@@ -186,6 +207,7 @@ def describe(
         "lang": nlp.lang,
         "seed": seed,
         **({"encoder": said} if any(said.values()) else {}),
+        "weights_sha256": "",  # known when the tensors are gathered
         "versions": versions(),
         "metrics": {
             key: metrics[key]

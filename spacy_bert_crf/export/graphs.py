@@ -115,13 +115,13 @@ def token_emissions(pieces: Tensor, token_pieces: Tensor, bias: Tensor) -> Tenso
 def token_mask(token_pieces: Tensor) -> Tensor:
     """Which steps are tokens: those up to the last of their text that isn't 0, 0. [B, S]
 
-    Steps behind that in all texts are tokens too, since nobody pads the longest text.
+    All steps of a text alone are, since nobody pads it.
     """
     used = (token_pieces.sum(2) > 0).to(torch.int64)
     # How many used steps are at or behind each one. shape: (B, S)
     behind = used.sum(1, keepdim=True) - used.cumsum(1) + used
-    nobody = behind.sum(0, keepdim=True) == 0
-    return (behind > 0) | nobody
+    alone = torch.ones_like(used[:, :1]).sum(0, keepdim=True) == 1
+    return (behind > 0) | alone
 
 
 @torch.jit.script  # a loop that depends on the length, which tracing would unroll
@@ -147,7 +147,7 @@ def best_paths(
         extended = extended + tags.unsqueeze(1) * (places == step).to(torch.int64)
         paths = torch.where(on.unsqueeze(2), extended, paths)
     last = (best + end).argmax(dim=1)
-    path = paths.gather(1, last.unsqueeze(1).unsqueeze(2).expand(-1, 1, n_steps)).squeeze(1)
+    path = paths.gather(1, last.unsqueeze(1).unsqueeze(2).expand(-1, 1, n_steps))[:, 0]
     return path * mask.to(torch.int64)
 
 

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import BertCrfError
 from .calibration import read_calibration
-from .graphs import example_inputs
+from .graphs import EmissionModel, example_inputs
 from .quiet import quiet
 from .torchscript import TRACED, example_pieces
 
@@ -45,22 +45,26 @@ def need_onnx() -> None:
 def write_onnx(folder: Path, trained: "Trained") -> None:
     """emissions.onnx and decode.onnx with dynamic batch and length."""
     need_onnx()
-    _write_emissions(folder / EMISSIONS, trained)
+    _write_emissions(folder / EMISSIONS, trained.emission_model("eager"))
     _write_decode(folder, trained)
 
 
-def write_onnx_int8(folder: Path, trained: "Trained") -> None:
-    """The two graphs with the encoder's linear layers in int8, inputs quantised as they come."""
+def write_onnx_int8(folder: Path, trained: "Trained", any_cpu: bool) -> None:
+    """The two graphs with the encoder's linear layers in int8, inputs quantised as they come.
+
+    any_cpu: weights of 7 bits, so that no product overflows on a CPU without VNNI.
+    """
     need_onnx()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _scratch(folder) as scratch, quiet():
         plain = scratch / EMISSIONS
-        _write_emissions(plain, trained)
+        _write_emissions(plain, trained.smoothed_model("eager"))
         quantize_dynamic(
             str(plain),
             str(folder / EMISSIONS),
             per_channel=True,
+            reduce_range=any_cpu,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=list(_linear_layers(plain)),
@@ -70,7 +74,7 @@ def write_onnx_int8(folder: Path, trained: "Trained") -> None:
 
 
 def write_onnx_static(
-    folder: Path, trained: "Trained", calibration: Path
+    folder: Path, trained: "Trained", calibration: Path, any_cpu: bool
 ) -> tuple[list[str], list[str]]:
     """The two graphs with weights and inputs of the linear layers in int8, the inputs' ranges
     taken from the files of `calibration` (see calibration.write_calibration).
@@ -98,7 +102,7 @@ def write_onnx_static(
 
     with _scratch(folder) as scratch, quiet():
         plain = scratch / EMISSIONS
-        _write_emissions(plain, trained)
+        _write_emissions(plain, trained.smoothed_model("eager"))
         ratios = _rounding_ratios(plain, scratch / "probe.onnx", inputs)
         done = [name for name, ratio in ratios.items() if ratio >= LEAST_SNR]
         quantize_static(
@@ -107,12 +111,17 @@ def write_onnx_static(
             Reader(),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=any_cpu,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=done,
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"MatMulConstBOnly": True},
+            extra_options={
+                "MatMulConstBOnly": True,
+                # The products themselves stay in float32: nothing says how they may be rounded.
+                "OpTypesToExcludeOutputQuantization": ["MatMul"],
+            },
         )
     _write_decode(folder, trained)
     left = [
@@ -124,10 +133,10 @@ def write_onnx_static(
     return done, [*left, "the classifier"]
 
 
-def _write_emissions(path: Path, trained: "Trained") -> None:
+def _write_emissions(path: Path, model: EmissionModel) -> None:
     axes = {name: {0: "batch", 1: "length"} for name in (*_INPUTS, "emissions")}
-    inputs = example_inputs(*TRACED, trained.config.vocab_size)
-    _export(trained.emission_model("eager"), inputs, path, list(_INPUTS), "emissions", axes)
+    inputs = example_inputs(*TRACED, model.encoder.config.vocab_size)
+    _export(model, inputs, path, list(_INPUTS), "emissions", axes)
 
 
 def _write_decode(folder: Path, trained: "Trained") -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -62,10 +63,6 @@ class Export:
             return None
         return self.emissions_file.with_stem("decode")
 
-    def emissions(self, ids: IntArray, mask: IntArray) -> FloatArray:
-        """Emissions of wordpieces by a model that is opened for this call. [B, T, K]"""
-        return self.open_emissions()(ids, mask)
-
     def open_emissions(self) -> Emissions:
         """Load the model that gives emissions. Raises BertCrfError if it can't be read."""
         run = _open(self.format, self.folder, self.emissions_file)
@@ -95,7 +92,7 @@ class Export:
         try:
             with np.load(path, allow_pickle=False) as data:
                 return {name: data[name] for name in data.files}
-        except (OSError, ValueError, EOFError) as err:
+        except (OSError, ValueError, EOFError, TypeError, BadZipFile) as err:
             raise BertCrfError(f"{path} is missing or damaged: export again.") from err
 
 

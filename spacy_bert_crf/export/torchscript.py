@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .graphs import DecodeModel, EmissionModel, example_inputs
 from .quiet import quiet
+from .torch_int8 import quantized
 
 if TYPE_CHECKING:
     from .gather import Trained
@@ -28,20 +29,11 @@ def write_torchscript(folder: Path, trained: "Trained", shape: tuple[int, int] |
         _save(_fixed(_trace(plain, ids), ids), folder / name)
 
 
-def write_torch_int8(folder: Path, trained: "Trained") -> None:
+def write_torch_int8(folder: Path, trained: "Trained", any_cpu: bool) -> None:
     """emissions.pt and decode.pt with the encoder's linear layers in int8."""
-    emissions = trained.emission_model("sdpa")
-    emissions.encoder = quantized(emissions.encoder)
+    emissions = trained.smoothed_model("sdpa")
+    emissions.encoder = quantized(emissions.encoder, any_cpu)
     _write_pair(folder, trained, emissions)
-
-
-def quantized(encoder: nn.Module) -> Any:
-    """The encoder with dynamically quantised linear layers: weights per output channel, inputs
-    per tensor, both int8; all else stays in float32."""
-    with quiet():
-        config = torch.ao.quantization.per_channel_dynamic_qconfig
-        quantize: Any = torch.ao.quantization.quantize_dynamic
-        return quantize(encoder, {nn.Linear: config})
 
 
 def _write_pair(folder: Path, trained: "Trained", emissions: EmissionModel) -> None:

@@ -1,0 +1,181 @@
+"""Entities from any folder that `spacy bert-crf export PIPELINE DST --to FORMAT` writes (DST/FORMAT).
+
+    python docs/read_export.py export/quickstart/onnx "王小明昨天在北京参观了清华大学。"
+    python docs/read_export.py export/quickstart/onnx "王小明昨天在北京参观了清华大学。" --decode
+
+Needs numpy, tokenizers, and what runs the format: onnxruntime for the ONNX folders, torch for the
+TorchScript ones, torch and transformers for bert4torch and huggingface. It imports nothing of the
+trainer. For texts that fit one window.
+"""
+import argparse, json, re
+from pathlib import Path
+from typing import NamedTuple
+import numpy as np
+
+class Model(NamedTuple):
+    info: dict    # best_model.json
+    scores: dict  # transitions.npz
+    tokenizer: object
+    run: object   # int64 arrays in; emissions [B, T, K] out, or tags [B, S] of a decode graph
+    decode: bool
+
+def load(folder, decode=False):
+    """The model in a format's folder. decode: take the graph that has the Viterbi inside."""
+    from tokenizers import Tokenizer
+
+    folder = Path(folder)
+    info = json.loads((folder / "best_model.json").read_text(encoding="utf8"))
+    with np.load(folder / "transitions.npz", allow_pickle=False) as data:
+        scores = dict(data)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    name, kind = "decode" if decode else "emissions", info["format"]
+    if decode and kind in ("bert4torch", "huggingface"):
+        raise ValueError(f"the format {kind} has no decode graph: leave --decode out")
+    if kind.startswith("onnx"):
+        run = run_onnx(folder / f"{name}.onnx")
+    elif kind.startswith("torch"):
+        run = run_torchscript(folder / f"{name}.pt")
+    else:
+        run = run_bert4torch(folder) if kind == "bert4torch" else run_huggingface(folder)
+    return Model(info, scores, tokenizer, run, decode)
+
+def entities(text, model, tokens=None):
+    """The entities of a text: start and end (character offsets), label.
+
+    tokens: (start, end) of each token, where the pipeline has a tokenizer of its own.
+    """
+    tokens = split(text, model.info["lang"]) if tokens is None else tokens
+    encoding = model.tokenizer.encode(text)
+    if not tokens or len(encoding.ids) > model.info["max_length"]:
+        if tokens:
+            raise ValueError("the text does not fit one window")
+        return []
+    # The first wordpiece of each token and the last + 1, counted with [CLS]; 1, 1 for none.
+    places = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+    at = encoding.offsets  # characters
+    ours = [[i for i in places if at[i][0] < end and start < at[i][1]] for start, end in tokens]
+    pieces = np.array([(p[0], p[-1] + 1) if p else (1, 1) for p in ours], dtype=np.int64)
+    ids = np.array([encoding.ids], dtype=np.int64)
+    inputs = [ids, np.ones_like(ids), np.zeros_like(ids)]  # ids, attention mask, token types
+    if model.decode:
+        path = model.run(*inputs, pieces[None])[0]
+    else:
+        rows, bias = model.run(*inputs)[0], model.scores["bias"]
+        path = viterbi(np.stack([rows[p].mean(0) if p else bias for p in ours]), model.scores)
+    found = []
+    for first, last, label in spans([model.info["tags"][tag] for tag in path]):
+        start, end = tokens[first][0], tokens[last - 1][1]
+        if inside := text[start:end].strip():  # white space at the ends is not part of an entity
+            start += text[start:end].index(inside)
+            found.append((start, start + len(inside), label))
+    return found
+
+def split(text, lang):
+    """(start, end) of the tokens: Chinese characters, with white space folded as spaCy does; for
+    other languages, what white space separates (put spaces around punctuation)."""
+    if lang == "zh":
+        return [m.span(1) if m[1] else m.span() for m in re.finditer(r"(\S) ?|\s+", text)]
+    return [m.span() for m in re.finditer(r"\S+", text)]
+
+def viterbi(emissions, scores):
+    """The best legal path of tag ids. emissions: [S, K]"""
+    start, end, step = (np.where(scores[f"legal_{name}"], scores[name], -np.inf)
+                        for name in ("start", "end", "transitions"))
+    score, back = start + emissions[0], []
+    for row in emissions[1:]:
+        total = score[:, None] + step  # from, to
+        back.append(total.argmax(0))
+        score = total.max(0) + row
+    path = [int((score + end).argmax())]
+    for source in reversed(back):
+        path.insert(0, int(source[path[0]]))
+    return path
+
+def spans(tags):
+    """First token, last + 1 and label of each entity, for BIO, BIOES, BMES and BILUO."""
+    found, begin, label = [], None, ""
+    for i, tag in enumerate([*tags, "O"]):
+        role, _, kind = tag.partition("-")
+        if begin is not None and not (role in "IMEL" and kind == label):
+            found.append((begin, i, label))
+            begin = None
+        if begin is None and role != "O":
+            begin, label = i, kind
+        if role in "ELSU":
+            found.append((begin, i + 1, label))
+            begin = None
+    return found
+
+def run_onnx(path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = ["input_ids", "attention_mask", "token_type_ids", "token_pieces"]
+    used = {value.name for value in session.get_inputs()}  # some encoders have no token types
+    return lambda *arrays: session.run(
+        None, {name: a for name, a in zip(names, arrays) if name in used})[0]
+
+def run_torchscript(path):
+    import torch
+
+    return on_arrays(torch.jit.load(str(path), map_location="cpu"))
+
+def run_huggingface(folder):
+    from transformers import AutoModelForTokenClassification
+
+    model = AutoModelForTokenClassification.from_pretrained(folder, local_files_only=True).eval()
+    return on_arrays(lambda ids, mask, types: model(input_ids=ids, attention_mask=mask).logits)
+
+def run_bert4torch(folder):
+    """bert4torch's weights in transformers' BertModel."""
+    import torch
+    from transformers import AutoConfig, BertModel
+
+    layer = {
+        "encoderLayer.": "encoder.layer.", "multiHeadAttention.q.": "attention.self.query.",
+        "multiHeadAttention.k.": "attention.self.key.",
+        "multiHeadAttention.v.": "attention.self.value.",
+        "multiHeadAttention.o.": "attention.output.dense.",
+        "attnLayerNorm.": "attention.output.LayerNorm.",
+        "feedForward.intermediateDense.": "intermediate.dense.",
+        "feedForward.outputDense.": "output.dense.", "ffnLayerNorm.": "output.LayerNorm.",
+        "embeddings.layerNorm.": "embeddings.LayerNorm.",
+    }
+    weights = torch.load(folder / "best_model.pt", weights_only=True)
+    bert = BertModel(AutoConfig.from_pretrained(folder), add_pooling_layer=False).eval()
+    state = {}
+    for name, tensor in weights.items():
+        for theirs, ours in layer.items():
+            name = name.replace(theirs, ours)
+        if name.startswith("bert."):
+            state[name.removeprefix("bert.")] = tensor
+    # Row 0 of the token types is inside of the position embeddings already.
+    types = "embeddings.token_type_embeddings.weight"
+    bert.load_state_dict({**state, types: torch.zeros_like(bert.state_dict()[types])})
+
+    def run(ids, mask, types):
+        hidden = bert(input_ids=ids, attention_mask=mask).last_hidden_state
+        return hidden @ weights["fc.weight"].T + weights["fc.bias"]
+
+    return on_arrays(run)
+
+def on_arrays(module):
+    """A torch module that takes and gives numpy arrays."""
+    import torch
+
+    @torch.inference_mode()
+    def run(*arrays):
+        return module(*(torch.from_numpy(array) for array in arrays)).numpy()
+
+    return run
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Print the entities of a text.")
+    parser.add_argument("folder", help="folder of one format, as export/quickstart/onnx")
+    parser.add_argument("text")
+    parser.add_argument("--decode", action="store_true", help="use decode.onnx or decode.pt")
+    asked = parser.parse_args()
+    for start, end, label in entities(asked.text, load(asked.folder, asked.decode)):
+        print(start, end, label, asked.text[start:end])
