@@ -283,7 +283,7 @@ def test_static_ranges_are_those_of_the_calibration_files(toys):
 
 def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypatch):
     """The README names them and says why; the graph has them as they were."""
-    from spacy_bert_crf.export import export_pipeline, onnx_graphs
+    from spacy_bert_crf.export import export_pipeline, onnx_graphs, smoothing
 
     texts = [text for text, _ in TEXTS]
     plain = tmp_path / "plain.onnx"
@@ -296,6 +296,7 @@ def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypat
     left = {name for name, ratio in ratios.items() if ratio < limit}
     assert 0 < len(left) < 12
     monkeypatch.setattr(onnx_graphs, "LEAST_SNR", limit)
+    monkeypatch.setattr(smoothing, "LEAST_SNR", limit)
     export_pipeline(
         toys["zh"].nlp, tmp_path / "out", formats=["onnx-int8-static"], shape=(1, 32),
         calibration=5, calibration_texts=texts,

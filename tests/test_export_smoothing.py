@@ -76,6 +76,27 @@ def test_even_inputs_are_left_alone(encoder_path):
     assert "layers.0" in smoothing.smooth(encoder, probes)
 
 
+def test_layers_that_lose_too_much_are_named_and_left(encoder):
+    name = "encoder.layer.1.output.dense"
+    ratios = smoothing.rounding_ratios(encoder, inputs(encoder))
+    assert len(ratios) == 12
+    ratios[name] = 5.04
+    (line,) = smoothing.left_in_float(ratios)
+    assert line.startswith(f"{name}: ") and "5.0 dB" in line
+    small = quantized(encoder, False, [name])
+    assert type(small.get_submodule(name)) is nn.Linear
+    kinds = [type(module).__name__ for module in small.modules()]
+    assert kinds.count("_WholeRange") == 11
+
+
+def test_ratio_by_hand():
+    """Uniform in [-1, 1]: signal 1/3, step 2/255; 10 log10(1/3 * 12 / (2/255)^2) = 48.1"""
+    seen = smoothing.Range()
+    seen.add(torch.linspace(-1, 1, 10_001).numpy())
+    assert seen.ratio() == pytest.approx(48.1, abs=0.05)
+    assert smoothing.Range().ratio() == float("inf")
+
+
 @pytest.mark.parametrize(("any_cpu", "most"), [(False, 127), (True, 63)])
 def test_bits_of_the_weights(any_cpu, most):
     torch.manual_seed(0)

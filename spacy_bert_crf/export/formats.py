@@ -143,8 +143,8 @@ def _torchscript(folder: Path, trained: Trained, options: Options) -> dict[str, 
 
 
 def _torch_int8(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
-    write_torch_int8(folder, trained, options.any_cpu)
-    return {"bits": _bits(options)}
+    left = write_torch_int8(folder, trained, options.any_cpu)
+    return {"bits": _bits(options), "left": _listed(left)}
 
 
 def _onnx(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
@@ -153,8 +153,8 @@ def _onnx(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
 
 
 def _onnx_int8(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
-    write_onnx_int8(folder, trained, options.any_cpu)
-    return {"bits": _bits(options)}
+    left = write_onnx_int8(folder, trained, options.any_cpu)
+    return {"bits": _bits(options), "left": _listed(left)}
 
 
 def _onnx_static(folder: Path, trained: Trained, options: Options) -> dict[str, str]:
@@ -165,8 +165,12 @@ def _onnx_static(folder: Path, trained: Trained, options: Options) -> dict[str, 
         "inputs": f"{count} inputs in ../{CALIBRATION}",
         "quantised": str(len(done)),
         "bits": _bits(options),
-        "left": "\n".join(f"- {line}" for line in left),
+        "left": _listed(left),
     }
+
+
+def _listed(left: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in [*left, "the classifier"])
 
 
 def _bits(options: Options) -> str:

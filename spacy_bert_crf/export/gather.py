@@ -94,12 +94,16 @@ class Trained:
         encoder = plain_encoder(self.encoder.model, attention)
         return EmissionModel(encoder, self.weight, self.bias).eval()
 
+    def probes(self) -> list[tuple[Tensor, Tensor]]:
+        """Ids and masks that show what the encoder's layers hold."""
+        before, after, _ = enc.special_ids(self.encoder.tokenizer)
+        longest = int(self.info["max_length"])
+        return probe_inputs(self.config.vocab_size, before, after, longest)
+
     def smoothed_model(self, attention: str) -> EmissionModel:
         """An emission_model with the same results, made fit for 8-bit inputs (see smoothing)."""
         model = self.emission_model(attention)
-        before, after, _ = enc.special_ids(self.encoder.tokenizer)
-        longest = int(self.info["max_length"])
-        smooth(model.encoder, probe_inputs(self.config.vocab_size, before, after, longest))
+        smooth(model.encoder, self.probes())
         return model
 
     def decoder(self) -> TagDecoder:

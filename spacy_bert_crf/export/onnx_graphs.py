@@ -1,7 +1,6 @@
 """ONNX in float32, dynamic int8 and static int8."""
 
 import copy
-import math
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from ..errors import BertCrfError
 from .calibration import read_calibration
 from .graphs import EmissionModel, example_inputs
 from .quiet import quiet
+from .smoothing import LEAST_SNR, Range, left_in_float
 from .torchscript import TRACED, example_pieces
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 #: The opset of the graphs: of 2022, so that runtimes have it.
 OPSET = 17
-#: Least ratio, in dB, of the mean square of a layer's input to that of the error that rounding it
-#: to 8 bits makes. Below it a few outliers stretch the range so far that the rest drowns: such a
-#: layer stays in float32.
-LEAST_SNR = 20.0
 EMISSIONS, DECODE = "emissions.onnx", "decode.onnx"
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -49,10 +45,11 @@ def write_onnx(folder: Path, trained: "Trained") -> None:
     _write_decode(folder, trained)
 
 
-def write_onnx_int8(folder: Path, trained: "Trained", any_cpu: bool) -> None:
+def write_onnx_int8(folder: Path, trained: "Trained", any_cpu: bool) -> list[str]:
     """The two graphs with the encoder's linear layers in int8, inputs quantised as they come.
 
     any_cpu: weights of 7 bits, so that no product overflows on a CPU without VNNI.
+    RETURNS: lines on the layers that were left in float.
     """
     need_onnx()
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -60,6 +57,11 @@ def write_onnx_int8(folder: Path, trained: "Trained", any_cpu: bool) -> None:
     with _scratch(folder) as scratch, quiet():
         plain = scratch / EMISSIONS
         _write_emissions(plain, trained.smoothed_model("eager"))
+        probes = [
+            dict(zip(_INPUTS, (ids.numpy(), mask.numpy(), np.zeros_like(ids.numpy())), strict=True))
+            for ids, mask in trained.probes()
+        ]
+        ratios = _rounding_ratios(plain, scratch / "probe.onnx", probes)
         quantize_dynamic(
             str(plain),
             str(folder / EMISSIONS),
@@ -67,10 +69,11 @@ def write_onnx_int8(folder: Path, trained: "Trained", any_cpu: bool) -> None:
             reduce_range=any_cpu,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=list(_linear_layers(plain)),
+            nodes_to_quantize=[name for name, ratio in ratios.items() if ratio >= LEAST_SNR],
             extra_options={"MatMulConstBOnly": True},
         )
     _write_decode(folder, trained)
+    return left_in_float(ratios)
 
 
 def write_onnx_static(
@@ -124,13 +127,7 @@ def write_onnx_static(
             },
         )
     _write_decode(folder, trained)
-    left = [
-        f"{name}: its input would keep {ratio:.1f} dB above the error of rounding (least: "
-        f"{LEAST_SNR:.0f})"
-        for name, ratio in ratios.items()
-        if ratio < LEAST_SNR
-    ]
-    return done, [*left, "the classifier"]
+    return done, left_in_float(ratios)
 
 
 def _write_emissions(path: Path, model: EmissionModel) -> None:
@@ -180,10 +177,7 @@ def _linear_layers(path: Path) -> dict[str, str]:
 
 
 def _rounding_ratios(path: Path, probe: Path, inputs: Iterable[Any]) -> dict[str, float]:
-    """For each linear layer, how its input would stand above the error of rounding it, in dB.
-
-    Rounding to steps of (max - min) / 255 has a mean square error of a twelfth of a step's square.
-    """
+    """For each linear layer, how its input stands above the error of rounding it, in dB."""
     import onnx
     import onnxruntime
 
@@ -197,20 +191,14 @@ def _rounding_ratios(path: Path, probe: Path, inputs: Iterable[Any]) -> dict[str
         )
     onnx.save(model, str(probe))
     session = onnxruntime.InferenceSession(str(probe), providers=["CPUExecutionProvider"])
-    low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
-    squares, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
+    seen = {name: Range() for name in names}
     for given in inputs:
+        # Only what onnxruntime needs: a traced encoder may have dropped an input.
+        wanted = {value.name for value in session.get_inputs()}
+        given = {name: array for name, array in given.items() if name in wanted}
         for name, values in zip(names, session.run(names, given), strict=True):
-            low[name] = min(low[name], float(values.min()))
-            high[name] = max(high[name], float(values.max()))
-            squares[name] += float(np.square(values, dtype=np.float64).sum())
-            counts[name] += values.size
-    out = {}
-    for layer, name in layers.items():
-        error = ((high[name] - low[name]) / 255) ** 2 / 12
-        signal = squares[name] / max(counts[name], 1)
-        out[layer] = 10 * math.log10(signal / error) if signal and error else math.inf
-    return out
+            seen[name].add(values)
+    return {layer: seen[name].ratio() for layer, name in layers.items()}
 
 
 @torch.no_grad()

@@ -6,16 +6,24 @@ multiplying the weights that read it, changes nothing in exact arithmetic and ev
 Xiao et al. (2023), "SmoothQuant".
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 #: An input is smoothed whose largest channel is more than so many times the median one.
 UNEVEN = 4.0
+#: Least ratio, in dB, of the mean square of an input to that of the error that rounding it to 8
+#: bits makes. Below it, single values stretch the range so far that the rest drowns, smoothed or
+#: not: such a layer stays in float32.
+LEAST_SNR = 20.0
 #: How much of the range moves to the weights.
-_SHARE = 0.7
+_SHARE = 0.6
 
 
 class ScaledLinear(nn.Module):
@@ -64,17 +72,79 @@ def largest_inputs(
 ) -> dict[str, Tensor]:
     """The largest magnitude of each input channel of each linear layer, by name. [in] each"""
     seen: dict[str, Tensor] = {}
+
+    def see(name: str, rows: Tensor) -> None:
+        largest = rows.abs().amax(0)
+        seen[name] = torch.maximum(seen[name], largest) if name in seen else largest
+
+    _watch(encoder, inputs, see)
+    return seen
+
+
+def rounding_ratios(
+    encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]
+) -> dict[str, float]:
+    """For each linear layer, how its input stands above the error of rounding it, in dB."""
+    seen: dict[str, Range] = {}
+    _watch(encoder, inputs, lambda name, rows: seen.setdefault(name, Range()).add(rows.numpy()))
+    return {name: found.ratio() for name, found in seen.items()}
+
+
+@dataclass
+class Range:
+    """What was seen of an input: its least and largest value, and the sum of its squares."""
+
+    low: float = 0.0
+    high: float = 0.0
+    squares: float = 0.0
+    count: int = 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Take in values of any shape."""
+        self.low, self.high = (
+            min(self.low, float(values.min())),
+            max(self.high, float(values.max())),
+        )
+        self.squares += float(np.square(values, dtype=np.float64).sum())
+        self.count += values.size
+
+    def ratio(self) -> float:
+        """How the input stands above the error of rounding it to 256 steps, in dB.
+
+        Rounding to steps of (max - min) / 255 has a mean square error of a twelfth of a step's
+        square.
+        """
+        error = ((self.high - self.low) / 255) ** 2 / 12
+        signal = self.squares / max(self.count, 1)
+        return 10 * math.log10(signal / error) if signal and error else math.inf
+
+
+def left_in_float(ratios: dict[str, float]) -> list[str]:
+    """Lines for people on the layers that stay in float32, of all that were looked at."""
+    return [
+        f"{name}: its input would keep {ratio:.1f} dB above the error of rounding (least: "
+        f"{LEAST_SNR:.0f})"
+        for name, ratio in ratios.items()
+        if ratio < LEAST_SNR
+    ]
+
+
+@torch.no_grad()
+def _watch(
+    encoder: nn.Module,
+    inputs: Iterable[tuple[Tensor, Tensor]],
+    see: Callable[[str, Tensor], None],
+) -> None:
+    """Call `see` with the name and the input [N, in] of each linear layer in each pass."""
     on = torch.zeros(0, dtype=torch.bool)
 
     def hook(name: str) -> Any:
-        def see(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        def before(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             rows = args[0]
             # Padding is read by nobody.
-            flat = rows[on] if rows.shape[:2] == on.shape else rows.flatten(0, -2)
-            largest = flat.abs().amax(0)
-            seen[name] = torch.maximum(seen[name], largest) if name in seen else largest
+            see(name, rows[on] if rows.shape[:2] == on.shape else rows.flatten(0, -2))
 
-        return see
+        return before
 
     handles = [
         module.register_forward_pre_hook(hook(name))
@@ -88,7 +158,6 @@ def largest_inputs(
     finally:
         for handle in handles:
             handle.remove()
-    return seen
 
 
 def probe_inputs(

@@ -1,5 +1,6 @@
 """Dynamic int8 of linear layers in torch."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -23,11 +24,12 @@ class _WholeRange(quantized_layers.Linear):
         return out.to(rows.dtype)
 
 
-def quantized(encoder: nn.Module, any_cpu: bool) -> Any:
+def quantized(encoder: nn.Module, any_cpu: bool, left: Collection[str] = ()) -> Any:
     """The encoder with linear layers in int8: weights per output channel, inputs per tensor as
     they come; all else stays in float32.
 
     any_cpu: weights of 7 bits, so that no product overflows on a CPU without VNNI.
+    left: names of linear layers that stay in float32 too.
     """
     low, high = (-64, 63) if any_cpu else (-128, 127)
     weights = PerChannelMinMaxObserver.with_args(
@@ -36,8 +38,13 @@ def quantized(encoder: nn.Module, any_cpu: bool) -> Any:
     make_config: Any = QConfig
     config = make_config(activation=default_dynamic_quant_observer, weight=weights)
     quantize: Any = torch.ao.quantization.quantize_dynamic
+    chosen = {
+        name: config
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Linear) and name not in left
+    }
     with quiet():
-        out = quantize(encoder, {nn.Linear: config})
+        out = quantize(encoder, chosen)
     for module in out.modules():
         if type(module) is quantized_layers.Linear:
             module.__class__ = _WholeRange

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .graphs import DecodeModel, EmissionModel, example_inputs
 from .quiet import quiet
+from .smoothing import LEAST_SNR, left_in_float, rounding_ratios
 from .torch_int8 import quantized
 
 if TYPE_CHECKING:
@@ -29,11 +30,17 @@ def write_torchscript(folder: Path, trained: "Trained", shape: tuple[int, int] |
         _save(_fixed(_trace(plain, ids), ids), folder / name)
 
 
-def write_torch_int8(folder: Path, trained: "Trained", any_cpu: bool) -> None:
-    """emissions.pt and decode.pt with the encoder's linear layers in int8."""
+def write_torch_int8(folder: Path, trained: "Trained", any_cpu: bool) -> list[str]:
+    """emissions.pt and decode.pt with the encoder's linear layers in int8.
+
+    RETURNS: lines on those that were left in float.
+    """
     emissions = trained.smoothed_model("sdpa")
-    emissions.encoder = quantized(emissions.encoder, any_cpu)
+    ratios = rounding_ratios(emissions.encoder, trained.probes())
+    left = [name for name, ratio in ratios.items() if ratio < LEAST_SNR]
+    emissions.encoder = quantized(emissions.encoder, any_cpu, left)
     _write_pair(folder, trained, emissions)
+    return left_in_float(ratios)
 
 
 def _write_pair(folder: Path, trained: "Trained", emissions: EmissionModel) -> None:
