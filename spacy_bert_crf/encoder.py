@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from .cpu_linear import prefer_cpu
 from .errors import BertCrfError
 from .windows import IntArray, Plan
 
@@ -79,7 +80,7 @@ def load_encoder(
             f"encoder {name!r} has no fast tokenizer (character offsets are needed): "
             "add a tokenizer.json to its folder."
         )
-    return LoadedEncoder(model.float().eval(), tokenizer)
+    return _ready(model, tokenizer)
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
@@ -198,6 +199,11 @@ def unpack(data: dict[str, Any]) -> LoadedEncoder:
         model.load_state_dict(safetensors.torch.load(data["weights"]))
     except Exception as err:
         raise BertCrfError(f"the saved encoder is damaged: {_first_line(err)}") from err
+    return _ready(model, tokenizer)
+
+
+def _ready(model: Any, tokenizer: Any) -> LoadedEncoder:
+    prefer_cpu(model)
     return LoadedEncoder(model.float().eval(), tokenizer)
 
 

@@ -31,6 +31,7 @@ scheme = "BIO"
 constraints = true
 constrain_training = false
 overwrite = false
+quantize = ""
 
 [bert_crf.scorer]
 @scorers = "spacy.ner_scorer.v1"
@@ -49,7 +50,7 @@ grad_scaler_config = {}
 max_length = 512
 overlap = 128
 long_texts = "windows"
-batch_pieces = 4096
+batch_pieces = 0
 allow_download = false
 get_spans = null
 pooling = null
@@ -70,6 +71,7 @@ def make_bert_crf(
     constraints: bool,
     constrain_training: bool,
     overwrite: bool,
+    quantize: str,
     scorer: Optional[Callable[..., Any]],
 ) -> "BertCrf":
     """Create the component; see BertCrf for the settings."""
@@ -81,6 +83,7 @@ def make_bert_crf(
         constraints=constraints,
         constrain_training=constrain_training,
         overwrite=overwrite,
+        quantize=quantize,
         scorer=scorer,
     )
 
@@ -95,6 +98,8 @@ class BertCrf(TrainablePipe):
     constrain_training: leave them out of the likelihood as well.
     overwrite: replace entities that are on the doc. Otherwise they stay, and predicted ones that
         overlap them are dropped.
+    quantize: "int8" to predict with the own encoder's linear layers in 8-bit integers, on a CPU.
+        What is trained and saved stays float32. "" for float32.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class BertCrf(TrainablePipe):
         constraints: bool = True,
         constrain_training: bool = False,
         overwrite: bool = False,
+        quantize: str = "",
         scorer: Optional[Callable[..., Any]] = None,
     ) -> None:
         self.vocab = vocab
@@ -118,6 +124,7 @@ class BertCrf(TrainablePipe):
         self.constraints = constraints
         self.constrain_training = constrain_training
         self.overwrite = overwrite
+        self.quantize = quantize
         self._told_lost = False
         self._told_labels: set[str] = set()
 
@@ -125,6 +132,23 @@ class BertCrf(TrainablePipe):
     def labels(self) -> tuple[str, ...]:
         """Entity types in the order of their tags."""
         return tuple(self.cfg["labels"])
+
+    @property
+    def quantize(self) -> str:
+        """See the setting. May be set at any time."""
+        own = layers.own_encoder_of(self.model)
+        return "" if own is None else own.quantize
+
+    @quantize.setter
+    def quantize(self, value: str) -> None:
+        own = layers.own_encoder_of(self.model)
+        if own is not None:
+            own.quantize = value
+        elif value:
+            raise BertCrfError(
+                f"[{self.name}] quantize = {value!r} needs an encoder of the component's own "
+                "(spacy_bert_crf.Encoder.v1); this one shares a transformer."
+            )
 
     @property
     def label_data(self) -> list[str]:
@@ -372,7 +396,7 @@ class BertCrf(TrainablePipe):
 
     def _set_ents(self, doc: Doc, spans: list[Span]) -> None:
         blocked: list[Span] = []
-        if not self.overwrite and len(doc) and doc.has_annotation("ENT_IOB"):
+        if not self.overwrite and len(doc):
             iob, types = doc.to_array(["ENT_IOB", "ENT_TYPE"]).T
             taken = (iob == 1) | (iob == 3)
             if taken.any():

@@ -8,6 +8,7 @@ as tensors; and a shim builds its module itself from what was saved.
 import copy
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Optional, cast
@@ -25,8 +26,16 @@ from torch import Tensor, nn
 from . import encoder as enc
 from .errors import BertCrfError
 from .head import TagHead
+from .int8_encoder import int8_encoder
 from .optim import GroupedAdamW
 from .windows import IntArray, Plan, plan_batches, token_pieces
+
+#: Most wordpieces of an encoder pass where the setting leaves it open. Small passes stay in a CPU's
+#: cache; an update is one pass as a rule.
+_CPU_PASS, _OTHER_PASS = 768, 4096
+
+#: Several threads may want the same encoder made at the same time.
+_making = threading.Lock()
 
 _SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
 
@@ -158,6 +167,8 @@ class EncoderShim(TorchShim):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(None, config)
         self._tokenizer: Any = None
+        self._quantize = ""
+        self._int8: Any = None  # made from the module when it is first wanted
         self._scaler = PyTorchGradScaler(enabled=False)
 
     @property
@@ -165,25 +176,40 @@ class EncoderShim(TorchShim):
         """The encoder and its tokenizer."""
         return enc.LoadedEncoder(self.module, self._tokenizer)
 
+    @property
+    def quantize(self) -> str:
+        """ "" to predict in float32, "int8" to predict in 8-bit integers (see int8_encoder)."""
+        return self._quantize
+
+    @quantize.setter
+    def quantize(self, value: str) -> None:
+        if value not in ("", "int8"):
+            raise BertCrfError(f'quantize = {value!r} is not known: it is "" or "int8".')
+        self._quantize = value
+        self._int8 = None
+
     def load(self) -> None:
         """Load the encoder from where the config says, to the device of the current thinc ops."""
-        self._model, self._tokenizer = enc.load_encoder(**self.cfg["source"])
-        self.module.to(get_torch_default_device()).eval()
+        self.adopt(enc.load_encoder(**self.cfg["source"]))
 
     def adopt(self, loaded: enc.LoadedEncoder) -> None:
         """Take over an encoder that is loaded already."""
+        self._int8 = None
         self._model, self._tokenizer = loaded
         self.module.to(get_torch_default_device()).eval()
 
-    def plan(self, docs: list[Doc]) -> Plan:
+    def plan(self, docs: list[Doc], is_train: bool = False) -> Plan:
         """The encoder passes of some docs, and what each of their tokens reads."""
+        limit = self.cfg["batch_pieces"]
+        if not limit:
+            limit = _CPU_PASS if self.device.type == "cpu" and not is_train else _OTHER_PASS
         return plan_docs(
             self._tokenizer,
             docs,
             longest=enc.longest_input(self.loaded, self.cfg["max_length"]),
             overlap=self.cfg["overlap"],
             by_sentences=self.cfg["long_texts"] == "sentences",
-            limit=self.cfg["batch_pieces"],
+            limit=limit,
         )
 
     def autocast(self) -> Optional[torch.dtype]:
@@ -197,14 +223,36 @@ class EncoderShim(TorchShim):
     def predict_vectors(
         self, docs: list[Doc], project: Optional[tuple[Tensor, Tensor]] = None
     ) -> Tensor:
-        """See `encoder.run`. Touches no state: safe from several threads."""
-        return enc.run(self.module, self.plan(docs), self.device, project, self.autocast())
+        """See `encoder.run`. Safe from several threads."""
+        module = self._int8_module() if self._quantize else self.module
+        return enc.run(module, self.plan(docs), self.device, project, self.autocast())
+
+    def _int8_module(self) -> Any:
+        made = self._int8
+        if made is None:
+            with _making:
+                if self._int8 is None:
+                    self._int8 = self._make_int8()
+                made = self._int8
+        return made
+
+    def _make_int8(self) -> Any:
+        if self.device.type != "cpu":
+            raise BertCrfError(
+                f'quantize = "int8" runs on the CPU, and the encoder is on {self.device}: leave '
+                "quantize empty, or load the pipeline on the CPU."
+            )
+        before, after, _ = enc.special_ids(self._tokenizer)
+        longest = enc.longest_input(self.loaded, self.cfg["max_length"])
+        with torch.inference_mode(False):
+            return int8_encoder(self.module, before, after, longest)
 
     def update_vectors(
         self, docs: list[Doc], dropout: float
     ) -> tuple[Tensor, Callable[[Tensor], None]]:
         """Vectors of all tokens [N, width], and a function that takes their gradient."""
-        plan, dtype = self.plan(docs), self.autocast()
+        plan, dtype = self.plan(docs, is_train=True), self.autocast()
+        self._int8 = None  # the weights are about to change
         enc.set_dropout(self.module, dropout)
         self.module.train()
         try:
@@ -231,6 +279,23 @@ class EncoderShim(TorchShim):
         super().finish_update(optimizer)
         self._scaler.update()
 
+    @contextmanager
+    def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
+        self._int8 = None
+        try:
+            with super().use_params(params):
+                yield
+        finally:
+            self._int8 = None
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        self._int8 = None
+        super().to_device(device_type, device_id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Packed weights can be neither copied nor pickled; they are made again.
+        return {**self.__dict__, "_int8": None}
+
     def _scaler_for(self, dtype: Optional[torch.dtype]) -> PyTorchGradScaler:
         wanted = dtype is torch.float16  # bfloat16 has float32's range
         if wanted and not self._scaler._enabled:
@@ -243,7 +308,7 @@ class EncoderShim(TorchShim):
         return enc.pack(self.loaded)
 
     def _unpack(self, saved: dict[str, Any]) -> None:
-        self._model, self._tokenizer = enc.unpack(saved)
+        self.adopt(enc.unpack(saved))
 
 
 def plan_docs(

@@ -15,10 +15,10 @@ from .. import encoder as enc
 from .. import layers
 from ..errors import BertCrfError
 from ..pipeline import BertCrf
+from ..smoothing import probe_inputs, smooth
 from ..tags import TagSet
 from ..versions import versions
 from .graphs import FORBIDDEN, EmissionModel, TagDecoder, plain_encoder
-from .smoothing import probe_inputs, smooth
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from ..errors import BertCrfError
+from ..smoothing import LEAST_SNR, Range, left_in_float
 from .calibration import read_calibration
 from .graphs import EmissionModel, example_inputs
 from .quiet import quiet
-from .smoothing import LEAST_SNR, Range, left_in_float
 from .torchscript import TRACED, example_pieces
 
 if TYPE_CHECKING:

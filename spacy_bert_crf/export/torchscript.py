@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..smoothing import LEAST_SNR, left_in_float, rounding_ratios
 from .graphs import DecodeModel, EmissionModel, example_inputs
 from .quiet import quiet
-from .smoothing import LEAST_SNR, left_in_float, rounding_ratios
 from .torch_int8 import quantized
 
 if TYPE_CHECKING:

@@ -52,33 +52,48 @@ def smooth(encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]) -> list[
     inputs: ids and attention mask of texts, to see what the channels hold.
     RETURNS: the names of the layers that were smoothed.
     """
-    done = []
-    for name, largest in largest_inputs(encoder, inputs).items():
+    done: list[str] = []
+    for names, largest in largest_inputs(encoder, inputs).items():
         if float(largest.max()) <= UNEVEN * float(largest.median()):
             continue
-        linear: Any = encoder.get_submodule(name)
-        weights = linear.weight.abs().amax(0).clamp(min=1e-5)
-        scale = largest.clamp(min=1e-5) ** _SHARE / weights ** (1 - _SHARE)
+        linears: list[Any] = [encoder.get_submodule(name) for name in names]
+        weights = torch.stack([linear.weight.abs().amax(0) for linear in linears]).amax(0)
+        scale = largest.clamp(min=1e-5) ** _SHARE / weights.clamp(min=1e-5) ** (1 - _SHARE)
         scale = scale.clamp(min=1e-4)
-        linear.weight.mul_(scale)
-        parent, _, own = name.rpartition(".")
-        setattr(encoder.get_submodule(parent), own, ScaledLinear(1 / scale, linear))
-        done.append(name)
+        for name, linear in zip(names, linears, strict=True):
+            linear.weight.mul_(scale)
+            parent, _, own = name.rpartition(".")
+            setattr(encoder.get_submodule(parent), own, ScaledLinear(1 / scale, linear))
+        done += names
     return done
 
 
 def largest_inputs(
     encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]
-) -> dict[str, Tensor]:
-    """The largest magnitude of each input channel of each linear layer, by name. [in] each"""
-    seen: dict[str, Tensor] = {}
+) -> dict[tuple[str, ...], Tensor]:
+    """The largest magnitude of each input channel of the linear layers. [in] each
 
-    def see(name: str, rows: Tensor) -> None:
+    By the names of the layers that read the same input (query, key and value): they get the same
+    factors, so that it can be scaled and rounded once for all of them.
+    """
+    readers: dict[str, list[str]] = {}
+    seen: dict[str, Tensor] = {}
+    previous: tuple[str, Tensor] | None = None
+
+    def see(name: str, given: Tensor, rows: Tensor) -> None:
+        nonlocal previous
+        if previous is not None and previous[1] is given:
+            first = previous[0]
+            if name not in readers[first]:
+                readers[first].append(name)
+            return
+        previous = name, given
+        readers.setdefault(name, [name])
         largest = rows.abs().amax(0)
         seen[name] = torch.maximum(seen[name], largest) if name in seen else largest
 
     _watch(encoder, inputs, see)
-    return seen
+    return {tuple(readers[first]): largest for first, largest in seen.items()}
 
 
 def rounding_ratios(
@@ -86,7 +101,11 @@ def rounding_ratios(
 ) -> dict[str, float]:
     """For each linear layer, how its input stands above the error of rounding it, in dB."""
     seen: dict[str, Range] = {}
-    _watch(encoder, inputs, lambda name, rows: seen.setdefault(name, Range()).add(rows.numpy()))
+
+    def see(name: str, given: Tensor, rows: Tensor) -> None:
+        seen.setdefault(name, Range()).add(rows.numpy())
+
+    _watch(encoder, inputs, see)
     return {name: found.ratio() for name, found in seen.items()}
 
 
@@ -133,16 +152,18 @@ def left_in_float(ratios: dict[str, float]) -> list[str]:
 def _watch(
     encoder: nn.Module,
     inputs: Iterable[tuple[Tensor, Tensor]],
-    see: Callable[[str, Tensor], None],
+    see: Callable[[str, Tensor, Tensor], None],
 ) -> None:
-    """Call `see` with the name and the input [N, in] of each linear layer in each pass."""
+    """Call `see` for each linear layer in each pass: its name, its input as given, and the rows
+    of it that are no padding. [N, in]
+    """
     on = torch.zeros(0, dtype=torch.bool)
 
     def hook(name: str) -> Any:
         def before(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             rows = args[0]
             # Padding is read by nobody.
-            see(name, rows[on] if rows.shape[:2] == on.shape else rows.flatten(0, -2))
+            see(name, rows, rows[on] if rows.shape[:2] == on.shape else rows.flatten(0, -2))
 
         return before
 

@@ -7,8 +7,9 @@ import torch
 from conftest import own_config
 from torch import nn
 
+from spacy_bert_crf import smoothing
 from spacy_bert_crf.encoder import load_encoder
-from spacy_bert_crf.export import smoothing
+from spacy_bert_crf.export.graphs import plain_encoder
 from spacy_bert_crf.export.torch_int8 import quantized
 
 
@@ -16,7 +17,7 @@ from spacy_bert_crf.export.torch_int8 import quantized
 def encoder(encoder_path):
     """The toy encoder with an outlier channel before each of two layers."""
     source = own_config(encoder_path)["model"]["tok2vec"]["name"]
-    model = load_encoder(source, {}, {}).model.requires_grad_(False)
+    model = plain_encoder(load_encoder(source, {}, {}).model, "sdpa")
     layer = model.encoder.layer[0]
     layer.attention.output.LayerNorm.weight[3] = 60.0
     layer.intermediate.dense.weight[:, 3] *= 0.02
@@ -42,6 +43,17 @@ def test_results_stay(encoder):
     assert "encoder.layer.1.output.dense" in done
     assert isinstance(encoder.encoder.layer[1].output.dense, smoothing.ScaledLinear)
     assert torch.allclose(run(encoder), want, atol=1e-4 * float(want.abs().max()))
+
+
+def test_layers_that_read_the_same_input_share_their_factors(encoder):
+    groups = list(smoothing.largest_inputs(encoder, inputs(encoder)))
+    stem = "encoder.layer.1.attention.self."
+    shared = tuple(stem + name for name in ("query", "key", "value"))
+    assert shared in groups and sorted(map(len, groups)) == [1] * 6 + [3] * 2
+    encoder.encoder.layer[0].output.LayerNorm.weight[7] = 60.0
+    assert set(shared) <= set(smoothing.smooth(encoder, inputs(encoder)))
+    first, *others = [encoder.get_submodule(name).factors for name in shared]
+    assert all(torch.equal(factors, first) for factors in others)
 
 
 @pytest.mark.parametrize("any_cpu", [False, True])
@@ -70,7 +82,7 @@ def test_even_inputs_are_left_alone(encoder_path):
     encoder = Embedded()
     seen = smoothing.largest_inputs(encoder, probes)
     ids = torch.cat([ids.flatten() for ids, _ in probes])
-    assert torch.equal(seen["layers.0"], rows[ids].abs().amax(0))
+    assert torch.equal(seen[("layers.0",)], rows[ids].abs().amax(0))
     assert smoothing.smooth(encoder, probes) == []
     rows[:, 2] *= 50
     assert "layers.0" in smoothing.smooth(encoder, probes)

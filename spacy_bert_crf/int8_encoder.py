@@ -1,0 +1,225 @@
+"""An encoder in 8-bit integers for prediction on CPUs. Knows nothing of spaCy.
+
+Linear layers multiply integers: weights with a scale for each output channel, inputs with one
+range for each pass, rounded as the export torch-int8 rounds them. Inputs of outlying channels are
+smoothed first, and layers whose input would drown stay in float32 (see smoothing). Attention,
+normalisation and embeddings are those of the model. Where a layer is BERT's, its query, key and
+value are one product, and the activation is part of the product before it.
+"""
+
+import copy
+import warnings
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import BertCrfError
+from .smoothing import LEAST_SNR, ScaledLinear, probe_inputs, rounding_ratios, smooth
+
+#: Activations that oneDNN applies inside a product: its name and algorithm.
+_FUSED = {
+    "gelu": ("gelu", "none"),
+    "gelu_new": ("gelu", "tanh"),
+    "gelu_pytorch_tanh": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+}
+#: Layers that compute what BERT's do, under the same names.
+_BERT_LAYERS = {
+    "BertLayer", "CamembertLayer", "ElectraLayer", "ErnieLayer", "RobertaLayer", "XLMRobertaLayer",
+}  # fmt: skip
+#: Rows for which oneDNN lays the weights out. Others work as well.
+_TYPICAL_ROWS = 1024
+
+
+class Int8Linear(nn.Module):
+    """Linear layers that read the same input, as one product of integers.
+
+    linears: [width, n_i] each; their outputs come after one another.
+    activation: name of the activation applied to the outputs, or "".
+    factors: what the input's channels are multiplied by first. [width], or None
+    bits: of the weights; 7 where sums of two products of 8 bits overflow.
+    """
+
+    def __init__(
+        self,
+        linears: list[nn.Linear],
+        activation: str = "",
+        factors: Optional[Tensor] = None,
+        bits: int = 8,
+    ) -> None:
+        super().__init__()
+        weights: list[Tensor] = [linear.weight.detach() for linear in linears]
+        weight = torch.cat(weights).float().cpu()
+        biases: list[Tensor] = [
+            linear.bias if linear.bias is not None else weight.new_zeros(linear.out_features)
+            for linear in linears
+        ]
+        highest = 2 ** (bits - 1) - 1
+        self.bias = torch.cat(biases).detach().float().cpu()
+        self.factors = factors
+        self.post = _FUSED[activation] if activation else ("none", "")
+        self.out_features = len(weight)
+        # A channel of zeros keeps its zeros under any scale.
+        self.scales = (weight.abs().amax(1) / highest).clamp(min=1e-12)
+        self.zeros = torch.zeros(len(weight), dtype=torch.int64)
+        integers = (weight / self.scales[:, None]).round().clamp(-highest, highest).to(torch.int8)
+        self.packed = torch.ops.onednn.qlinear_prepack(integers, [_TYPICAL_ROWS, weight.shape[1]])
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[..., width] to [..., sum of n_i], float32"""
+        shape = rows.shape
+        rows = rows.reshape(-1, shape[-1])
+        if self.factors is not None:
+            rows = rows * self.factors
+        low, high = (float(x) for x in torch.aminmax(rows))
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = (high - low) / 255 or 1.0
+        zero = round(-low / scale)
+        rounded = torch.quantize_per_tensor(rows, scale, zero, torch.quint8)
+        # The bytes as they lie there: int_repr() would copy them, slowly.
+        integers = torch.empty(0, dtype=torch.uint8).set_(
+            rounded.untyped_storage(), 0, rounded.shape, rounded.stride()
+        )
+        out: Tensor = torch.ops.onednn.qlinear_pointwise(
+            integers, scale, zero, self.packed, self.scales, self.zeros, self.bias,
+            1.0, 0, torch.float32, self.post[0], [], self.post[1],
+        )  # fmt: skip
+        return out.view(*shape[:-1], self.out_features)
+
+
+class FloatLinear(nn.Module):
+    """What Int8Linear computes, in float32: for inputs that 8 bits can't hold."""
+
+    def __init__(
+        self, linears: list[nn.Linear], activation: Any = None, factors: Optional[Tensor] = None
+    ) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(linears)
+        self.activation = activation
+        self.factors = factors
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[..., width] to [..., sum of n_i]"""
+        if self.factors is not None:
+            rows = rows * self.factors
+        outputs = [linear(rows) for linear in self.linears]
+        out: Tensor = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        return out if self.activation is None else self.activation(out)
+
+
+class Int8BertLayer(nn.Module):
+    """A layer of BERT's kind (Devlin et al. 2019) on products of integers."""
+
+    def __init__(self, layer: Any, make: Any) -> None:
+        super().__init__()
+        attention = layer.attention.self
+        self.n_heads = attention.num_attention_heads
+        attended = layer.attention.output.dense
+        if isinstance(attended, ScaledLinear):
+            attended = _scale_values(attention.value, attended)
+        self.qkv = make([attention.query, attention.key, attention.value])
+        self.attended = make([attended])
+        self.attended_norm = layer.attention.output.LayerNorm
+        self.inner = make([layer.intermediate.dense], layer.intermediate.intermediate_act_fn)
+        self.outer = make([layer.output.dense])
+        self.norm = layer.output.LayerNorm
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Optional[Tensor] = None, *args: Any, **kw: Any
+    ) -> tuple[Tensor]:
+        """[W, L, width] to [W, L, width]; further arguments of the original are not used."""
+        n_windows, length, width = hidden_states.shape
+        # shape: (W * L, width)
+        rows = hidden_states.reshape(-1, width)
+        # shape: (3, W, heads, L, width of a head)
+        heads = self.qkv(rows).view(n_windows, length, 3, self.n_heads, width // self.n_heads)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
+        attended = self.attended(context.transpose(1, 2).reshape(-1, width))
+        rows = self.attended_norm(attended.add_(rows))
+        rows = self.norm(self.outer(self.inner(rows)).add_(rows))
+        return (rows.view(n_windows, length, width),)
+
+
+@torch.no_grad()
+def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) -> Any:
+    """A copy of a Hugging Face encoder whose linear layers multiply 8-bit integers.
+
+    before, after: ids of the special tokens around a text. longest: most input ids of a pass.
+    Raises BertCrfError if this torch or this machine has no kernels for it.
+    """
+    check_kernels()
+    copied = copy.deepcopy(model).requires_grad_(False).eval()
+    probes = probe_inputs(model.config.vocab_size, before, after, longest)
+    smooth(copied, probes)
+    ratios = rounding_ratios(copied, probes)
+    left = {copied.get_submodule(name) for name, ratio in ratios.items() if ratio < LEAST_SNR}
+    bits = 8 if _has_vnni() else 7
+
+    def make(modules: list[nn.Module], activation: Any = None) -> nn.Module:
+        scaled = [m for m in modules if isinstance(m, ScaledLinear)]
+        factors = scaled[0].factors if scaled else None
+        linears: list[Any] = [m.linear if isinstance(m, ScaledLinear) else m for m in modules]
+        name = "" if activation is None else str(model.config.hidden_act)
+        if not left.isdisjoint(linears):
+            return FloatLinear(linears, activation, factors)
+        if activation is None or name in _FUSED:
+            return Int8Linear(linears, name, factors, bits)
+        return nn.Sequential(Int8Linear(linears, "", factors, bits), activation)
+
+    for name, module in list(copied.named_modules()):
+        if _is_bert_layer(module):
+            _replace(copied, name, Int8BertLayer(module, make))
+    # All that was no BERT layer's. A ScaledLinear first, then what stands alone.
+    for kind in (ScaledLinear, nn.Linear):
+        for name, module in list(copied.named_modules()):
+            inside = isinstance(copied.get_submodule(name.rpartition(".")[0]), nn.ModuleList)
+            if isinstance(module, kind) and module not in left and not inside:
+                _replace(copied, name, make([module]))
+    return copied
+
+
+@torch.no_grad()
+def _scale_values(value: Any, attended: ScaledLinear) -> nn.Linear:
+    """Let the values carry the factors of the layer that reads their averages."""
+    inner: Any = value.linear if isinstance(value, ScaledLinear) else value
+    inner.weight.mul_(attended.factors[:, None])
+    inner.bias.mul_(attended.factors)
+    return attended.linear
+
+
+def check_kernels() -> None:
+    """Raise BertCrfError where the products of integers can't be run."""
+    try:
+        with warnings.catch_warnings():  # torch says once that the type of the bytes will go
+            warnings.simplefilter("ignore")
+            Int8Linear([nn.Linear(16, 16)])(torch.ones(2, 16))
+    except (RuntimeError, AttributeError, NotImplementedError) as err:
+        raise BertCrfError(
+            f'quantize = "int8" needs oneDNN\'s integer kernels, which torch {torch.__version__} '
+            f"has not on this machine ({str(err).splitlines()[0]}). Leave quantize empty."
+        ) from err
+
+
+def _has_vnni() -> bool:
+    """Whether products of 8 bits are summed in 32. Without it, oneDNN sums pairs in 16."""
+    found = getattr(torch.cpu, "_is_vnni_supported", None)
+    return bool(found is not None and found())
+
+
+def _is_bert_layer(layer: Any) -> bool:
+    if type(layer).__name__ not in _BERT_LAYERS or getattr(layer, "is_decoder", False):
+        return False
+    attention = layer.attention.self
+    return (
+        type(attention).__name__.endswith("SdpaSelfAttention")
+        and getattr(attention, "position_embedding_type", "absolute") == "absolute"
+        and getattr(layer, "chunk_size_feed_forward", 0) == 0
+    )
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, module)
