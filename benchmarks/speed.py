@@ -9,26 +9,34 @@ python benchmarks/speed.py --pipeline training/people-daily/model-best \
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import spacy
-from common import Failed, make_env, read_docs, say, write_json
+from common import HERE, Failed, call_there, make_env, read_docs, say, write_json
 from machine_info import describe_machine
 from peer_loop import evenly
 from speed_inference import Job, base_pipeline, inference
+from speed_streams import streams
+from speed_table import markdown
+from speed_training import training
 
 from spacy_bert_crf.versions import versions
 
 PARTS = ("inference", "base", "training", "streams")
 
 
-def run(args: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """All parts that are asked for. A part that fails is told of, the others go on."""
+def peers(args: argparse.Namespace, work: Path) -> Path:
+    """Python of the peers' environment. Raises Failed."""
     env = args.env or work / "env"
-    python = make_env(env, "requirements-speed.txt", "the peers", work / "pip.log")
+    return make_env(env, "requirements-speed.txt", "the peers", work / "pip.log")
+
+
+def run(args: argparse.Namespace, python: Path, work: Path) -> dict[str, Any]:
+    """All parts that are asked for. A part that fails is told of, the others go on."""
     nlp = spacy.load(args.pipeline)
     docs = read_docs(args.data, spacy.blank(nlp.lang), 0)
     result: dict[str, Any] = {
@@ -69,7 +77,38 @@ def part_base(
     return inference(Job(pipeline, gold, python, work, args.threads, args.rounds), only_base=True)
 
 
-PART = {"inference": part_inference, "base": part_base}
+def part_training(
+    args: argparse.Namespace, nlp: Any, docs: list[Any], python: Path, work: Path
+) -> dict[str, Any]:
+    """One pass of training, beside bert4torch's."""
+    given = read_docs(args.train, spacy.blank(nlp.lang), args.train_sentences)
+    rounds = max(1, min(3, args.rounds))
+    rest = (python, work, args.threads, rounds)
+    return training(args.pipeline, args.encoder.resolve(), given, docs, *rest)
+
+
+def part_streams(
+    args: argparse.Namespace, nlp: Any, docs: list[Any], python: Path, work: Path
+) -> dict[str, Any]:
+    """Long docs and streams, processes, imports, loading."""
+    gold = evenly(docs, args.sentences)
+    rest = (python, work, args.threads, args.rounds, args.stream)
+    return streams(args.pipeline, args.encoder, gold, *rest)
+
+
+PART = {
+    "inference": part_inference,
+    "base": part_base,
+    "training": part_training,
+    "streams": part_streams,
+}
+
+
+def draw(python: Path, data: Path, picture: Path) -> None:
+    """Draw the picture where matplotlib is. Raises Failed."""
+    log = picture.with_suffix(".log")
+    call_there([str(python), str(HERE / "speed_picture.py"), str(data), str(picture)], "draw", log)
+    log.unlink()
 
 
 def peer_versions(python: Path) -> dict[str, str]:
@@ -100,6 +139,7 @@ def parse() -> argparse.Namespace:
     add("--sentences", type=int, default=0, help="so many of --data, evenly taken; 0 takes all")
     add("--base-sentences", type=int, default=300, help="the same for the part base")
     add("--train-sentences", type=int, default=640, help="the part training: of --train")
+    add("--stream", type=int, default=10_000_000, help="the part streams: characters, at most")
     add("--rounds", type=int, default=5, help="how often each runs; the median counts")
     add("--threads", type=int, default=2, help="threads of each")
     add("--env", type=Path, help="virtual environment of the peers; made if it isn't there")
@@ -119,15 +159,22 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """RETURNS: the exit code."""
     args = parse()
+    # So that workers and temporary files go with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    stem = args.output.parent / args.output.name.removesuffix(".md").removesuffix(".json")
+    stem.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
         try:
-            result = run(args, Path(folder))
+            python = peers(args, Path(folder))
+            result = run(args, python, Path(folder))
+            write_json(Path(f"{stem}.json"), result)
+            draw(python, Path(f"{stem}.json"), Path(f"{stem}.png"))
         except Failed as err:
             say(str(err))
             return 1
-    stem = args.output.parent / args.output.name.removesuffix(".md").removesuffix(".json")
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    write_json(Path(f"{stem}.json"), result)
+    text = markdown(result)
+    print(text)
+    Path(f"{stem}.md").write_text(text, encoding="utf8")
     return 1 if "broken_off" in result else 0
 
 
