@@ -118,7 +118,7 @@ class Long:
         text = "".join(self.texts)
         text = (text * (length // len(text) + 1))[:length]
         best, spent, repeats = float("inf"), 0.0, 0
-        while repeats < 2 or spent < least_seconds and repeats < 200:
+        while spent < least_seconds and repeats < 200:
             began = time.perf_counter()
             doc: Doc = self.nlp(text)
             seconds = time.perf_counter() - began

@@ -17,6 +17,7 @@ import cProfile
 import functools
 import pstats
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -238,11 +239,11 @@ def main() -> int:
         command = [str(python_of(args.env)), str(HERE / "profile_picture.py")]
         try:
             paths = [f"{stem}.json", f"{stem}.png"]
-            call_there([*command, *paths], "the picture", Path(f"{stem}.log"))
+            with tempfile.TemporaryDirectory(prefix="profile-") as folder:
+                call_there([*command, *paths], "the picture", Path(folder) / "picture.log")
         except Failed as err:
             say(str(err))
             return 1
-        Path(f"{stem}.log").unlink()
     return 0
 
 

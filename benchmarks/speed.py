@@ -64,7 +64,7 @@ def part_inference(
 ) -> dict[str, Any]:
     """The given pipeline, and all peers with its weights."""
     gold = evenly(docs, args.sentences)
-    rest = (args.threads, args.rounds, args.golden, args.train)
+    rest = (args.threads, args.rounds, args.golden, args.train, args.rows)
     return inference(Job(args.pipeline, gold, python, work, *rest))
 
 
@@ -74,7 +74,8 @@ def part_base(
     """The same with random weights of bert-base size."""
     gold = evenly(docs, min(args.base_sentences, args.sentences or len(docs)))
     pipeline = base_pipeline(args.encoder, nlp, docs, work)
-    return inference(Job(pipeline, gold, python, work, args.threads, args.rounds), only_base=True)
+    job = Job(pipeline, gold, python, work, args.threads, args.rounds, wanted=args.rows)
+    return inference(job, only_base=True)
 
 
 def part_training(
@@ -104,11 +105,10 @@ PART = {
 }
 
 
-def draw(python: Path, data: Path, picture: Path) -> None:
-    """Draw the picture where matplotlib is. Raises Failed."""
-    log = picture.with_suffix(".log")
-    call_there([str(python), str(HERE / "speed_picture.py"), str(data), str(picture)], "draw", log)
-    log.unlink()
+def draw(python: Path, stem: Path, log: Path) -> None:
+    """Draw STEM.png of STEM.json where matplotlib is. Raises Failed."""
+    command = [str(python), str(HERE / "speed_picture.py"), f"{stem}.json", f"{stem}.png"]
+    call_there(command, "the picture", log)
 
 
 def peer_versions(python: Path) -> dict[str, str]:
@@ -137,6 +137,7 @@ def parse() -> argparse.Namespace:
     add("--output", type=Path, required=True, help="write NAME.md, NAME.json, NAME.png")
     add("--parts", default=",".join(PARTS), help="parts of the benchmark, by commas")
     add("--sentences", type=int, default=0, help="so many of --data, evenly taken; 0 takes all")
+    add("--rows", default="", help="parts of names of rows, by commas: the others are left out")
     add("--base-sentences", type=int, default=300, help="the same for the part base")
     add("--train-sentences", type=int, default=640, help="the part training: of --train")
     add("--stream", type=int, default=10_000_000, help="the part streams: characters, at most")
@@ -147,6 +148,7 @@ def parse() -> argparse.Namespace:
     add("--note", default="", help="a sentence for the results, on what else they depend on")
     args = parser.parse_args()
     args.parts = args.parts.split(",")
+    args.rows = tuple(args.rows.split(","))
     for part in args.parts:
         if part not in PARTS:
             parser.error(f"there is no part {part}, only {', '.join(PARTS)}")
@@ -168,7 +170,7 @@ def main() -> int:
             python = peers(args, Path(folder))
             result = run(args, python, Path(folder))
             write_json(Path(f"{stem}.json"), result)
-            draw(python, Path(f"{stem}.json"), Path(f"{stem}.png"))
+            draw(python, stem, Path(folder) / "picture.log")
         except Failed as err:
             say(str(err))
             return 1

@@ -26,7 +26,8 @@ class Job:
     """What a part is measured on.
 
     gold: annotated docs. python: of the peers' environment. golden: an earlier file of golden.py.
-    calibration: docs by which a static int8 export is made.
+    calibration: docs by which a static int8 export is made. wanted: parts of names of rows, besides the bound;
+        all by default.
     """
 
     pipeline: Path
@@ -37,6 +38,7 @@ class Job:
     rounds: int
     golden: Path | None = None
     calibration: Path | None = None
+    wanted: tuple[str, ...] = ("",)
 
     @property
     def texts(self) -> list[str]:
@@ -57,7 +59,8 @@ def inference(job: Job, only_base: bool = False) -> dict[str, Any]:
     info = json.loads((folder / "best_model.json").read_text(encoding="utf8"))
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf8"))
     hf = str(folder / "huggingface")
-    with Crew(job.python, job.work, job.threads) as crew:
+    wanted = ("peak", BOUND, *job.wanted)
+    with Crew(job.python, job.work, job.threads, wanted) as crew:
         texts = {"texts": job.texts}
         crew.add("peak", "peers_torch.py", "peak")
         crew.add(BOUND, "peers_torch.py", "bare", folder=hf, order="sorted", **texts)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,14 @@ class Worker:
 class Crew:
     """Workers by name; those that fail are told of and left out.
 
-    env: Python of the peers. work: folder for logs.
+    python: of the peers. work: folder for logs. wanted: parts of names; others are not started.
     """
 
-    def __init__(self, python: Path, work: Path, threads: int) -> None:
+    def __init__(
+        self, python: Path, work: Path, threads: int, wanted: Sequence[str] = ("",)
+    ) -> None:
         self.python, self.work, self.threads = python, work, threads
+        self.wanted = wanted
         self.workers: dict[str, Worker] = {}
         self.notes: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, list[dict[str, Any]]] = {}
@@ -109,6 +113,8 @@ class Crew:
 
     def add(self, name: str, program: str, kind: str, **job: Any) -> None:
         """Start a worker, load and warm it up."""
+        if not any(part in name for part in self.wanted):
+            return
         own = program == "own_worker.py"
         log = self.work / f"{len(self.runs):02d}-{kind}.log"
         say(f"  {name}: loads and warms up")
