@@ -65,12 +65,14 @@ class Train:
         self.config = load_config(config, interpolate=False)
         name = component_of(self.config["components"])
         self.config["components"][name]["model"]["tok2vec"]["name"] = encoder
-        self.config["paths"] |= {"train": data, "dev": dev, "labels": None}
+        self.config["paths"] |= {"train": data, "dev": dev}
         self.config["training"] |= {"max_epochs": 1, "max_steps": 0, "patience": 0}
         self.config["system"]["seed"] = seed
 
     def run(self) -> dict[str, Any]:
         folder = Path(tempfile.mkdtemp(prefix="speed-train-"))
+        # There is no such file, so that the labels are read from the data.
+        self.config["paths"]["labels"] = str(folder / "labels.json")
         before = memory()
         try:
             history = train(self.config, folder, keep_state=False)

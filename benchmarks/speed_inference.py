@@ -26,8 +26,8 @@ class Job:
     """What a part is measured on.
 
     gold: annotated docs. python: of the peers' environment. golden: an earlier file of golden.py.
-    calibration: docs by which a static int8 export is made. wanted: parts of names of rows, besides the bound;
-        all by default.
+    calibration: docs by which a static int8 export is made.
+    wanted: parts of names of rows that are measured besides the bound; all by default.
     """
 
     pipeline: Path
