@@ -11,14 +11,10 @@ python benchmarks/bert4torch_interchange.py --pipeline training/people-daily/mod
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
-import venv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +22,25 @@ from typing import Any
 import numpy as np
 import spacy
 import torch
+from common import (
+    HERE,
+    Entities,
+    Failed,
+    call_there,
+    entities_of,
+    f_score,
+    machine,
+    make_env,
+    read_docs,
+    say,
+    spacy_command,
+    table,
+    words,
+    write_json,
+)
 from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 
 from spacy_bert_crf import encoder as enc
 from spacy_bert_crf import layers
@@ -36,18 +48,12 @@ from spacy_bert_crf.export.gather import gather
 from spacy_bert_crf.shims import doc_pieces
 from spacy_bert_crf.versions import versions
 
-HERE = Path(__file__).resolve().parent
 #: Paths whose scores differ by no more are a tie: either is right.
 TIE = 1e-4
 #: What the example is trained for, and import-model is told.
 SCHEME = "BIO"
 
-Entities = set[tuple[int, int, str]]
 Array = NDArray[Any]
-
-
-class Failed(Exception):
-    """A step that the benchmark needs did not work; the message is for people."""
 
 
 @dataclass
@@ -83,14 +89,9 @@ class OtherPython:
     """The environment with bert4torch, and a folder through which data goes there and back."""
 
     def __init__(self, env: Path, work: Path, threads: int) -> None:
-        self.python = env / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         self.work = work
         self.threads = threads
-        if not self.python.exists():
-            say("making the environment of bert4torch")
-            venv.create(env, with_pip=True)
-            wanted = str(HERE / "requirements-bert4torch.txt")
-            self._call([str(self.python), "-m", "pip", "install", "-q", "-r", wanted], "pip")
+        self.python = make_env(env, "requirements-bert4torch.txt", "bert4torch", work / "pip.log")
 
     def run(self, kind: str, **job: Any) -> tuple[dict[str, Any], dict[str, Array]]:
         """Do a job of bert4torch_side.py; RETURNS its result and its arrays."""
@@ -98,7 +99,8 @@ class OtherPython:
         path = self.work / f"{kind}-job.json"
         job |= {"kind": kind, "result": str(result), "threads": self.threads}
         path.write_text(json.dumps(job, ensure_ascii=False), encoding="utf8")
-        self._call([str(self.python), str(HERE / "bert4torch_side.py"), str(path)], kind)
+        command = [str(self.python), str(HERE / "bert4torch_side.py"), str(path)]
+        call_there(command, kind, self.work / f"{kind}.log")
         answer = json.loads(Path(f"{result}.json").read_text(encoding="utf8"))
         with np.load(f"{result}.npz", allow_pickle=False) as data:
             return answer, {name: data[name] for name in data.files}
@@ -116,16 +118,6 @@ class OtherPython:
         scores = (arrays[name] for name in names)
         side = Side(entities, *parts, *scores, seconds=answer.pop("prediction_seconds"))
         return side, answer
-
-    def _call(self, command: list[str], what: str) -> None:
-        log = self.work / f"{what}.log"
-        # It must not see the packages of this side.
-        env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-        with log.open("wb") as handle:
-            done = subprocess.run(command, stdout=handle, stderr=subprocess.STDOUT, env=env)
-        if done.returncode:
-            last = log.read_text(encoding="utf8", errors="replace").strip().splitlines()[-15:]
-            raise Failed(f"{what} failed in the other environment:\n" + "\n".join(last))
 
 
 def own_side(nlp: Language, texts: list[str]) -> tuple[Side, list[bool]]:
@@ -369,22 +361,6 @@ def difference(
     }
 
 
-def f_score(found: Iterable[Entities | None], gold: Iterable[Doc]) -> float:
-    """Entity F of all texts together."""
-    true = n_found = n_gold = 0
-    for entities, doc in zip(found, gold, strict=True):
-        wanted = entities_of(doc)
-        true += len(wanted & (entities or set()))
-        n_found += len(entities or ())
-        n_gold += len(wanted)
-    return 2 * true / max(1, n_found + n_gold)
-
-
-def entities_of(doc: Doc) -> Entities:
-    """The entities of a doc by characters."""
-    return {(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents}
-
-
 def lower_case(tokenizer: Any) -> bool:
     """Whether a BERT tokenizer lower-cases."""
     return bool(getattr(tokenizer, "do_lower_case", True))
@@ -398,28 +374,6 @@ def nlp_config(nlp: Language) -> Any:
 def encoder_words(config: Any) -> str:
     """An encoder in words."""
     return f"width {config.hidden_size}, {config.num_hidden_layers} layers"
-
-
-def spacy_command(*args: str) -> None:
-    """Run a command of the package as a user does. Raises Failed with what it says."""
-    say(f"spacy bert-crf {args[0]}")
-    command = [sys.executable, "-m", "spacy", "bert-crf", *args]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise Failed(f"spacy bert-crf {args[0]} failed: {(done.stdout + done.stderr).strip()}")
-
-
-def machine() -> str:
-    """Processor, cores and memory, in words."""
-    name = platform.machine()
-    memory = ""
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
-        name = models[0] if models else name
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        memory = f", {size:.0f} GiB memory"
-    return f"{name}, {os.cpu_count()} cores{memory}, {platform.system()}"
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -518,17 +472,6 @@ _ROWS: dict[str, Any] = {
 }
 
 
-def table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """Lines of a markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
-
-
-def words(found: dict[str, str]) -> str:
-    """Versions in words."""
-    return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
 def guarantees(result: dict[str, Any]) -> list[tuple[str, str]]:
     """What must hold, and whether it does."""
     found = [(f"{name}: runs to its end", "NO") for name in result.get("broken_off", ())]
@@ -536,23 +479,6 @@ def guarantees(result: dict[str, Any]) -> list[tuple[str, str]]:
         for what, holds in result.get(name, {}).get("holds", {}).items():
             found.append((f"{name}: {what}", "yes" if holds else "NO"))
     return found
-
-
-def read_docs(path: Path, nlp: Language, limit: int) -> list[Doc]:
-    """Docs of a DocBin that have text."""
-    docs = [doc for doc in DocBin().from_disk(path).get_docs(nlp.vocab) if len(doc)]
-    return docs[:limit] if limit else docs
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf8")
-
-
-def say(what: str) -> None:
-    """A line on what is going on."""
-    print(what, file=sys.stderr, flush=True)
 
 
 def run(args: argparse.Namespace, work: Path) -> dict[str, Any]:
