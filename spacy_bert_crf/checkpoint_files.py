@@ -55,6 +55,13 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
             if head.startswith(b"PK\x03\x04"):
                 # torch itself doesn't compare the checksums in its zip files.
                 with zipfile.ZipFile(path) as archive:
+                    # torch.save packs nothing, so that a file can't unpack to more than itself.
+                    stored = all(i.compress_type == zipfile.ZIP_STORED for i in archive.filelist)
+                    inside = sum(info.file_size for info in archive.filelist)
+                    if not stored or inside > path.stat().st_size:
+                        raise BertCrfError(
+                            f"{path} is compressed, as torch.save does not. {AGAIN}."
+                        )
                     if (bad := archive.testzip()) is not None:
                         raise BertCrfError(f"{path} is damaged (checksum of {bad}). {AGAIN}.")
             elif not head.startswith(b"\x80"):

@@ -144,8 +144,12 @@ class HeadShim(TorchShim):
         }
 
     def _unpack(self, saved: dict[str, Any]) -> None:
-        self._model = TagHead(saved["width"], saved["n_tags"])
-        self._model.load_state_dict(safetensors.torch.load(saved["weights"]))
+        weights = safetensors.torch.load(saved["weights"])
+        n_tags, width = weights["classifier.weight"].shape
+        if (width, n_tags) != (saved["width"], saved["n_tags"]):
+            raise BertCrfError("the saved head is damaged: its weights have another size.")
+        self._model = TagHead(width, n_tags)
+        self._model.load_state_dict(weights)
 
 
 class EncoderShim(TorchShim):

@@ -33,12 +33,13 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import Config
 
 from . import training_state as ts
+from .docbin import check_docbin
 from .errors import BertCrfError
-from .files import atomic_folder, write_text
+from .files import atomic_folder, remove_folder, sweep, write_text
 from .optim import GroupedAdamW
 from .pipeline import BertCrf
 from .progress import Progress
-from .versions import versions
+from .versions import META, versions
 
 BEST, LAST, HISTORY = "model-best", "model-last", "history.json"
 
@@ -63,16 +64,24 @@ def train(
     """
     use_device(use_gpu)
     output.mkdir(parents=True, exist_ok=True)
-    for leftover in output.glob(".*.tmp"):  # of a run that was killed while it wrote
-        shutil.rmtree(leftover, ignore_errors=True)
+    sweep(output)  # of a run that was killed while it wrote
     print("reading the corpora and the encoder", flush=True)
     try:
+        _check_corpora(config)
         run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
     except (ValueError, OSError, KeyError) as err:  # spaCy's word on the config or a corpus
         if isinstance(err, BertCrfError):
             raise
         raise BertCrfError(f"the training can't begin: {err}") from err
     return run.history if run.complete else run.loop()
+
+
+def _check_corpora(config: Config) -> None:
+    """Raise BertCrfError, naming the file, if a DocBin that a setting names is damaged."""
+    for path in {Path(value) for _, value in ts.flat_settings(config) if ts.is_path(value)}:
+        for file in sorted(path.glob("*.spacy")) if path.is_dir() else [path]:
+            if file.suffix == ".spacy":
+                check_docbin(file)
 
 
 def use_device(use_gpu: int) -> None:
@@ -176,6 +185,11 @@ class _Run:
         if isinstance(self.optimizer, GroupedAdamW) and not self.optimizer.total_steps:
             self.optimizer.total_steps = self.total_steps
         self.belongs_to = ts.fingerprint(config, self.examples)
+        nlp.meta[META] = {
+            "seed": settings["seed"],
+            **ts.hashes(self.belongs_to),
+            "versions": versions(),
+        }
         self.state = ts.TrainingState()
         self.random: Optional[dict[str, Any]] = None
         self.history = self._read_history() if resume else {}
@@ -235,7 +249,7 @@ class _Run:
                     )
         progress.close()
         self._write_history(complete=True)
-        shutil.rmtree(self.output / ts.FOLDER, ignore_errors=True)
+        remove_folder(self.output / ts.FOLDER)
         return self.history
 
     def _load(self, path: Path) -> Language:
@@ -368,6 +382,7 @@ class _Run:
             "seconds": round(state.seconds, 3),
             "seed": self.T["seed"],
             "versions": versions(),
+            **ts.hashes(self.belongs_to),
             "belongs_to": self.belongs_to,
         }
         write_text(self.output / HISTORY, json.dumps(self.history, indent=2) + "\n")
