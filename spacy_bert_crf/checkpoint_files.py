@@ -89,9 +89,10 @@ def read_config(path: Path) -> dict[str, Any]:
     raw = read_json(path)
     if "model_type" not in raw:
         # The first published configs name no type; the tensors are checked in any case.
-        architectures = raw.get("architectures") or ["Bert"]
-        if not str(architectures[0]).startswith("Bert"):
-            raise BertCrfError(f"{path} has no model_type for {architectures[0]}: add it there.")
+        said = raw.get("architectures") or ["Bert"]
+        first = str(said[0] if isinstance(said, list) else said)
+        if not first.startswith("Bert"):
+            raise BertCrfError(f"{path} has no model_type for {first}: add it there.")
         raw["model_type"] = "bert"
     for key in _SIZES if raw["model_type"] == "bert" else ():
         value = raw.get(key)

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import srsly
+from spacy.attrs import IDS
+from spacy.strings import StringStore
 
 from .errors import BertCrfError
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 #: (Real corpora unpack to some 20 to 60 times their size, a bomb to 1,000 times.)
 MAX_UNPACKED, MAX_RATIO = 1 << 26, 250
 
+#: Attributes of tokens that are hashes of strings.
+_STRING_ATTRS = {IDS[name] for name in ("ORTH", "TAG", "LEMMA", "NORM", "MORPH", "DEP")}
+_STRING_ATTRS |= {IDS[name] for name in ("ENT_TYPE", "ENT_KB_ID", "ENT_ID")}
 _AGAIN = "make it anew with `spacy bert-crf convert-corpus`"
 #: 1 for each doc. In old files some may be missing.
 _PER_DOC = ("cats", "flags", "span_groups", "user_data")
@@ -34,8 +40,9 @@ def read_docbin(path: Path, vocab: "Vocab") -> "Iterator[Doc]":
     data = check_docbin(path)
     try:
         for doc in DocBin().from_bytes(data).get_docs(vocab):
-            doc.text  # noqa: B018  (raises for a word that is none of the file's strings)
-            doc.ents  # noqa: B018
+            # Raises for entities and groups that are none.
+            for span in (*doc.ents, *(span for group in doc.spans.values() for span in group)):
+                span.label_, span.kb_id_, span.id_  # noqa: B018
             yield doc
     except Exception as err:  # what a corrupt file raises depends on where it is corrupt
         raise _damaged(path, err) from err
@@ -79,8 +86,11 @@ def _check_parts(parts: Any) -> None:
         raise ValueError("a doc has a negative length")
     if len(parts["tokens"]) != total * len(attrs) * 8 or len(parts["spaces"]) != total:
         raise ValueError("its tokens are fewer or more than its lengths say")
-    if not all(isinstance(string, str) for string in parts["strings"]):
-        raise ValueError("its strings are none")
+    strings = StringStore(parts["strings"])
+    tokens = np.frombuffer(parts["tokens"], dtype=np.uint64).reshape(-1, len(attrs))
+    columns = [i for i, attr in enumerate(attrs) if attr in _STRING_ATTRS]
+    if any(int(word) not in strings for word in np.unique(tokens[:, columns]) if word):
+        raise ValueError("a token refers to a string that is not in the file")
     for key in _PER_DOC:
         if key in parts and len(parts[key]) != n_docs:
             raise ValueError(f"it has {key} of {len(parts[key])} docs for {n_docs}")

@@ -163,7 +163,10 @@ def check_tar_gz(path: Path, members: Sequence[str]) -> None:
             _find_members(archive, path, members)
     except BertCrfError:
         raise
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error, tarfile.TarError) as err:
+    except (
+        OSError, EOFError, ValueError, RecursionError, MemoryError, OverflowError, zlib.error,
+        tarfile.TarError,
+    ) as err:  # fmt: skip
         reason = str(err) or type(err).__name__
         raise BertCrfError(f"{path} is no whole tar.gz archive ({reason}). {AGAIN}.") from err
 
