@@ -3,7 +3,7 @@
     python reliability/fuzz.py --cases 1000000               # all of it, 20 minutes or so
     python reliability/fuzz.py --cases 250000 --seed 2        # a piece; pieces add up
     python reliability/fuzz.py --target DocBin --case 123     # one case again, with its traceback
-    python reliability/fuzz.py --engine atheris --cases 100000  # coverage-guided, pure Python readers
+    python reliability/fuzz.py --engine atheris --cases 100000  # coverage-guided, see guided.py
 
 A case is good if its input is refused with BertCrfError, or accepted and not nonsense. Any other
 exception, a crash of the process, more than 1 second (HANG) or more than 1 GiB is bad. Cases run

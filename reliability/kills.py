@@ -78,7 +78,7 @@ def wait_for(process: subprocess.Popen[bytes], met: Any, pause: float) -> bool:
 
 
 def kill(
-    process: subprocess.Popen[bytes], output: Path, log: Path, in_write: bool, rng: Any
+    process: subprocess.Popen[bytes], output: Path, log: Path, in_write: bool, rng: random.Random
 ) -> str:
     """Kill the process at a random moment of its training; what it was writing, or "-"."""
     begun = f"{'seconds':>9}\n".encode()
@@ -92,7 +92,7 @@ def kill(
         return "ended"
     if not wait_for(process, saved, 0.002):
         return "ended"
-    time.sleep(rng.uniform(0, 1.2))
+    time.sleep(rng.uniform(0, 0.8))
     if in_write and not wait_for(process, lambda: temporary(output), 0.0002):
         return "ended"
     process.send_signal(signal.SIGKILL)

@@ -154,7 +154,7 @@ def mutate_tar(data: bytes, rng: Random, others: list[bytes]) -> bytes:
                 [b"0", b"1", b"2", b"5", b"x", b"g", b"L", b"K", b"S", b"6"]
             )
         elif kind == 1:
-            name = rng.choice([b"/etc/x", b"../example.dev", b"example.dev", b"a/../example.dev"])
+            name = rng.choice([b"/etc/x", b"../example.dev", b"example.dev", b"a/../example.x"])
             block[:100] = name.ljust(100, b"\0")
         elif kind == 2:
             size = rng.choice(

@@ -55,8 +55,11 @@ def encoder(folder: Path) -> Path:
     return folder / "encoder"
 
 
-def training_files(folder: Path, epochs: int, examples: int = 800, **more: Any) -> None:
-    """train.spacy, dev.spacy, an encoder and train.cfg in a folder."""
+def training_files(folder: Path, epochs: int, examples: int = 800, count: bool = True) -> None:
+    """train.spacy, dev.spacy, an encoder and train.cfg in a folder.
+
+    count: count the updates, see count_steps.py.
+    """
     import spacy
     from spacy.tokens import DocBin
     from spacy.util import load_config
@@ -72,10 +75,10 @@ def training_files(folder: Path, epochs: int, examples: int = 800, **more: Any) 
         "training.batcher.size": 8,
         "training.optimizer.encoder_lr": 1e-3,
         "training.max_epochs": epochs,
-        **more,
     }
     config = load_config(ROOT / "configs" / "bert_crf.cfg", overrides=overrides, interpolate=False)
-    config["training"]["before_update"] = {"@callbacks": "reliability.count_steps.v1"}
+    if count:
+        config["training"]["before_update"] = {"@callbacks": "reliability.count_steps.v1"}
     config.to_disk(folder / "train.cfg")
 
 
