@@ -183,7 +183,7 @@ def damaged_folders(tmp: Path) -> Iterator[tuple[str, str]]:
         import_model(export, tmp / "imported", Asked())
 
     files = {
-        pipeline: ["config.cfg", "meta.json", "tokenizer", "vocab/strings.json", "bert_crf/cfg"],
+        pipeline: ["config.cfg", "meta.json", "vocab/strings.json", "bert_crf/cfg"],
         export: ["best_model.pt", "best_model.json", "config.json", "tokenizer.json"],
     }
     files[pipeline].append("bert_crf/model")

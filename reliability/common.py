@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "reliability" / "results"
+RESULTS = Path(os.environ.get("RELIABILITY_RESULTS", ROOT / "reliability" / "results"))
 WORK = ROOT / "reliability" / "work"
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

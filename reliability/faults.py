@@ -1,4 +1,4 @@
-"""Full disks, unwritable folders, read-only files, SIGINT and SIGTERM, in every command that writes.
+"""Full disks, unwritable folders, read-only files, signals, in every command that writes.
 
     python reliability/faults.py
 

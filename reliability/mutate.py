@@ -108,7 +108,8 @@ def mutate_docbin(data: bytes, rng: Random, others: list[bytes]) -> bytes:
         return zlib.compress(mutate_bytes(zlib.decompress(data), rng, others), 1)
     for _ in range(1 + rng.randrange(2)):
         key = rng.choice(list(parts))
-        if key in ("tokens", "lengths", "spaces") and rng.random() < 0.7:
+        is_array = key in ("tokens", "lengths", "spaces") and isinstance(parts[key], bytes)
+        if is_array and parts[key] and rng.random() < 0.7:
             changed = bytearray(parts[key])  # of the same length, so that the rest fits
             for _ in range(1 + rng.randrange(4)):
                 changed[rng.randrange(len(changed))] = rng.choice([0, 1, 2, 3, 255, 128, 7])
