@@ -235,7 +235,7 @@ def main() -> int:
         code, said = run_child(run, "")
         if code or not path.exists():
             bad.append(f"without a fault: status {code}, {said[-600:]}")
-        for fault in FAULTS:
+        for fault in () if bad else FAULTS:
             if name == "download" and fault == "read-only":
                 continue  # it replaces nothing
             if wrong := try_fault(name, path, run, fault, out):

@@ -86,10 +86,11 @@ def _check_parts(parts: Any) -> None:
         raise ValueError("a doc has a negative length")
     if len(parts["tokens"]) != total * len(attrs) * 8 or len(parts["spaces"]) != total:
         raise ValueError("its tokens are fewer or more than its lengths say")
-    strings = StringStore(parts["strings"])
+    store = StringStore()
+    known = {0, *(store.add(string) for string in parts["strings"])}
     tokens = np.frombuffer(parts["tokens"], dtype=np.uint64).reshape(-1, len(attrs))
     columns = [i for i, attr in enumerate(attrs) if attr in _STRING_ATTRS]
-    if any(int(word) not in strings for word in np.unique(tokens[:, columns]) if word):
+    if not known.issuperset(np.unique(tokens[:, columns]).tolist()):
         raise ValueError("a token refers to a string that is not in the file")
     for key in _PER_DOC:
         if key in parts and len(parts[key]) != n_docs:

@@ -24,7 +24,7 @@ from .versions import versions
 
 #: The files that every pipeline folder has.
 _PIPELINE_FILES: dict[str, Callable[[Path], Any]] = {
-    "config.cfg": lambda path: util.load_config(path, interpolate=True),
+    "config.cfg": lambda path: util.load_config(path, interpolate=True)["nlp"],
     "meta.json": srsly.read_json,
     "tokenizer": lambda path: srsly.read_msgpack(path) if path.is_file() else list(path.iterdir()),
     "vocab/strings.json": srsly.read_json,

@@ -417,6 +417,58 @@ def make_tar(path, files, compress=gzip.compress):
     return path
 
 
+def test_what_came_first_is_recorded_and_checked(server, dst):
+    lock = dst.parent / "lock.json"
+    download(server.url, dst, lock=lock)
+    entry = {"sha256": SHA, "size": len(BODY)}
+    assert json.loads(lock.read_text()) == {server.url: entry}
+    download(server.url, dst, lock=lock)
+    assert len(server.requests) == 1
+    # Another file at the same address.
+    dst.unlink()
+    server.body = OTHER
+    message = refused(server, dst, "recorded in", left=["lock.json"], lock=lock)
+    assert SHA in message and "delete the entry" in message
+    # A file in its place that is not what came: an error, and it stays.
+    dst.write_bytes(b"my own")
+    with pytest.raises(BertCrfError, match="file.bin is not the file that was first got"):
+        download(server.url, dst, lock=lock)
+    assert dst.read_bytes() == b"my own"
+    lock.write_text(json.dumps({}))
+    download(server.url, dst, lock=lock)
+    assert dst.read_bytes() == b"my own" and json.loads(lock.read_text()) == {}
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '{"u": {}}', '{"u": {"sha256": "x", "size": 1}}'])
+def test_a_damaged_lock_file_is_named(server, dst, text):
+    lock = dst.parent / "lock.json"
+    lock.parent.mkdir()
+    lock.write_text(text)
+    with pytest.raises(BertCrfError, match="lock.json is damaged"):
+        download(server.url, dst, lock=lock)
+    assert not dst.exists() and lock.read_text() == text
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_no_more_is_taken_than_asked_for(server, dst, chunked):
+    server.chunked = chunked
+    refused(server, dst, "more than 300,000", max_bytes=300_000)
+
+
+def test_a_trickle_is_given_up(server, dst, monkeypatch):
+    monkeypatch.setattr(module, "SLOWEST", 10**12)
+    monkeypatch.setattr(module, "_CHUNK", 1000)
+    kept = ["file.bin.part", "file.bin.part.tag"]
+    refused(server, dst, "only .* bytes came in", left=kept, timeout=0.0001, retries=0)
+
+
+def test_more_files_than_a_corpus_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_MEMBERS", 3)
+    path = make_tar(tmp_path / "a.tar.gz", [(f"f{n}", b"x") for n in range(4)])
+    with pytest.raises(BertCrfError, match="more than 3 files"):
+        check_tar_gz(path, ["f0"])
+
+
 RANDOM = os.urandom(5000)
 FILES = [
     ("corpus", (tarfile.DIRTYPE, "")),
