@@ -5,7 +5,7 @@ first, so that a damaged file is an error that names it and not fewer docs or a 
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,14 @@ def check_docbin(path: Path) -> bytes:
     except Exception as err:
         raise _damaged(path, err) from err
     return data
+
+
+def check_docbins(paths: Iterable[Path]) -> None:
+    """check_docbin of those of the paths that are DocBins, or folders that hold some."""
+    for path in sorted(set(paths)):
+        for file in sorted(path.glob("*.spacy")) if path.is_dir() else [path]:
+            if file.suffix == ".spacy":
+                check_docbin(file)
 
 
 def _unpack(data: bytes) -> bytes:

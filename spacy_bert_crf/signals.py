@@ -1,4 +1,5 @@
-"""SIGTERM as an exception, so that temporary files are removed before the process ends."""
+"""SIGINT and SIGTERM: as exceptions, so that temporary files are removed before the process ends,
+or as a wish that is met where it suits."""
 
 import signal
 from collections.abc import Iterator
@@ -38,3 +39,28 @@ def exit_status(err: KeyboardInterrupt) -> int:
 
 def _raise(number: int, frame: Any) -> None:
     raise Terminated(number)
+
+
+class Stop:
+    """Turns SIGINT and SIGTERM into a wish, in `wanted`, that is met between two updates."""
+
+    def __init__(self) -> None:
+        self.wanted = ""
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> "Stop":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._old[number] = signal.signal(number, self._handle)
+            except ValueError:  # not the main thread
+                break
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.wanted:  # the second time at once
+            raise KeyboardInterrupt
+        self.wanted = signal.Signals(number).name

@@ -9,7 +9,6 @@ is filled in here, while `spacy train` knows no total and keeps the rates at the
 import json
 import random
 import shutil
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,12 +32,13 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import Config
 
 from . import training_state as ts
-from .docbin import check_docbin
+from .docbin import check_docbins
 from .errors import BertCrfError
 from .files import atomic_folder, remove_folder, sweep, write_text
 from .optim import GroupedAdamW
 from .pipeline import BertCrf
 from .progress import Progress
+from .signals import Stop
 from .versions import META, versions
 
 BEST, LAST, HISTORY = "model-best", "model-last", "history.json"
@@ -67,21 +67,13 @@ def train(
     sweep(output)  # of a run that was killed while it wrote
     print("reading the corpora and the encoder", flush=True)
     try:
-        _check_corpora(config)
+        check_docbins(Path(value) for _, value in ts.flat_settings(config) if ts.is_path(value))
         run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
     except (ValueError, OSError, KeyError) as err:  # spaCy's word on the config or a corpus
         if isinstance(err, BertCrfError):
             raise
         raise BertCrfError(f"the training can't begin: {err}") from err
     return run.history if run.complete else run.loop()
-
-
-def _check_corpora(config: Config) -> None:
-    """Raise BertCrfError, naming the file, if a DocBin that a setting names is damaged."""
-    for path in {Path(value) for _, value in ts.flat_settings(config) if ts.is_path(value)}:
-        for file in sorted(path.glob("*.spacy")) if path.is_dir() else [path]:
-            if file.suffix == ".spacy":
-                check_docbin(file)
 
 
 def use_device(use_gpu: int) -> None:
@@ -99,31 +91,6 @@ def use_device(use_gpu: int) -> None:
             f"gpu_id {use_gpu} can't be used: {str(err).splitlines()[0]}. Use -1 for the CPU; a "
             "GPU needs a CUDA build of torch and CuPy (pip install spacy[cuda12x])."
         ) from err
-
-
-class _Stop:
-    """Turns SIGINT and SIGTERM into a wish that is met between two updates."""
-
-    def __init__(self) -> None:
-        self.wanted = ""
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Stop":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._old[number] = signal.signal(number, self._handle)
-            except ValueError:  # not the main thread
-                break
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        if self.wanted:  # the second time at once
-            raise KeyboardInterrupt
-        self.wanted = signal.Signals(number).name
 
 
 @contextmanager
@@ -218,7 +185,7 @@ class _Run:
         progress.begin(self.nlp.pipe_names, self.optimizer, state.step)
         for row in state.epochs:
             progress.epoch(row)
-        with _Stop() as stop:
+        with Stop() as stop:
             for epoch, batch, is_last in self._batches():
                 self._update(batch, epoch)
                 state.seconds = time.monotonic() - started

@@ -95,11 +95,10 @@ def test_an_error_in_a_file_of_the_new_folder_names_the_folder(tmp_path):
     with pytest.raises(BertCrfError, match="can't write .*x: "), atomic_folder(tmp_path / "x") as f:
         (f / "a").mkdir()
         (f / "a").write_text("is a folder")
-    with (
-        pytest.raises(IsADirectoryError),
-        atomic_folder(tmp_path / "x") as folder,
-    ):
-        (folder / "a").write_bytes(tmp_path.read_bytes())  # an input has an error of its own
+    source = tmp_path / "in" / "folder"
+    source.mkdir(parents=True)
+    with pytest.raises(IsADirectoryError), atomic_folder(tmp_path / "x") as folder:
+        (folder / "a").write_bytes(source.read_bytes())  # an input has an error of its own
 
 
 KILLED = """
