@@ -251,8 +251,8 @@ def main() -> int:
             command=f"python reliability/faults.py --only '{name}'",
             what_was_bad=bad,
         )
+        result.write()
     server.shutdown()
-    result.write()
     return result.status()
 
 

@@ -66,8 +66,8 @@ def training_files(folder: Path, epochs: int, examples: int = 800, count: bool =
 
     nlp = spacy.blank("zh")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, count, seed in (("train", examples, 1), ("dev", 60, 2)):
-        DocBin(docs=docs(nlp, count, seed)).to_disk(folder / f"{name}.spacy")
+    for name, size, seed in (("train", examples, 1), ("dev", 60, 2)):
+        DocBin(docs=docs(nlp, size, seed)).to_disk(folder / f"{name}.spacy")
     overrides = {
         "paths.train": str(folder / "train.spacy"),
         "paths.dev": str(folder / "dev.spacy"),
