@@ -32,7 +32,7 @@ setup(
     ],
     extras_require={
         "onnx": ["onnx>=1.16", "onnxruntime>=1.19"],
-        "test": ["pytest>=8", "hypothesis>=6", "seqeval>=1.2.2", "pytorch-crf==0.7.2", "build"],
+        "test": ["pytest>=8", "hypothesis>=6.100", "seqeval>=1.2.2", "pytorch-crf==0.7.2", "build"],
         "lint": ["ruff", "mypy", "types-requests", "types-tqdm"],
     },
     entry_points={

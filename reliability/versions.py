@@ -19,12 +19,12 @@ from pathlib import Path
 from common import ROOT, Result
 
 SETS = ("oldest", "newest")
-#: Extras whose packages the tests use.
-EXTRAS = ("onnx", "test")
+#: Extras that are tested, and one for what only the tests use, of which pip takes the newest.
+EXTRAS, TOOLS = ("onnx",), "test"
 
 
-def requirements() -> list[str]:
-    """What setup.py asks for, extras included."""
+def requirements(tools: bool = False) -> list[str]:
+    """What setup.py asks for, extras included; or what the tests need beside it."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf8"))
     call = next(
         node
@@ -33,6 +33,8 @@ def requirements() -> list[str]:
     )
     given = {word.arg: word.value for word in call.keywords}
     extras = ast.literal_eval(given["extras_require"])
+    if tools:
+        return list(extras[TOOLS])
     return [*ast.literal_eval(given["install_requires"]), *(r for e in EXTRAS for r in extras[e])]
 
 
@@ -50,9 +52,9 @@ def pins(which: str) -> list[str]:
         assert name is not None
         if name[0] == "torch":
             continue
-        is_pinned = which == "oldest" and lowest is not None and name[0] not in ("pytest",)
+        is_pinned = which == "oldest" and lowest is not None
         out.append(f"{name[0]}=={lowest[1]}" if is_pinned and lowest else requirement)
-    return out
+    return [*out, *requirements(tools=True)]
 
 
 def install(which: str, folder: Path) -> Path:
