@@ -66,6 +66,13 @@ def endless(sock: socket.socket, request: str, number: int) -> None:
         sock.sendall(bytes(1 << 16))
 
 
+def endless_redirect(sock: socket.socket, request: str, number: int) -> None:
+    """A redirect whose own body never ends."""
+    sock.sendall(reply("302 Found", b"", Location="/g", Content_Length=None))
+    for _ in range(10_000):
+        sock.sendall(bytes(1 << 16))
+
+
 def cut(times: int, reset: bool = False, ranges: bool = True) -> Send:
     """End the connection in the middle, so many times."""
 
@@ -117,6 +124,7 @@ CASES: list[tuple[str, Send, bool, dict[str, object]]] = [
     ("sends HTML as a binary file", always(reply(body=_PAGE)), False, {"sha256": None}),
     ("sends an empty file", always(reply(body=b"")), False, {}),
     ("redirects to itself for ever", redirect("/f"), False, {}),
+    ("redirects with a body without end", endless_redirect, False, {}),
     ("redirects to a file of this machine", redirect("file:///etc/passwd"), False, {}),
     ("redirects to where nobody listens", redirect("http://127.0.0.1:9/f"), False, {}),
     ("cuts off twice", cut(2), True, {}),

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import srsly
-from spacy.attrs import IDS
-from spacy.strings import StringStore
 
 from .errors import BertCrfError
 
@@ -25,8 +23,7 @@ if TYPE_CHECKING:
 MAX_UNPACKED, MAX_RATIO = 1 << 26, 250
 
 #: Attributes of tokens that are hashes of strings.
-_STRING_ATTRS = {IDS[name] for name in ("ORTH", "TAG", "LEMMA", "NORM", "MORPH", "DEP")}
-_STRING_ATTRS |= {IDS[name] for name in ("ENT_TYPE", "ENT_KB_ID", "ENT_ID")}
+_STRING_ATTRS = ("ORTH", "TAG", "LEMMA", "NORM", "MORPH", "DEP", "ENT_TYPE", "ENT_KB_ID", "ENT_ID")
 _AGAIN = "make it anew with `spacy bert-crf convert-corpus`"
 #: 1 for each doc. In old files some may be missing.
 _PER_DOC = ("cats", "flags", "span_groups", "user_data")
@@ -83,6 +80,9 @@ def _unpack(data: bytes) -> bytes:
 
 
 def _check_parts(parts: Any) -> None:
+    from spacy.attrs import IDS
+    from spacy.strings import StringStore
+
     attrs, n_docs = parts["attrs"], len(parts["lengths"]) // 4
     if not attrs or not all(type(attr) is int for attr in attrs) or len(set(attrs)) != len(attrs):
         raise ValueError("its attributes are no list of numbers")
@@ -97,7 +97,8 @@ def _check_parts(parts: Any) -> None:
     store = StringStore()
     known = {0, *(store.add(string) for string in parts["strings"])}
     tokens = np.frombuffer(parts["tokens"], dtype=np.uint64).reshape(-1, len(attrs))
-    columns = [i for i, attr in enumerate(attrs) if attr in _STRING_ATTRS]
+    hashed = {IDS[name] for name in _STRING_ATTRS}
+    columns = [i for i, attr in enumerate(attrs) if attr in hashed]
     if not known.issuperset(np.unique(tokens[:, columns]).tolist()):
         raise ValueError("a token refers to a string that is not in the file")
     for key in _PER_DOC:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import urljoin
 
 import requests
 from tqdm import tqdm
@@ -26,6 +27,7 @@ BACKOFF = 0.5
 MAX_UNPACKED, MAX_MEMBERS = 1 << 28, 10_000
 #: No download may be larger than this, unless its size is said.
 MAX_BYTES = 1 << 34
+MAX_REDIRECTS = 10
 #: Bytes a second, over as long as the timeout: what comes more slowly is taken to be stuck.
 SLOWEST = 1024
 
@@ -34,7 +36,6 @@ _REFUSED = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
     requests.exceptions.MissingSchema,
-    requests.exceptions.TooManyRedirects,
 )
 
 
@@ -250,7 +251,7 @@ def _attempt(job: _Download) -> bool:
         if job.tag.exists():
             headers["If-Range"] = job.version()
     try:
-        with requests.get(job.url, headers=headers, stream=True, timeout=job.timeout) as reply:
+        with _open(job, headers) as reply:
             return _receive(job, reply, there)
     except _REFUSED as err:
         raise job.error(str(err)) from err
@@ -260,6 +261,21 @@ def _attempt(job: _Download) -> bool:
         # The innermost cause: the outer layers say it with the addresses of their objects.
         cause = getattr(err.args[0] if err.args else err, "reason", err)
         raise _TryAgain(f"no connection ({str(cause).rpartition(': ')[2]})") from err
+
+
+def _open(job: _Download, headers: dict[str, str]) -> requests.Response:
+    """The answer at the end of the redirects. (requests would read the bodies on the way, however
+    long they are.)"""
+    url = job.url
+    for _ in range(MAX_REDIRECTS):
+        reply = requests.get(
+            url, headers=headers, stream=True, timeout=job.timeout, allow_redirects=False
+        )
+        if not reply.is_redirect:
+            return reply
+        reply.close()
+        url = urljoin(url, reply.headers["Location"])
+    raise job.error(f"more than {MAX_REDIRECTS} redirects")
 
 
 def _receive(job: _Download, reply: requests.Response, there: int) -> bool:
