@@ -7,6 +7,7 @@ the final name, both in bounded time.
 """
 
 import argparse
+import faulthandler
 import gzip
 import hashlib
 import os
@@ -214,11 +215,14 @@ def main() -> int:
     result = Result("servers")
     bad = []
     for what, send, comes, settings in CASES:
+        # A hang says where it is, and ends the run.
+        faulthandler.dump_traceback_later(3 * LIMIT, exit=True)
         with tempfile.TemporaryDirectory() as name:
             wrong = try_case(send, comes, settings, Path(name))
         if wrong:
             bad.append(f"{what}: {wrong}")
             print("  BAD", bad[-1], flush=True)
+    faulthandler.cancel_dump_traceback_later()
     result.add(
         "a server that misbehaves",
         tries=len(CASES),
