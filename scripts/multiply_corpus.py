@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.files import write_text
+from spacy_bert_crf.signals import exit_status, terminable
 
 SPLITS = ("train", "dev", "test")
 SHARES = (0.78, 0.10, 0.12)
@@ -275,13 +276,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
-        out = multiply(
-            args.src, args.dst, args.copies, args.scramble, args.hold_out, args.seed,
-            args.adjacent, args.join,
-        )  # fmt: skip
+        with terminable():
+            out = multiply(
+                args.src, args.dst, args.copies, args.scramble, args.hold_out, args.seed,
+                args.adjacent, args.join,
+            )  # fmt: skip
     except (BertCrfError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as err:
+        print("error: interrupted; nothing half-written is left", file=sys.stderr)
+        return exit_status(err)
     for split, sentences in out.items():
         entities = sum(1 for s in sentences for p in s if p.label)
         characters = sum(len(p.text) for s in sentences for p in s)

@@ -24,10 +24,13 @@ from spacy_bert_crf.download import (
 )
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.files import write_text
+from spacy_bert_crf.signals import Terminated, exit_status, terminable
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")
 CHECKS = {".bin": check_checkpoint_file, ".json": check_json, ".txt": check_vocab}
+#: Most bytes of a download.
+LIMITS = {".bin": 1 << 33, ".json": 1 << 24, ".txt": 1 << 24, ".gz": 1 << 28}
 
 
 def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
@@ -65,8 +68,11 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def fetch(host: str, path: str, dst: Path, check: Any) -> None:
+    """Get a file; its hash is recorded in assets/<profile>/downloads.lock.json on first use."""
     print(f"{dst} from {host.rstrip('/')}/{path}", flush=True)
-    download(f"{host.rstrip('/')}/{path}", dst, check=check)
+    lock = Path(*dst.parts[:2]) / "downloads.lock.json"
+    limit = LIMITS.get(dst.suffix, 1 << 33)
+    download(f"{host.rstrip('/')}/{path}", dst, check=check, lock=lock, max_bytes=limit)
 
 
 def convert_encoder(profile: dict[str, Any], args: argparse.Namespace) -> None:
@@ -134,9 +140,16 @@ def run(*words: Any) -> None:
     """Run Python with these words; its failure is ours, and it has said why."""
     command = [str(word) for word in words]
     print(f"$ python {shlex.join(command)}", flush=True)
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt as err:  # it has to end before us, and cleans up
+            if isinstance(err, Terminated):  # Ctrl-C goes to both of us
+                process.terminate()
+            process.wait()
+            raise
+    if code:
+        raise SystemExit(code if code > 0 else 128 - code)
 
 
 def read_profile(name: str) -> dict[str, Any]:
@@ -169,10 +182,17 @@ def main() -> int:
     parser.add_argument("--max-steps", type=int, default=0)
     args = parser.parse_args()
     try:
-        STEPS[args.step](read_profile(args.profile), args)
+        with terminable():
+            STEPS[args.step](read_profile(args.profile), args)
     except BertCrfError as err:
         print(f"✘ {err}", file=sys.stderr)
         return 1
+    except OSError as err:
+        print(f"✘ {err.filename or args.step}: {err.strerror or err}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as err:
+        print("✘ interrupted; nothing half-written is left", file=sys.stderr)
+        return exit_status(err)
     return 0
 
 

@@ -55,6 +55,13 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
             if head.startswith(b"PK\x03\x04"):
                 # torch itself doesn't compare the checksums in its zip files.
                 with zipfile.ZipFile(path) as archive:
+                    # torch.save packs nothing, so that a file can't unpack to more than itself.
+                    stored = all(i.compress_type == zipfile.ZIP_STORED for i in archive.filelist)
+                    inside = sum(info.file_size for info in archive.filelist)
+                    if not stored or inside > path.stat().st_size:
+                        raise BertCrfError(
+                            f"{path} is compressed, as torch.save does not. {AGAIN}."
+                        )
                     if (bad := archive.testzip()) is not None:
                         raise BertCrfError(f"{path} is damaged (checksum of {bad}). {AGAIN}.")
             elif not head.startswith(b"\x80"):
@@ -82,9 +89,10 @@ def read_config(path: Path) -> dict[str, Any]:
     raw = read_json(path)
     if "model_type" not in raw:
         # The first published configs name no type; the tensors are checked in any case.
-        architectures = raw.get("architectures") or ["Bert"]
-        if not str(architectures[0]).startswith("Bert"):
-            raise BertCrfError(f"{path} has no model_type for {architectures[0]}: add it there.")
+        said = raw.get("architectures") or ["Bert"]
+        first = str(said[0] if isinstance(said, list) else said)
+        if not first.startswith("Bert"):
+            raise BertCrfError(f"{path} has no model_type for {first}: add it there.")
         raw["model_type"] = "bert"
     for key in _SIZES if raw["model_type"] == "bert" else ():
         value = raw.get(key)

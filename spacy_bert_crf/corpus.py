@@ -20,6 +20,7 @@ from .columns import (
     read_columns,
     read_spans,
 )
+from .docbin import read_docbin
 from .errors import BertCrfError
 from .files import atomic_file, write_text
 from .tags import EntitySpan
@@ -291,14 +292,9 @@ def _blank(lang: str) -> "Language":
 
 
 def _read_docs(path: Path) -> "Iterator[Doc]":
-    from spacy.tokens import DocBin
     from spacy.vocab import Vocab
 
-    data = read_bytes(path)
-    try:
-        yield from DocBin().from_bytes(data).get_docs(Vocab())
-    except Exception as err:  # what a corrupt file raises depends on where it is corrupt
-        raise BertCrfError(f"{path} is no readable DocBin (.spacy file): {err}") from err
+    return read_docbin(path, Vocab())
 
 
 def _progress(items: Iterable[T], total: int | None) -> Iterable[T]:

@@ -1,37 +1,41 @@
 """Downloads that go on where they stopped, and checks of what came."""
 
 import gzip
-import hashlib
 import os
 import re
 import shutil
 import tarfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
+from urllib.parse import urljoin
 
 import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from .checkpoint_files import AGAIN, read_json, read_tensors
+from .download_lock import check_recorded, file_sha256, record
 from .errors import BertCrfError
 from .files import atomic_file
 
 #: Seconds before the second attempt; doubled before each further one.
 BACKOFF = 0.5
-#: No archive may unpack to more than this.
-MAX_UNPACKED = 1 << 30
+#: No archive may unpack to more bytes than this, or hold more files.
+MAX_UNPACKED, MAX_MEMBERS = 1 << 28, 10_000
+#: No download may be larger than this, unless its size is said.
+MAX_BYTES = 1 << 34
+MAX_REDIRECTS = 10
+#: Bytes a second, over as long as the timeout: what comes more slowly is taken to be stuck.
+SLOWEST = 1024
 
 _CHUNK = 1 << 20
 _REFUSED = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
     requests.exceptions.MissingSchema,
-    requests.exceptions.TooManyRedirects,
 )
 
 
@@ -47,6 +51,8 @@ class _Download:
     sha256: str | None
     check: Callable[[Path], None] | None
     timeout: float
+    lock: Path | None
+    max_bytes: int
 
     @property
     def part(self) -> Path:
@@ -80,26 +86,34 @@ def download(
     check: Callable[[Path], None] | None = None,
     retries: int = 3,
     timeout: float = 30,
+    lock: Path | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> None:
     """Get the file at an http(s) address; nothing is fetched if a good one is at `dst`.
 
     size, sha256, check: what the file must fulfil (`check` raises BertCrfError if it doesn't).
     retries: further attempts after the first. timeout: seconds without any answer.
+    lock: file in which the hash of what came is recorded by its address, and checked from then on.
+    max_bytes: more is not accepted.
     What came before an interruption stays in `dst`.part and is gone on with, by the next
     attempt or the next call. A file at `dst` that doesn't fulfil the conditions is moved to
-    `dst`.bad and removed once a good one is there.
+    `dst`.bad and removed once a good one is there; but one that only isn't the file recorded in
+    `lock` stays where it is, and is an error.
     Raises BertCrfError, with the file, the address and what to do; `dst` is then absent.
     """
-    job = _Download(url, Path(dst), size, sha256, check, timeout)
+    job = _Download(url, Path(dst), size, sha256, check, timeout, lock, max_bytes)
     bad, note = job.dst.with_name(f"{job.dst.name}.bad"), ""
     try:
         if job.dst.exists():
             try:
                 _verify(job, job.dst)
-                return
             except BertCrfError as err:
                 os.replace(job.dst, bad)
                 note = f"\nThe file that was there is {bad.name} now, for: {err}"
+            else:
+                if lock is not None:
+                    check_recorded(lock, url, job.dst)
+                return
         job.dst.parent.mkdir(parents=True, exist_ok=True)
         if job.part.exists() and not (job.tag.exists() or sha256 or check):
             job.discard()  # Nothing could tell that it is of another version of the file.
@@ -150,7 +164,10 @@ def check_tar_gz(path: Path, members: Sequence[str]) -> None:
             _find_members(archive, path, members)
     except BertCrfError:
         raise
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error, tarfile.TarError) as err:
+    except (
+        OSError, EOFError, ValueError, RecursionError, MemoryError, OverflowError, zlib.error,
+        tarfile.TarError,
+    ) as err:  # fmt: skip
         reason = str(err) or type(err).__name__
         raise BertCrfError(f"{path} is no whole tar.gz archive ({reason}). {AGAIN}.") from err
 
@@ -175,7 +192,9 @@ def _find_members(
     archive: tarfile.TarFile, path: Path, members: Sequence[str]
 ) -> dict[str, tarfile.TarInfo]:
     found: dict[str, tarfile.TarInfo] = {}
-    for member in archive:
+    for number, member in enumerate(archive):
+        if number >= MAX_MEMBERS:
+            raise BertCrfError(f"{path} holds more than {MAX_MEMBERS:,} files.")
         inside = PurePosixPath(member.name)
         name = inside.name
         if name not in members or member.isdir():
@@ -204,6 +223,8 @@ def _fetch(job: _Download, retries: int) -> None:
             continue
         try:
             _verify(job, job.part)
+            if job.lock is not None:
+                check_recorded(job.lock, job.url, job.part)
         except BertCrfError as err:
             job.discard()
             reason = str(err).replace(str(job.part), str(job.dst)).rstrip(".")
@@ -212,6 +233,8 @@ def _fetch(job: _Download, retries: int) -> None:
             continue  # The part may have been of another version: once more from the start.
         with open(job.part, "rb") as handle:
             os.fsync(handle.fileno())
+        if job.lock is not None:
+            record(job.lock, job.url, job.part)
         os.replace(job.part, job.dst)
         job.tag.unlink(missing_ok=True)
         return
@@ -228,7 +251,7 @@ def _attempt(job: _Download) -> bool:
         if job.tag.exists():
             headers["If-Range"] = job.version()
     try:
-        with requests.get(job.url, headers=headers, stream=True, timeout=job.timeout) as reply:
+        with _open(job, headers) as reply:
             return _receive(job, reply, there)
     except _REFUSED as err:
         raise job.error(str(err)) from err
@@ -238,6 +261,21 @@ def _attempt(job: _Download) -> bool:
         # The innermost cause: the outer layers say it with the addresses of their objects.
         cause = getattr(err.args[0] if err.args else err, "reason", err)
         raise _TryAgain(f"no connection ({str(cause).rpartition(': ')[2]})") from err
+
+
+def _open(job: _Download, headers: dict[str, str]) -> requests.Response:
+    """The answer at the end of the redirects. (requests would read the bodies on the way, however
+    long they are.)"""
+    url = job.url
+    for _ in range(MAX_REDIRECTS):
+        reply = requests.get(
+            url, headers=headers, stream=True, timeout=job.timeout, allow_redirects=False
+        )
+        if not reply.is_redirect:
+            return reply
+        reply.close()
+        url = urljoin(url, reply.headers["Location"])
+    raise job.error(f"more than {MAX_REDIRECTS} redirects")
 
 
 def _receive(job: _Download, reply: requests.Response, there: int) -> bool:
@@ -265,6 +303,9 @@ def _receive(job: _Download, reply: requests.Response, there: int) -> bool:
     total = start + int(length) if length.isdigit() else None
     if total is not None and job.size is not None and total != job.size:
         raise job.error(f"it has {total:,} bytes there, not {job.size:,}")
+    most = job.max_bytes if job.size is None else job.size
+    if total is not None and total > most:
+        raise job.error(f"it has {total:,} bytes there, more than {most:,}")
     if not start:
         job.discard()
         if version := _version(reply):
@@ -281,14 +322,37 @@ def _receive(job: _Download, reply: requests.Response, there: int) -> bool:
             disable=None,
         ) as bar,
     ):
-        # Raw: requests would unpack a .gz that the server calls an encoding.
-        for data in reply.raw.stream(_CHUNK, decode_content=False):
+        for data in _pieces(reply, job.timeout):
             handle.write(data)
             bar.update(len(data))
+            if handle.tell() > most:
+                break
         came = handle.tell()
+    if came > most:
+        job.discard()
+        raise job.error(f"more than {most:,} bytes came")
     if total is not None and came != total:
         raise _TryAgain(f"only {came:,} of {total:,} bytes came")
     return start > 0
+
+
+def _pieces(reply: requests.Response, timeout: float) -> Iterator[bytes]:
+    """The bytes of an answer as they come, while they come fast enough."""
+    # Raw: requests would unpack a .gz that the server calls an encoding. read1 gives what there
+    # is, where read would wait until a whole chunk is together (and urllib3 1 has no other).
+    if hasattr(reply.raw, "read1"):
+        pieces = iter(lambda: reply.raw.read1(_CHUNK, decode_content=False), b"")
+    else:
+        pieces = reply.raw.stream(1 << 12, decode_content=False)
+    came, since = 0, time.monotonic()
+    for data in pieces:
+        yield data
+        came += len(data)
+        passed = time.monotonic() - since
+        if passed > timeout:
+            if came < SLOWEST * passed:
+                raise _TryAgain(f"only {came:,} bytes came in {passed:.0f} seconds")
+            came, since = 0, time.monotonic()
 
 
 def _version(reply: requests.Response) -> str:
@@ -307,15 +371,11 @@ def _verify(job: _Download, path: Path) -> None:
     size = path.stat().st_size
     if job.size is not None and size != job.size:
         raise BertCrfError(f"{path} has {size:,} bytes, not {job.size:,}")
-    digest = hashlib.sha256()
     with open(path, "rb") as handle:
         head = handle.read(512).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-        handle.seek(0)
-        for data in iter(partial(handle.read, _CHUNK), b"") if job.sha256 else ():
-            digest.update(data)
     if head.startswith((b"<!doctype", b"<html")):
         raise BertCrfError(f"{path} is a web page, not the file")
-    if job.sha256 and digest.hexdigest() != job.sha256.lower():
-        raise BertCrfError(f"{path} is another file: sha256 {digest.hexdigest()}, not {job.sha256}")
+    if job.sha256 and (digest := file_sha256(path)) != job.sha256.lower():
+        raise BertCrfError(f"{path} is another file: sha256 {digest}, not {job.sha256}")
     if job.check is not None:
         job.check(path)

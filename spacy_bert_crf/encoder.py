@@ -55,7 +55,8 @@ def load_encoder(
             "the encoder has no name: set [components.bert_crf.model.tok2vec] name to the folder "
             "of a converted encoder (see `spacy bert-crf convert-checkpoint --help`)."
         )
-    online = {"local_files_only": not allow_download}
+    # Not asked and not overridable: code that comes with an encoder never runs.
+    online = {"local_files_only": not allow_download, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **online, **transformer_config)
         tokenizer = AutoTokenizer.from_pretrained(name, **online, **tokenizer_config)
@@ -192,11 +193,14 @@ def unpack(data: dict[str, Any]) -> LoadedEncoder:
             for name, content in data["tokenizer"].items():
                 (Path(folder) / Path(name).name).write_bytes(content)
             (Path(folder) / "config.json").write_text(data["config"], encoding="utf8")
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            only = {"local_files_only": True, "trust_remote_code": False}
+            config = AutoConfig.from_pretrained(folder, **only)
+            weights = safetensors.torch.load(data["weights"])
+            _check_sizes(config, weights)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **only)
         with no_init_weights():
             model = AutoModel.from_config(config, **without_pooler(config))
-        model.load_state_dict(safetensors.torch.load(data["weights"]))
+        model.load_state_dict(weights)
     except Exception as err:
         raise BertCrfError(f"the saved encoder is damaged: {_first_line(err)}") from err
     return _ready(model, tokenizer)
@@ -205,6 +209,22 @@ def unpack(data: dict[str, Any]) -> LoadedEncoder:
 def _ready(model: Any, tokenizer: Any) -> LoadedEncoder:
     prefer_cpu(model)
     return LoadedEncoder(model.float().eval(), tokenizer)
+
+
+def _check_sizes(config: Any, weights: dict[str, Tensor]) -> None:
+    """Raise ValueError if a model of this config would be larger than the weights for it."""
+    total = sum(tensor.numel() for tensor in weights.values())
+    for key, most in {
+        "num_hidden_layers": len(weights),
+        "hidden_size": total,
+        "vocab_size": total // max(int(getattr(config, "embedding_size", config.hidden_size)), 1),
+        "intermediate_size": total,
+        "max_position_embeddings": total,
+        "type_vocab_size": total,
+    }.items():
+        value = getattr(config, key, 0)
+        if isinstance(value, int) and value > most:
+            raise ValueError(f"{key} is {value}, the weights are of a smaller model")
 
 
 def _pool(rows: Tensor, plan: Plan, device: torch.device) -> Tensor:

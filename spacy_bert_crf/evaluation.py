@@ -2,21 +2,35 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Optional
 
+import srsly
 from spacy import util
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
+from spacy.lookups import Lookups
+from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.vectors import Vectors
 from tqdm import tqdm
 
 from .alignment import read_gold
+from .docbin import read_docbin
 from .errors import BertCrfError
 from .files import write_text
 from .scoring import Scores, score, table
 from .versions import versions
+
+#: The files that every pipeline folder has.
+_PIPELINE_FILES: dict[str, Callable[[Path], Any]] = {
+    "config.cfg": lambda path: util.load_config(path, interpolate=True)["nlp"],
+    "meta.json": srsly.read_json,
+    "tokenizer": lambda path: srsly.read_msgpack(path) if path.is_file() else list(path.iterdir()),
+    "vocab/strings.json": srsly.read_json,
+    "vocab/lookups.bin": lambda path: Lookups().from_disk(path.parent),
+    "vocab/vectors": lambda path: Vectors().from_disk(path.parent),
+}
 
 
 def load_pipeline(path: Path) -> Language:
@@ -26,21 +40,28 @@ def load_pipeline(path: Path) -> Language:
     try:
         return util.load_model(path)
     except Exception as err:
-        reason = str(err).strip().splitlines() or [type(err).__name__]
-        raise BertCrfError(f"can't load the pipeline {path}: {reason[0]}") from err
+        reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+        where = damaged_file(path)
+        reason = f"{where} is damaged. ({reason})" if where else reason
+        raise BertCrfError(f"can't load the pipeline {path}: {reason}") from err
+
+
+def damaged_file(path: Path) -> Optional[Path]:
+    """The first file of a pipeline folder that can't be read for what it is; None if all can.
+
+    The component's own files say so themselves.
+    """
+    for name, read in _PIPELINE_FILES.items():
+        try:
+            read(path / name)
+        except Exception:
+            return path / name
+    return None
 
 
 def read_docs(path: Path, nlp: Language) -> list[Doc]:
     """Docs of a DocBin. Raises BertCrfError if it is missing, damaged or empty."""
-    try:
-        docs = list(DocBin().from_disk(path).get_docs(nlp.vocab))
-    except FileNotFoundError as err:
-        raise BertCrfError(f"there is no corpus {path}.") from err
-    except Exception as err:
-        raise BertCrfError(
-            f"{path} is no DocBin, or damaged ({type(err).__name__}): make it anew with "
-            "`spacy bert-crf convert-corpus`."
-        ) from err
+    docs = list(read_docbin(path, nlp.vocab))
     if not docs:
         raise BertCrfError(f"{path} holds no docs.")
     return docs

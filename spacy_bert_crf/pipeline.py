@@ -2,9 +2,11 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+import srsly
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
@@ -343,8 +345,15 @@ class BertCrf(TrainablePipe):
         return self
 
     def from_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> "BertCrf":
-        """Load from a folder."""
-        super().from_disk(path, exclude=exclude)
+        """Load from a folder. Raises BertCrfError, naming the file, if one is damaged."""
+        at = {"cfg": Path(path) / "cfg", "model": Path(path) / "model"}
+        try:
+            super().from_disk(path, exclude=exclude)
+            TagSet(self.labels, self.scheme)
+        except Exception as err:  # what a damaged file raises depends on where it is damaged
+            where = at["cfg"] if _is_damaged_json(at["cfg"]) else at["model"]
+            reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+            raise BertCrfError(f"[{self.name}] {where} is damaged: {reason}") from err
         self._apply_tags()
         return self
 
@@ -404,6 +413,15 @@ class BertCrf(TrainablePipe):
                 free = [span for span in spans if not taken[span.start : span.end].any()]
                 spans = [*doc.ents, *free]
         doc.set_ents(spans, blocked=blocked, default="outside")
+
+
+def _is_damaged_json(path: Path) -> bool:
+    """Whether a component's `cfg` can't be what was written: labels, a list of strings."""
+    try:
+        labels = srsly.read_json(path)["labels"]
+    except Exception:
+        return True
+    return not isinstance(labels, list) or not all(isinstance(label, str) for label in labels)
 
 
 def _bounded(stream: Iterable[Doc], batch_size: int) -> Iterator[list[Doc]]:

@@ -9,6 +9,7 @@ import copy
 import os
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Optional, cast
@@ -116,11 +117,17 @@ class TorchShim(Shim):
         return new
 
     def to_bytes(self) -> bytes:
-        return cast(bytes, srsly.msgpack_dumps(None if self._model is None else self._pack()))
+        saved = None if self._model is None else self._pack()
+        if saved is not None:
+            saved["crc32"] = _checksum(saved)
+        return cast(bytes, srsly.msgpack_dumps(saved))
 
     def from_bytes(self, data: bytes) -> "TorchShim":
         saved = srsly.msgpack_loads(data)
         if saved is not None:
+            # Pipelines of the first version have none.
+            if saved.pop("crc32", None) not in (None, _checksum(saved)):
+                raise BertCrfError("its bytes are not those that were saved (checksum).")
             self._unpack(saved)
             self.module.to(get_torch_default_device()).eval()
         return self
@@ -153,8 +160,12 @@ class HeadShim(TorchShim):
         }
 
     def _unpack(self, saved: dict[str, Any]) -> None:
-        self._model = TagHead(saved["width"], saved["n_tags"])
-        self._model.load_state_dict(safetensors.torch.load(saved["weights"]))
+        weights = safetensors.torch.load(saved["weights"])
+        n_tags, width = weights["classifier.weight"].shape
+        if (width, n_tags) != (saved["width"], saved["n_tags"]):
+            raise BertCrfError("the saved head is damaged: its weights have another size.")
+        self._model = TagHead(width, n_tags)
+        self._model.load_state_dict(weights)
 
 
 class EncoderShim(TorchShim):
@@ -309,6 +320,12 @@ class EncoderShim(TorchShim):
 
     def _unpack(self, saved: dict[str, Any]) -> None:
         self.adopt(enc.unpack(saved))
+
+
+def _checksum(saved: dict[str, Any]) -> int:
+    """CRC-32 of what a shim saves: a flipped bit in a weight would show nowhere else."""
+    rest = {key: value for key, value in saved.items() if key not in ("weights", "crc32")}
+    return zlib.crc32(cast(bytes, srsly.msgpack_dumps(rest)), zlib.crc32(saved["weights"]))
 
 
 def plan_docs(

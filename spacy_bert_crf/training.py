@@ -9,7 +9,6 @@ is filled in here, while `spacy train` knows no total and keeps the rates at the
 import json
 import random
 import shutil
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,12 +32,14 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import Config
 
 from . import training_state as ts
+from .docbin import check_docbins
 from .errors import BertCrfError
-from .files import atomic_folder, write_text
+from .files import atomic_folder, remove_folder, sweep, write_text
 from .optim import GroupedAdamW
 from .pipeline import BertCrf
 from .progress import Progress
-from .versions import versions
+from .signals import Stop
+from .versions import META, versions
 
 BEST, LAST, HISTORY = "model-best", "model-last", "history.json"
 
@@ -63,10 +64,10 @@ def train(
     """
     use_device(use_gpu)
     output.mkdir(parents=True, exist_ok=True)
-    for leftover in output.glob(".*.tmp"):  # of a run that was killed while it wrote
-        shutil.rmtree(leftover, ignore_errors=True)
+    sweep(output)  # of a run that was killed while it wrote
     print("reading the corpora and the encoder", flush=True)
     try:
+        check_docbins(Path(value) for _, value in ts.flat_settings(config) if ts.is_path(value))
         run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
     except (ValueError, OSError, KeyError) as err:  # spaCy's word on the config or a corpus
         if isinstance(err, BertCrfError):
@@ -90,31 +91,6 @@ def use_device(use_gpu: int) -> None:
             f"gpu_id {use_gpu} can't be used: {str(err).splitlines()[0]}. Use -1 for the CPU; a "
             "GPU needs a CUDA build of torch and CuPy (pip install spacy[cuda12x])."
         ) from err
-
-
-class _Stop:
-    """Turns SIGINT and SIGTERM into a wish that is met between two updates."""
-
-    def __init__(self) -> None:
-        self.wanted = ""
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Stop":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._old[number] = signal.signal(number, self._handle)
-            except ValueError:  # not the main thread
-                break
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        if self.wanted:  # the second time at once
-            raise KeyboardInterrupt
-        self.wanted = signal.Signals(number).name
 
 
 @contextmanager
@@ -176,6 +152,11 @@ class _Run:
         if isinstance(self.optimizer, GroupedAdamW) and not self.optimizer.total_steps:
             self.optimizer.total_steps = self.total_steps
         self.belongs_to = ts.fingerprint(config, self.examples)
+        nlp.meta[META] = {
+            "seed": settings["seed"],
+            **ts.hashes(self.belongs_to),
+            "versions": versions(),
+        }
         self.state = ts.TrainingState()
         self.random: Optional[dict[str, Any]] = None
         self.history = self._read_history() if resume else {}
@@ -204,7 +185,7 @@ class _Run:
         progress.begin(self.nlp.pipe_names, self.optimizer, state.step)
         for row in state.epochs:
             progress.epoch(row)
-        with _Stop() as stop:
+        with Stop() as stop:
             for epoch, batch, is_last in self._batches():
                 self._update(batch, epoch)
                 state.seconds = time.monotonic() - started
@@ -235,7 +216,7 @@ class _Run:
                     )
         progress.close()
         self._write_history(complete=True)
-        shutil.rmtree(self.output / ts.FOLDER, ignore_errors=True)
+        remove_folder(self.output / ts.FOLDER)
         return self.history
 
     def _load(self, path: Path) -> Language:
@@ -368,6 +349,7 @@ class _Run:
             "seconds": round(state.seconds, 3),
             "seed": self.T["seed"],
             "versions": versions(),
+            **ts.hashes(self.belongs_to),
             "belongs_to": self.belongs_to,
         }
         write_text(self.output / HISTORY, json.dumps(self.history, indent=2) + "\n")

@@ -137,13 +137,42 @@ def fingerprint(config: Config, examples: Iterable[Example]) -> dict[str, Any]:
         digest.update(f"{doc.text}\0".encode("utf8", "surrogatepass"))
         digest.update(doc.to_array(["ENT_IOB", "ENT_TYPE"]).tobytes())
     flat = dict(_flat(config.interpolate()))
-    files = {key: _hash(Path(value)) for key, value in flat.items() if _is_path(value)}
-    settings = {
+    files = {key: _hash(Path(value)) for key, value in flat.items() if is_path(value)}
+    return {"config": settings_of(config), "data": digest.hexdigest(), "files": files}
+
+
+def hashes(belongs_to: dict[str, Any]) -> dict[str, Any]:
+    """Of a fingerprint, SHA-256 of the settings (`config_sha256`) and of the data by what they are
+    (`data_sha256`: the training examples as read, and each file and folder that a setting names).
+    """
+    return {
+        "config_sha256": config_hash(belongs_to["config"]),
+        "data_sha256": {
+            "examples": belongs_to["data"],
+            # [paths] only repeats what other settings say.
+            **{k: v for k, v in belongs_to["files"].items() if not k.startswith("paths.")},
+        },
+    }
+
+
+def config_hash(settings: dict[str, Any]) -> str:
+    """SHA-256 of settings by their full names, whatever their order."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf8", "surrogatepass")).hexdigest()
+
+
+def flat_settings(config: Config) -> Iterator[tuple[str, Any]]:
+    """The settings of a config by their full names."""
+    return _flat(config.interpolate())
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The settings of a config by their full names, without those that only say where files are."""
+    return {
         key: json.loads(json.dumps(value, default=str))
-        for key, value in flat.items()
+        for key, value in _flat(config.interpolate())
         if not key.startswith(_FREE_SECTIONS)
     }
-    return {"config": settings, "data": digest.hexdigest(), "files": files}
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -222,11 +251,14 @@ def _optimizer_of(optimizer: Optimizer) -> GroupedAdamW:
     return optimizer
 
 
-def _is_path(value: Any) -> bool:
+def is_path(value: Any) -> bool:
+    """Whether a setting names a file, or a folder that holds a corpus or an encoder."""
     if not isinstance(value, str) or not value or len(value) > 1000 or "\0" in value:
         return False
     path = Path(value)
-    return path.is_file() or (path.is_dir() and (path / "config.json").is_file())
+    if path.is_dir():
+        return (path / "config.json").is_file() or any(path.glob("*.spacy"))
+    return path.is_file()
 
 
 def _hash(path: Path) -> str:

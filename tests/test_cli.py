@@ -195,3 +195,24 @@ def test_spacy_evaluate_apply_and_benchmark(tmp_path, trained_path):
     assert json.loads((tmp_path / "m.json").read_text(encoding="utf8"))["ents_f"] == 1.0
     (doc,) = DocBin().from_disk(tmp_path / "a.spacy").get_docs(nlp.vocab)
     assert [ent.text for ent in doc.ents] == ["王小明", "北京", "清华大学"]
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_within_a_write(tmp_path, monkeypatch, name, code):
+    """The old file stays, the temporary one goes, and the handlers are as they were."""
+    import os
+    import signal
+
+    from conftest import cli
+
+    from spacy_bert_crf import files
+
+    (tmp_path / "a.txt").write_text("王 B-PER\n", encoding="utf8")
+    (tmp_path / "a.spacy").write_text("old")
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(files, "_sync", lambda f: os.kill(os.getpid(), getattr(signal, name)))
+    words = ["convert-corpus", tmp_path / "a.txt", tmp_path / "a.spacy"]
+    assert "interrupted" in cli(*words, code=code)
+    assert (tmp_path / "a.spacy").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.spacy", "a.txt"]
+    assert signal.getsignal(signal.SIGTERM) == before

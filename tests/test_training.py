@@ -1,5 +1,6 @@
 """The training command: equal to `spacy train`, best epoch, resume after kills, bad input."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -131,6 +132,71 @@ def test_resumes_after_a_kill(settings, tmp_path):
     for which in ("model-last", "model-best"):
         assert weights(out / which) == weights(tmp_path / "whole" / which)
     assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
+
+
+def test_a_kill_between_the_end_and_the_removal_of_the_state(settings, tmp_path, monkeypatch):
+    """The history says complete, the state is still there, whole or in part."""
+    whole = run(settings, tmp_path / "whole")
+    out = tmp_path / "out"
+
+    def die(path):
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(training, "remove_folder", die)
+        run(settings, out, save_minutes=0)
+    assert (out / "state" / "state.json").is_file()
+    history = run(settings, out, resume=True)
+    assert history["complete"] and history["steps"] == whole["steps"]
+    assert weights(out / "model-last") == weights(tmp_path / "whole" / "model-last")
+    assert sorted(p.name for p in out.iterdir()) == ["history.json", "model-best", "model-last"]
+
+
+def test_what_a_pipeline_was_made_of_is_recorded(settings, tmp_path):
+    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.versions import versions
+
+    settings["training.max_epochs"] = 1
+    told = {}
+    for name, more in {"a": {}, "again": {}, "seed": {"system.seed": 7}}.items():
+        history = run({**settings, **more}, tmp_path / name)
+        nlp = spacy.load(tmp_path / name / "model-best")
+        export_pipeline(nlp, tmp_path / "export" / name)
+        path = tmp_path / "export" / name / "best_model.json"
+        told[name] = json.loads(path.read_text(encoding="utf8"))
+        for key in ("config_sha256", "data_sha256"):
+            assert told[name][key] == history[key]
+    hashes = told["a"]["data_sha256"]
+    docs = hashlib.sha256((tmp_path / "docs.spacy").read_bytes()).hexdigest()
+    assert hashes["corpora.train.path"] == hashes["corpora.dev.path"] == docs
+    assert {"examples", "components.bert_crf.model.tok2vec.name"} <= hashes.keys()
+    assert told["a"]["seed"] == 0 and told["seed"]["seed"] == 7
+    assert told["a"]["training_versions"] == versions()
+    for key in ("config_sha256", "data_sha256", "weights_sha256"):
+        assert told["a"][key] == told["again"][key]
+    assert told["a"]["config_sha256"] != told["seed"]["config_sha256"]
+
+
+def test_the_same_seed_gives_the_same_file_in_two_processes(settings, tmp_path):
+    files = []
+    for name in "ab":
+        options = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+        command = [sys.executable, "-m", "spacy", "bert-crf"]
+        out, export = tmp_path / name, tmp_path / f"export-{name}"
+        subprocess.run([*command, "train", str(CONFIG), str(out), *options], check=True)
+        subprocess.run([*command, "export", str(out / "model-best"), str(export)], check=True)
+        history = json.loads((out / "history.json").read_text(encoding="utf8"))
+        scores = [(row["loss"], row["score"]) for row in history["epochs"]]
+        files.append((scores, (export / "best_model.pt").read_bytes()))
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("which", ["paths.train", "paths.dev"])
+def test_a_damaged_corpus_is_named(settings, tmp_path, which):
+    path = tmp_path / "bad.spacy"
+    path.write_bytes((tmp_path / "docs.spacy").read_bytes()[:-9])
+    with pytest.raises(BertCrfError, match="bad.spacy is no readable DocBin"):
+        run({**settings, which: str(path)}, tmp_path / "out")
 
 
 def test_a_finished_training_is_not_repeated(settings, tmp_path, capsys):

@@ -9,6 +9,7 @@ import typer
 from wasabi import msg
 
 from ..errors import BertCrfError
+from ..signals import exit_status, terminable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,13 +30,21 @@ def command(name: str, **settings: Any) -> Callable[[F], F]:
             # Fast tokenizers warn when a process forks after it used their threads.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
             try:
-                return function(*args, **kwargs)
+                with terminable():
+                    return function(*args, **kwargs)
             except BertCrfError as err:
                 msg.fail(str(err))
                 raise typer.Exit(1) from err
-            except KeyboardInterrupt:
+            except OSError as err:
+                file = os.fsdecode(err.filename) if err.filename else "the system"
+                msg.fail(f"{file}: {err.strerror or err}. Nothing half-written is left.")
+                raise typer.Exit(1) from err
+            except MemoryError as err:
+                msg.fail("not enough memory. Nothing half-written is left.")
+                raise typer.Exit(1) from err
+            except KeyboardInterrupt as err:
                 msg.fail("interrupted; nothing half-written is left")
-                raise typer.Exit(130) from None
+                raise typer.Exit(exit_status(err)) from None
 
         cli.command(name, **settings)(run)
         return function

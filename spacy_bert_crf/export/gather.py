@@ -17,7 +17,8 @@ from ..errors import BertCrfError
 from ..pipeline import BertCrf
 from ..smoothing import probe_inputs, smooth
 from ..tags import TagSet
-from ..versions import versions
+from ..training_state import config_hash, settings_of
+from ..versions import META, versions
 from .graphs import FORBIDDEN, EmissionModel, TagDecoder, plain_encoder
 
 
@@ -195,11 +196,12 @@ def describe(
     nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder, metrics: dict[str, Any]
 ) -> dict[str, Any]:
     """What best_model.json says."""
-    training = nlp.config.interpolate().get("training") or {}
-    seed = metrics.get("seed", training.get("seed"))
+    config = nlp.config.interpolate()
+    # What our own training recorded; of others only the config is known.
+    made = nlp.meta.get(META) or {}
+    seed = metrics.get("seed", (config.get("training") or {}).get("seed"))
     # What convert-checkpoint was told of where the encoder comes from travels on.
-    config = encoder.model.config
-    said = {key: getattr(config, key, None) for key in ("origin", "license")}
+    said = {key: getattr(encoder.model.config, key, None) for key in ("origin", "license")}
     return {
         "scheme": pipe.scheme,
         "labels": list(pipe.labels),
@@ -212,7 +214,10 @@ def describe(
         "seed": seed,
         **({"encoder": said} if any(said.values()) else {}),
         "weights_sha256": "",  # known when the tensors are gathered
+        "config_sha256": made.get("config_sha256") or config_hash(settings_of(config)),
+        "data_sha256": made.get("data_sha256") or {},
         "versions": versions(),
+        **({"training_versions": made["versions"]} if made.get("versions") else {}),
         "metrics": {
             key: metrics[key]
             for key in ("ents_p", "ents_r", "ents_f", "ents_per_type", "best_epoch")

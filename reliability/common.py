@@ -1,0 +1,64 @@
+"""What the scripts of this folder share: results, and a tiny trained pipeline to try things on."""
+
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(os.environ.get("RELIABILITY_RESULTS", ROOT / "reliability" / "results"))
+WORK = ROOT / "reliability" / "work"
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+
+class Result:
+    """The rows of one script's table, kept in results/NAME.json.
+
+    A row of a later call takes the place of the row with the same words, so that a long part can
+    be run in pieces.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path = RESULTS / f"{name}.json"
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, what: str, *, tries: int, bad: int, command: str, **more: Any) -> None:
+        """Add a row: what was tried, how often, how often it went wrong, how to do it again."""
+        row = {"what": what, "tries": tries, "bad": bad, "command": command, **more}
+        self.rows.append(row)
+        note = f" ({more['note']})" if more.get("note") else ""
+        print(
+            f"{'ok  ' if not bad else 'BAD '} {what}: {tries:,} tries, {bad} bad{note}", flush=True
+        )
+
+    def write(self) -> None:
+        """Write the rows, beside those of former calls."""
+        if not self.rows:
+            return
+        from spacy_bert_crf.files import write_text
+        from spacy_bert_crf.versions import versions
+
+        old = []
+        if self.path.is_file():
+            old = json.loads(self.path.read_text(encoding="utf8"))["rows"]
+        mine = {row["what"] for row in self.rows}
+        data = {
+            "name": self.name,
+            "date": time.strftime("%Y-%m-%d"),
+            "python": platform.python_version(),
+            "versions": versions(),
+            "rows": [*(row for row in old if row["what"] not in mine), *self.rows],
+        }
+        write_text(self.path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+    def status(self) -> int:
+        """Exit status: 0 if nothing went wrong."""
+        return int(any(row["bad"] for row in self.rows))

@@ -1,0 +1,232 @@
+"""Mutated inputs to everything that reads bytes from outside; see readers.py for the targets.
+
+    python reliability/fuzz.py --cases 1000000               # all of it, 20 minutes or so
+    python reliability/fuzz.py --cases 250000 --seed 2        # a piece; pieces add up
+    python reliability/fuzz.py --target DocBin --case 123     # one case again, with its traceback
+    python reliability/fuzz.py --engine atheris --cases 100000  # coverage-guided, see guided.py
+
+A case is good if its input is refused with BertCrfError, or accepted and not nonsense. Any other
+exception, a crash of the process, more than 1 second (HANG) or more than 1 GiB is bad. Cases run
+in child processes with limits; what a case was is said by target, seed and number.
+"""
+
+import argparse
+import gc
+import json
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from common import RESULTS, Result
+
+HANG = 1.0
+MEMORY = 1 << 30
+#: Cases of one child process.
+PIECE = 5000
+
+
+class Hang(BaseException):
+    """A case took too long."""
+
+
+def _hang(number: int, frame: Any) -> None:
+    raise Hang
+
+
+def make_case(target: Any, name: str, seed: int, number: int) -> bytes:
+    rng = Random(f"{name}/{seed}/{number}")
+    data = target.change(rng.choice(target.seeds), rng, target.seeds)
+    assert isinstance(data, bytes)
+    return data
+
+
+def run_case(target: Any, path: Path, data: bytes) -> str:
+    """`accepted`, `refused`, or what was wrong."""
+    from spacy_bert_crf.errors import BertCrfError
+
+    path.write_bytes(data)
+    signal.setitimer(signal.ITIMER_REAL, HANG)
+    try:
+        return "accepted" if target.read(path, data) else "refused"
+    except BertCrfError:
+        return "refused"
+    except Hang:
+        return "hang"
+    except AssertionError as err:
+        return f"nonsense: {str(err)[:200]}"
+    except BaseException as err:
+        return f"{type(err).__name__}: {str(err)[:200]}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def child(target: Any, name: str, seed: int, numbers: range, at: mmap.mmap, pipe: int) -> None:
+    """Run cases, and write the counts and the bad ones to the pipe."""
+    signal.signal(signal.SIGALRM, _hang)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    counts: Counter[str] = Counter()
+    bad: list[list[Any]] = []
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as tmp:
+        path = Path(tmp) / f"input{target.suffix}"
+        for number in numbers:
+            at[:8] = struct.pack("q", number)
+            outcome = run_case(target, path, make_case(target, name, seed, number))
+            counts[outcome if outcome in ("accepted", "refused") else "bad"] += 1
+            if outcome not in ("accepted", "refused"):
+                bad.append([name, seed, number, outcome])
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    os.write(pipe, json.dumps({"counts": counts, "bad": bad[:50], "grown": grown}).encode())
+
+
+def run_target(name: str, target: Any, seed: int, cases: int) -> dict[str, Any]:
+    """Run the cases of one target in child processes."""
+    total: Counter[str] = Counter()
+    bad: list[Any] = []
+    grown, number = 0, 0
+    at = mmap.mmap(-1, 8)
+    while number < cases:
+        numbers = range(number, min(number + PIECE, cases))
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                os.close(reading)
+                child(target, name, seed, numbers, at, writing)
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as handle:
+            said = handle.read()
+        status = os.waitpid(pid, 0)[1]
+        if status == 0 and said:
+            done = json.loads(said)
+            total.update(done["counts"])
+            bad += done["bad"]
+            grown = max(grown, done["grown"])
+            number = numbers.stop
+        else:  # it crashed: the case is known, go on behind it
+            last = struct.unpack("q", at[:8])[0]
+            total["bad"] += 1
+            total["refused"] += last - number  # not known better, and no crash
+            bad.append([name, seed, last, f"crash (wait status {status})"])
+            number = last + 1
+    return {"counts": dict(total), "bad": bad, "grown": grown}
+
+
+def fuzz(names: list[str], cases: int, seed: int) -> int:
+    import readers
+    import spacy  # noqa: F401  (once, before the children are forked)
+    import torch
+
+    import spacy_bert_crf.import_model  # noqa: F401
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    every = readers.targets()
+    chosen = {name: t for name, t in every.items() if not names or name in names}
+    share = sum(t.share for t in chosen.values())
+    gc.freeze()
+    folder = RESULTS / "fuzz"
+    status = 0
+    for name, target in chosen.items():
+        wanted = round(cases * target.share / share)
+        began = time.monotonic()
+        done = run_target(name, target, seed, wanted)
+        seconds = time.monotonic() - began
+        counts = done["counts"]
+        for case in done["bad"][:10]:
+            print("  BAD", *case)
+        print(
+            f"{name}: {wanted:,} cases, {counts.get('accepted', 0):,} accepted, "
+            f"{counts.get('bad', 0)} bad, {seconds:.0f} s, +{done['grown'] / 1e6:.0f} MB",
+            flush=True,
+        )
+        status |= bool(counts.get("bad"))
+        from spacy_bert_crf.files import write_text
+
+        row = {"target": name, "seed": seed, "cases": wanted, **done, "seconds": round(seconds, 1)}
+        write_text(folder / f"{name.replace(' ', '_')}-{seed}.json", json.dumps(row) + "\n")
+    summarise()
+    return status
+
+
+def summarise() -> None:
+    """results/fuzz.json of all pieces in results/fuzz/."""
+    result = Result("fuzz")
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((RESULTS / "fuzz").glob("*.json")):
+        row = json.loads(path.read_text(encoding="utf8"))
+        rows.setdefault(row["target"], []).append(row)
+    for name, pieces in rows.items():
+        counts: Counter[str] = Counter()
+        for piece in pieces:
+            counts.update(piece["counts"])
+        seeds = ", ".join(str(piece["seed"]) for piece in pieces)
+        grown = max(piece["grown"] for piece in pieces)
+        seconds = sum(piece["seconds"] for piece in pieces)
+        result.add(
+            f"mutated {name}",
+            tries=sum(piece["cases"] for piece in pieces),
+            bad=counts["bad"],
+            command="python reliability/fuzz.py --cases 1000000",
+            note=f"{counts['accepted']:,} accepted, seeds {seeds}, {seconds:.0f} s, "
+            f"memory +{grown / 1e6:.0f} MB at most",
+        )
+    result.write()
+
+
+def again(name: str, seed: int, number: int) -> int:
+    """Run one case with its traceback."""
+    import readers
+
+    target = readers.targets()[name]
+    data = make_case(target, name, seed, number)
+    print(len(data), data[:2000])
+    signal.signal(signal.SIGALRM, _hang)
+    with tempfile.TemporaryDirectory() as tmp:
+        path = Path(tmp) / f"input{target.suffix}"
+        path.write_bytes(data)
+        signal.setitimer(signal.ITIMER_REAL, HANG * 10)
+        try:
+            print("accepted:", target.read(path, data))
+        except BaseException:
+            traceback.print_exc()
+            return 1
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--cases", type=int, default=1_000_000, help="over all targets")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--target", action="append", default=[])
+    parser.add_argument("--case", type=int, help="only this case of the --target")
+    parser.add_argument("--engine", choices=("mutate", "atheris"), default="mutate")
+    args = parser.parse_args()
+    if args.case is not None:
+        return again(args.target[0], args.seed, args.case)
+    if args.engine == "atheris":
+        import guided
+
+        return guided.run(args.cases, args.seed)
+    return fuzz(args.target, args.cases, args.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Resident memory of long prediction and of training over several epochs.
+
+    python reliability/memory.py --minutes 30
+    python reliability/memory.py --minutes 2.5 --only predict
+
+Texts never repeat, as in a service. Memory is read once a second. Bad: the mean of the last fifth
+is more than LIMIT above that of the second fifth. (spaCy's own vocabulary keeps each new word: here
+a character is a word, and all of them occur early.)
+"""
+
+import argparse
+import gc
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import toys
+from common import Result
+
+#: Bytes of growth that are taken for noise.
+LIMIT = 20 << 20
+
+
+def resident() -> int:
+    """Bytes of memory that the process has now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+def drift(samples: list[int]) -> tuple[float, float]:
+    """Means of the second and of the last fifth."""
+    fifth = max(len(samples) // 5, 1)
+    second, last = samples[fifth : 2 * fifth] or samples, samples[-fifth:]
+    return sum(second) / len(second), sum(last) / len(last)
+
+
+def endless_texts(rng: Random) -> Iterator[str]:
+    while True:
+        parts = [text for text, _ in toys.sentences(rng.randrange(1, 30), rng.randrange(10**9))]
+        rng.shuffle(parts)
+        yield "".join(parts)
+
+
+def predict(minutes: float) -> tuple[list[int], str]:
+    """Predict for so long; samples of memory, and what was done."""
+    import spacy
+
+    nlp = spacy.load(toys.pipeline())
+    samples: list[int] = []
+    began = told = time.monotonic()
+    texts = characters = 0
+    for doc in nlp.pipe(endless_texts(Random(1)), batch_size=64):
+        texts, characters = texts + 1, characters + len(doc.text)
+        now = time.monotonic()
+        if now - told >= 1:
+            told = now
+            samples.append(resident())
+        if now - began > minutes * 60:
+            break
+    return samples, f"{texts:,} texts, {characters:,} characters in {minutes:g} minutes"
+
+
+def train(epochs: int) -> tuple[list[int], str]:
+    """Train; a sample of memory after each epoch."""
+    from spacy.util import load_config
+
+    from spacy_bert_crf import training
+
+    samples: list[int] = []
+    real = training._Run._evaluate
+
+    def evaluate(self: Any, *args: Any) -> Any:
+        row = real(self, *args)
+        gc.collect()
+        samples.append(resident())
+        return row
+
+    training._Run._evaluate = evaluate  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        toys.training_files(folder, epochs=epochs, examples=400, count=False)
+        config = load_config(folder / "train.cfg", interpolate=False)
+        training.train(config, folder / "out", save_minutes=0.05)
+    return samples, f"{epochs} epochs of 50 updates"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--only", choices=("predict", "train"))
+    args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+    result = Result("memory")
+    if args.only != "train":
+        samples, done = predict(args.minutes)
+        report(result, f"prediction, {done}", samples, f"--only predict --minutes {args.minutes:g}")
+    if args.only != "predict":
+        samples, done = train(args.epochs)
+        report(result, f"training, {done}", samples, f"--only train --epochs {args.epochs}")
+    result.write()
+    return result.status()
+
+
+def report(result: Result, what: str, samples: list[int], words: str) -> None:
+    early, late = drift(samples)
+    result.add(
+        what,
+        tries=len(samples),
+        bad=int(late - early > LIMIT),
+        command=f"python reliability/memory.py {words}",
+        note=f"resident memory {early / 1e6:.1f} MB in the second fifth, {late / 1e6:.1f} MB in "
+        f"the last, {max(samples) / 1e6:.1f} MB at most",
+        samples=[round(sample / 1e6, 1) for sample in samples],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

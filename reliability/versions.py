@@ -1,0 +1,122 @@
+"""The tests on the oldest and on the newest versions that setup.py allows; torch is fixed.
+
+    python reliability/versions.py                     # installs both sets, runs all tests on both
+    python reliability/versions.py --install-only
+    python reliability/versions.py --sets oldest --tests tests/test_crf.py tests/test_tags.py
+
+Each set gets a virtual environment of its own under --venvs. Results of several calls add up.
+"""
+
+import argparse
+import ast
+import re
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+from common import ROOT, Result
+
+SETS = ("oldest", "newest")
+#: Extras that are tested, and one for what only the tests use, of which pip takes the newest.
+EXTRAS, TOOLS = ("onnx",), "test"
+
+
+def requirements(tools: bool = False) -> list[str]:
+    """What setup.py asks for, extras included; or what the tests need beside it."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf8"))
+    call = next(
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
+    )
+    given = {word.arg: word.value for word in call.keywords}
+    extras = ast.literal_eval(given["extras_require"])
+    if tools:
+        return list(extras[TOOLS])
+    return [*ast.literal_eval(given["install_requires"]), *(r for e in EXTRAS for r in extras[e])]
+
+
+def pins(which: str) -> list[str]:
+    """Arguments of pip for a set: `oldest` pins each lower bound, `newest` leaves it to pip."""
+    fixed = next(
+        line.strip()
+        for line in (ROOT / "requirements.txt").read_text(encoding="utf8").splitlines()
+        if line.startswith("torch==")
+    )
+    out = [fixed]
+    for requirement in requirements():
+        name = re.match(r"[\w.-]+", requirement)
+        lowest = re.search(r">=([\w.]+)", requirement)
+        assert name is not None
+        if name[0] == "torch":
+            continue
+        is_pinned = which == "oldest" and lowest is not None
+        out.append(f"{name[0]}=={lowest[1]}" if is_pinned and lowest else requirement)
+    return [*out, *requirements(tools=True)]
+
+
+def install(which: str, folder: Path) -> Path:
+    """An environment with the set and this checkout; its Python."""
+    python = folder / which / "bin" / "python"
+    if not python.exists():
+        venv.create(folder / which, with_pip=True)
+    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, *pins(which)], check=True)
+    subprocess.run([*pip, "--no-deps", "-e", str(ROOT)], check=True)
+    subprocess.run([str(python), "-m", "pip", "check"], check=False)
+    return python
+
+
+def installed(python: Path) -> dict[str, str]:
+    """The versions in an environment of what setup.py names."""
+    names = [re.match(r"[\w.-]+", r)[0] for r in requirements()]  # type: ignore[index]
+    code = f"from importlib.metadata import version\nfor n in {names!r}: print(n, version(n))"
+    out = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True)
+    return dict(line.split() for line in out.stdout.splitlines())
+
+
+def run_tests(python: Path, tests: list[str]) -> tuple[int, str]:
+    """Exit status of pytest, and its last line."""
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stdout[-6000:], done.stderr[-2000:])
+    lines = done.stdout.strip().splitlines() or [done.stderr.strip()[-200:]]
+    return done.returncode, lines[-1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--tests", nargs="+", default=["tests"])
+    parser.add_argument("--venvs", type=Path, default=ROOT / "reliability" / "work" / "venvs")
+    parser.add_argument("--install-only", action="store_true")
+    parser.add_argument("--no-install", action="store_true", help="the environments are there")
+    args = parser.parse_args()
+    result = Result("versions")
+    for which in args.sets:
+        python = args.venvs.resolve() / which / "bin" / "python"
+        if not args.no_install:
+            python = install(which, args.venvs.resolve())
+        if args.install_only:
+            print(which, installed(python))
+            continue
+        began = time.monotonic()
+        code, last = run_tests(python, args.tests)
+        result.add(
+            f"tests on the {which} versions: {', '.join(args.tests)}",
+            tries=1,
+            bad=int(code != 0),
+            command=f"python reliability/versions.py --sets {which}",
+            note=last,
+            versions=installed(python),
+            seconds=round(time.monotonic() - began, 1),
+        )
+    result.write()
+    return result.status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Reading of DocBins (`.spacy` files), which nobody vouches for.
+
+spaCy unpacks whatever a file claims to hold; here its size is bounded and its parts are compared
+first, so that a damaged file is an error that names it and not fewer docs or a full memory.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import srsly
+
+from .errors import BertCrfError
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
+    from spacy.vocab import Vocab
+
+#: A file may unpack to this many bytes, or to this many times its own size, if that is more.
+#: (Real corpora unpack to some 20 to 60 times their size, a bomb to 1,000 times.)
+MAX_UNPACKED, MAX_RATIO = 1 << 26, 250
+
+#: Attributes of tokens that are hashes of strings.
+_STRING_ATTRS = ("ORTH", "TAG", "LEMMA", "NORM", "MORPH", "DEP", "ENT_TYPE", "ENT_KB_ID", "ENT_ID")
+_AGAIN = "make it anew with `spacy bert-crf convert-corpus`"
+#: 1 for each doc. In old files some may be missing.
+_PER_DOC = ("cats", "flags", "span_groups", "user_data")
+
+
+def read_docbin(path: Path, vocab: "Vocab") -> "Iterator[Doc]":
+    """The docs of a DocBin. Raises BertCrfError, also while iterating, if it can't be read, is
+    damaged or unpacks to more than MAX_UNPACKED and MAX_RATIO allow."""
+    from spacy.tokens import DocBin
+
+    data = check_docbin(path)
+    try:
+        for doc in DocBin().from_bytes(data).get_docs(vocab):
+            # Raises for entities and groups that are none.
+            for span in (*doc.ents, *(span for group in doc.spans.values() for span in group)):
+                span.label_, span.kb_id_, span.id_  # noqa: B018
+            yield doc
+    except Exception as err:  # what a corrupt file raises depends on where it is corrupt
+        raise _damaged(path, err) from err
+
+
+def check_docbin(path: Path) -> bytes:
+    """The bytes of a DocBin whose parts fit each other. Raises BertCrfError for any other file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as err:
+        raise BertCrfError(f"there is no corpus {path}.") from err
+    except OSError as err:
+        raise BertCrfError(f"can't read {path}: {err.strerror or err}.") from err
+    try:
+        _check_parts(srsly.msgpack_loads(_unpack(data)))
+    except Exception as err:
+        raise _damaged(path, err) from err
+    return data
+
+
+def check_docbins(paths: Iterable[Path]) -> None:
+    """check_docbin of those of the paths that are DocBins, or folders that hold some."""
+    for path in sorted(set(paths)):
+        for file in sorted(path.glob("*.spacy")) if path.is_dir() else [path]:
+            if file.suffix == ".spacy":
+                check_docbin(file)
+
+
+def _unpack(data: bytes) -> bytes:
+    limit = max(MAX_UNPACKED, MAX_RATIO * len(data))
+    stream = zlib.decompressobj()
+    out = stream.decompress(data, limit)
+    if stream.unconsumed_tail:
+        raise ValueError(f"it unpacks to more than {limit:,} bytes")
+    if not stream.eof:
+        raise ValueError("it is cut short")
+    return out
+
+
+def _check_parts(parts: Any) -> None:
+    from spacy.attrs import IDS
+    from spacy.strings import StringStore
+
+    attrs, n_docs = parts["attrs"], len(parts["lengths"]) // 4
+    if not attrs or not all(type(attr) is int for attr in attrs) or len(set(attrs)) != len(attrs):
+        raise ValueError("its attributes are no list of numbers")
+    if len(parts["lengths"]) % 4:
+        raise ValueError("its lengths are cut short")
+    lengths = memoryview(parts["lengths"]).cast("i").tolist()
+    total = sum(lengths)
+    if min(lengths, default=0) < 0:
+        raise ValueError("a doc has a negative length")
+    if len(parts["tokens"]) != total * len(attrs) * 8 or len(parts["spaces"]) != total:
+        raise ValueError("its tokens are fewer or more than its lengths say")
+    store = StringStore()
+    known = {0, *(store.add(string) for string in parts["strings"])}
+    tokens = np.frombuffer(parts["tokens"], dtype=np.uint64).reshape(-1, len(attrs))
+    hashed = {IDS[name] for name in _STRING_ATTRS}
+    columns = [i for i, attr in enumerate(attrs) if attr in hashed]
+    if not known.issuperset(np.unique(tokens[:, columns]).tolist()):
+        raise ValueError("a token refers to a string that is not in the file")
+    for key in _PER_DOC:
+        if key in parts and len(parts[key]) != n_docs:
+            raise ValueError(f"it has {key} of {len(parts[key])} docs for {n_docs}")
+
+
+def _damaged(path: Path, err: Exception) -> BertCrfError:
+    if isinstance(err, BertCrfError):
+        return err
+    reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+    if isinstance(err, KeyError):
+        reason = f"no entry {reason}"
+    return BertCrfError(
+        f"{path} is no readable DocBin (.spacy file), or damaged ({reason}): {_AGAIN}."
+    )
