@@ -222,11 +222,13 @@ def base_pipeline(encoder: Path, nlp: Language, gold: list[Doc], work: Path) -> 
     component = settings["components"][name]
     component["model"]["tok2vec"]["name"] = str(folder)
     made = spacy.blank(nlp.lang, config={"nlp": {"tokenizer": settings["nlp"]["tokenizer"]}})
-    made.add_pipe("bert_crf", name=name, config={k: v for k, v in component.items() if k[0] != "@"})
+    rest = {k: v for k, v in component.items() if k != "factory"}
+    made.add_pipe("bert_crf", name=name, config=rest)
     pairs = [Example(made.make_doc(doc.text), doc) for doc in gold if doc.ents]
     if not pairs:
         raise Failed("the data have no entities to take labels from.")
     spacy.util.fix_random_seed(0)
     made.initialize(lambda: pairs)
+    made.batch_size = nlp.batch_size
     made.to_disk(target)
     return target

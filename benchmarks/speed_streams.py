@@ -16,7 +16,7 @@ from workers import Crew, Worker
 LENGTHS = (50, 500, 5_000, 50_000, 900_000)
 #: The longest doc that the real encoder is given.
 LONGEST_REAL = 5_000
-STREAMS = {"first 100 thousand": 100_000, "10 million": 10_000_000}
+STREAMS = {"its beginning": 100_000, "the whole stream": 10_000_000}
 #: Seconds after which n_process is taken for deadlocked.
 PATIENCE = 900.0
 
@@ -159,12 +159,13 @@ def loading(
 
 
 def toy_pipeline(work: Path, gold: list[Doc]) -> Path:
-    """A pipeline with the package's toy encoder (4 layers, width 128), untrained."""
+    """A pipeline with a toy encoder, untrained: so small that what is around it shows."""
     from spacy_bert_crf.checkpoint import convert_checkpoint
     from spacy_bert_crf.toy_encoder import make_encoder
 
     source, encoder, target = work / "toy", work / "toy-encoder", work / "toy-pipeline"
-    make_encoder(source, [doc.text for doc in gold])
+    texts = [doc.text for doc in gold]
+    make_encoder(source, texts, layers=2, width=16, heads=2, feed_forward=32)
     convert_checkpoint(source, encoder)
     nlp = spacy.blank("zh")
     nlp.add_pipe("bert_crf", config={"model": {"tok2vec": {"name": str(encoder)}}})

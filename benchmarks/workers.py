@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ from common import HERE, Failed, other_environ, say
 
 #: An order that takes longer than so many seconds is taken for one that hangs.
 PATIENCE = 3600.0
+#: Seconds before an order, in which the threads of the last one go to sleep (OpenMP's of Intel spin
+#: for 0.2 s, GNU's for less).
+PAUSE = 0.4
 
 
 class Worker:
@@ -43,6 +47,7 @@ class Worker:
     def ask(self, do: str, patience: float = PATIENCE, **job: Any) -> dict[str, Any]:
         """Give an order and wait. Raises Failed if it can't be done, dies or takes too long."""
         assert self._process.stdin and self._process.stdout
+        time.sleep(PAUSE)
         late = threading.Event()
 
         def give_up() -> None:
@@ -158,12 +163,15 @@ class Crew:
 
 
 def quiet_environ(threads: int) -> dict[str, str]:
-    """The same number of threads for all, none of which spins while another one's turn it is."""
+    """The same number of threads for all.
+
+    OMP_WAIT_POLICY=PASSIVE would let no thread spin at any time, but it makes torch slower than
+    it is in use (a trial: by a fifth). Left alone, threads spin for some milliseconds and
+    then sleep: PAUSE covers that.
+    """
     counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
     return {
         **dict.fromkeys(counts, str(threads)),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "KMP_BLOCKTIME": "0",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
     }
