@@ -37,7 +37,8 @@ def serve(kinds: dict[str, Callable[..., Any]]) -> None:
                 answer = getattr(peer, what)(**order)
         except Exception as err:  # whatever a peer raises is told, not fatal
             traceback.print_exc()
-            said = " ".join(str(err).split())[:400] or "no message"
+            # spaCy adds whole configs, with paths and addresses in them.
+            said = " ".join(str(err).split()).partition(" {")[0][:300] or "no message"
             answer = {"error": f"{type(err).__name__}: {said}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -226,7 +226,7 @@ def main() -> int:
         try:
             nlp = load(str(args.pipeline), setting)
         except ValueError as err:  # a version without the setting
-            result["not_available"][name] = f"{type(err).__name__}: {str(err).splitlines()[0]}"
+            result["not_available"][name] = " ".join(str(err).split()).partition(" {")[0]
             continue
         result["kinds"][name] = profile(nlp, texts)
     stem = args.output

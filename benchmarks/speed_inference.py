@@ -229,5 +229,6 @@ def base_pipeline(encoder: Path, nlp: Language, gold: list[Doc], work: Path) -> 
         raise Failed("the data have no entities to take labels from.")
     spacy.util.fix_random_seed(0)
     made.initialize(lambda: pairs)
+    made.batch_size = nlp.batch_size
     made.to_disk(target)
     return target

@@ -16,7 +16,7 @@ from workers import Crew, Worker
 LENGTHS = (50, 500, 5_000, 50_000, 900_000)
 #: The longest doc that the real encoder is given.
 LONGEST_REAL = 5_000
-STREAMS = {"first 100 thousand": 100_000, "10 million": 10_000_000}
+STREAMS = {"its beginning": 100_000, "the whole stream": 10_000_000}
 #: Seconds after which n_process is taken for deadlocked.
 PATIENCE = 900.0
 

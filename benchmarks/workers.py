@@ -165,8 +165,8 @@ class Crew:
 def quiet_environ(threads: int) -> dict[str, str]:
     """The same number of threads for all.
 
-    OMP_WAIT_POLICY=PASSIVE would let no thread spin at any time, but torch's rows then are up to
-    twice as slow, which nobody's are in use. Left alone, threads spin for some milliseconds and
+    OMP_WAIT_POLICY=PASSIVE would let no thread spin at any time, but it makes torch slower than
+    it is in use (a trial: by a fifth). Left alone, threads spin for some milliseconds and
     then sleep: PAUSE covers that.
     """
     counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
