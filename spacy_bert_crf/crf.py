@@ -3,22 +3,27 @@
 Lafferty, McCallum & Pereira (2001), "Conditional Random Fields". The parameters are named as in
 pytorch-crf 0.7.2 (`start_transitions`, `end_transitions`, `transitions[from, to]`), so that its
 checkpoints load as they are. What differs: a bool mask only, gold given as tags or as sets of
-allowed tags, constraints of a tag scheme, and decoding as tensors that stay on their device.
+allowed tags, constraints of a tag scheme, decoding as tensors that stay on their device, the k best
+paths, and the probabilities of `Posterior`. How it is computed is in crf_scan.py (log Z,
+marginals) and crf_viterbi.py.
 
 Shapes: B sequences, T steps, K tags. Sequences are padded on the right; `mask` is True on real
 steps, of which every sequence has at least one.
 """
 
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-#: Score of what is excluded inside log-sum-exp: small enough that exp() is 0, and finite, since
-#: inf - inf in a gradient is nan.
-EXCLUDED = -1e4
+from .crf_autograd import LogPartition, PathScore
+from .crf_posterior import Posterior
+from .crf_scan import EXCLUDED, Weights, scan, wide_dtype
+from .crf_viterbi import nbest, viterbi
+
+#: Emissions [B, T, K], start, end [K] and transition scores [from, to], mask [B, T].
+_Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class LinearChainCRF(nn.Module):
@@ -95,80 +100,141 @@ class LinearChainCRF(nn.Module):
         constrain: leave illegal transitions out of both sums.
         Raises ValueError for shapes or dtypes that do not fit.
         """
-        emissions = self._check(emissions, mask)
-        if gold.dtype is torch.bool:
-            if gold.shape != emissions.shape:
-                raise ValueError(
-                    f"allowed tags have shape {tuple(gold.shape)}, emissions "
-                    f"{tuple(emissions.shape)}: expected the same."
-                )
-            allowed = gold
-        else:
-            if gold.shape != mask.shape:
-                raise ValueError(
-                    f"tags have shape {tuple(gold.shape)}, mask {tuple(mask.shape)}: "
-                    "expected the same."
-                )
-            allowed = nn.functional.one_hot(gold.clamp(min=0), self.n_tags).bool()
-        # Numerator and denominator in one scan, as a batch of twice the size.
-        # shape: (2 * B, T, K)
-        both = torch.cat([emissions.masked_fill(~allowed, EXCLUDED), emissions])
-        log_z = self._log_partition(both, torch.cat([mask, mask]), constrain)
-        numerator, denominator = log_z.chunk(2)
-        return (denominator - numerator).to(emissions.dtype)
+        is_sets = gold.dtype is torch.bool
+        emissions = self._check(emissions, mask, gold if is_sets else None)
+        inputs = self._inputs(emissions, mask, constrain)
+        if is_sets:
+            with _no_autocast(emissions):
+                return self._partial(inputs, gold).to(emissions.dtype)
+        if gold.shape != mask.shape:
+            raise ValueError(
+                f"tags have shape {tuple(gold.shape)}, mask {tuple(mask.shape)}: expected the same."
+            )
+        with _no_autocast(emissions):
+            loss = _log_partition(inputs) - _path_score(inputs, gold.clamp(min=0))
+            return loss.to(emissions.dtype)
 
     def log_partition(self, emissions: Tensor, mask: Tensor, constrain: bool = False) -> Tensor:
         """Logarithm of the sum over all tag paths of exp(score). [B]"""
         emissions = self._check(emissions, mask)
-        return self._log_partition(emissions, mask, constrain).to(emissions.dtype)
+        with _no_autocast(emissions):
+            return _log_partition(self._inputs(emissions, mask, constrain)).to(emissions.dtype)
 
     def score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Score of one tag path per sequence, not normalised. [B]"""
         emissions = self._check(emissions, mask)
-        keep = mask.to(emissions.dtype)
-        # shape: (B, T)
-        unary = emissions.gather(2, tags.unsqueeze(2)).squeeze(2) * keep
-        pairs = self.transitions[tags[:, :-1], tags[:, 1:]] * keep[:, 1:]
-        last = tags.gather(1, (mask.sum(1) - 1).unsqueeze(1)).squeeze(1)
-        ends = self.start_transitions[tags[:, 0]] + self.end_transitions[last]
-        return unary.sum(1) + pairs.sum(1) + ends
+        with _no_autocast(emissions):
+            return _path_score(self._inputs(emissions, mask, False), tags).to(emissions.dtype)
 
     @torch.no_grad()
-    def viterbi(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def viterbi(
+        self, emissions: Tensor, mask: Tensor, allowed: Optional[Tensor] = None
+    ) -> tuple[Tensor, Tensor]:
         """Best legal tag path of each sequence and its score. [B, T] (int64), [B]
 
+        allowed: sets of tags [B, T, K] (bool) that the path must keep to.
         All on the device of `emissions`, with no read by the host; padding steps get tag 0.
-        Viterbi (1967), Rabiner (1989). Ties go to the lower tag id.
+        Where no legal path keeps to the sets, the score is -inf, and the tags are all 0 and mean
+        nothing. Viterbi (1967), Rabiner (1989). Ties go to the lower tag id.
         """
-        emissions = self._check(emissions, mask)
+        emissions = self._check(emissions, mask, allowed)
         with _no_autocast(emissions):
-            start, end, transitions = self._weights(emissions.dtype, True, -torch.inf)
-            n_steps = emissions.shape[1]
-            # shape: (B, K)
-            best = start + emissions[:, 0]
-            identity = torch.arange(self.n_tags, device=emissions.device).expand_as(best)
-            back = []
-            for step in range(1, n_steps):
-                # shape: (B, K_from, K_to) -> (B, K_to)
-                value, source = (best.unsqueeze(2) + transitions).max(dim=1)
-                on = mask[:, step].unsqueeze(1)
-                best = torch.where(on, value + emissions[:, step], best)
-                back.append(torch.where(on, source, identity))
-            score, tag = (best + end).max(dim=1)
-            path = [tag]
-            for source in reversed(back):
-                tag = source.gather(1, tag.unsqueeze(1)).squeeze(1)
-                path.append(tag)
-            # shape: (B, T)
-            tags = torch.stack(path[::-1], dim=1)
-        return tags.masked_fill(~mask, 0), score
+            weights = self._weights(emissions.dtype, True, -torch.inf)
+            if allowed is not None:
+                emissions = emissions.masked_fill(~allowed, -torch.inf)
+            return viterbi(emissions, *weights, mask)
 
-    def _log_partition(self, emissions: Tensor, mask: Tensor, constrain: bool) -> Tensor:
+    @torch.no_grad()
+    def nbest(
+        self,
+        emissions: Tensor,
+        mask: Tensor,
+        k: int,
+        constrain: bool = True,
+        allowed: Optional[Tensor] = None,
+        temperature: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """The k best tag paths of each sequence and their log-probabilities. [B, k, T], [B, k]
+
+        Exact, all different, the best first; ties in any order. Where there are fewer paths, the
+        log-probability is -inf, and the tags are all 0 and mean nothing. Other arguments as in
+        `posterior`. One read by the host.
+        Raises ValueError for k below 1.
+        """
+        if k < 1:
+            raise ValueError(f"the number of best paths must be at least 1, not {k}.")
+        emissions = self._check(emissions, mask, allowed)
         with _no_autocast(emissions):
-            start, end, transitions = self._weights(emissions.dtype, constrain, EXCLUDED)
-            inputs = (emissions, start, end, transitions, mask)
-            out: Tensor = _LogPartition.apply(*inputs)  # type: ignore[no-untyped-call]
-        return out
+            inputs = self._scores(emissions, constrain, allowed, temperature)
+            log_z = scan(inputs[0], Weights(*inputs[1:]), mask, allowed, both=False).log_z
+            tags, score = nbest(*inputs, mask, k)
+            log_prob = (score - log_z.unsqueeze(1)).masked_fill_(score == -torch.inf, -torch.inf)
+        return tags, log_prob.to(emissions.dtype)
+
+    @torch.no_grad()
+    def posterior(
+        self,
+        emissions: Tensor,
+        mask: Tensor,
+        constrain: bool = True,
+        allowed: Optional[Tensor] = None,
+        temperature: float = 1.0,
+    ) -> Posterior:
+        """The distribution over the tag paths of each sequence: what can be asked of it costs
+        one scan. Nothing in it has a gradient.
+
+        constrain: only legal paths; illegal ones have probability 0, exactly.
+        allowed: sets of tags [B, T, K] (bool) that the paths must keep to.
+        temperature: emissions and transitions are divided by it.
+        Raises ValueError for shapes or dtypes that do not fit, a temperature not above 0.
+        """
+        emissions = self._check(emissions, mask, allowed)
+        with _no_autocast(emissions):
+            inputs = self._scores(emissions, constrain, allowed, temperature)
+            return Posterior(*inputs, mask, allowed, emissions.dtype)
+
+    def marginals(
+        self,
+        emissions: Tensor,
+        mask: Tensor,
+        constrain: bool = True,
+        allowed: Optional[Tensor] = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Probability of each tag at each step, 0 in padding. [B, T, K]
+
+        Arguments as in `posterior`, which also gives what follows from the same scan.
+        """
+        return self.posterior(emissions, mask, constrain, allowed, temperature).marginals()
+
+    def _partial(self, inputs: _Inputs, allowed: Tensor) -> Tensor:
+        """Negative log-likelihood of sets of allowed tags. [B], float64
+
+        Sequences with one tag in every set need no scan for their numerator. One read by the
+        host says which.
+        """
+        emissions, start, end, transitions, mask = inputs
+        several = (allowed.sum(2) != 1) & mask
+        # shape: (P,)
+        rows = several.any(1).nonzero().squeeze(1)
+        tags = allowed.to(torch.uint8).argmax(2)
+        if not len(rows):
+            return _log_partition(inputs) - _path_score(inputs, tags)
+        # Denominators, and the numerators that need a scan, in one.
+        # shape: (B + P, T, K)
+        both = torch.cat([emissions, emissions.index_select(0, rows)])
+        sets = torch.cat([torch.ones_like(allowed), allowed.index_select(0, rows)])
+        masks = torch.cat([mask, mask.index_select(0, rows)])
+        log_z = _log_partition((both, start, end, transitions, masks), sets)
+        n_batch = len(emissions)
+        numerator = log_z[n_batch:]
+        if len(rows) < n_batch:
+            numerator = _path_score(inputs, tags).index_copy(0, rows, numerator)
+        return log_z[:n_batch] - numerator
+
+    def _inputs(self, emissions: Tensor, mask: Tensor, constrain: bool) -> _Inputs:
+        start, end, transitions = self._weights(emissions.dtype, constrain, EXCLUDED)
+        return emissions, start, end, transitions, mask
 
     def _weights(
         self, dtype: torch.dtype, constrain: bool, excluded: float
@@ -181,7 +247,21 @@ class LinearChainCRF(nn.Module):
             transitions = transitions.masked_fill(~self.legal_transitions, excluded)
         return start, end, transitions
 
-    def _check(self, emissions: Tensor, mask: Tensor) -> Tensor:
+    def _scores(
+        self, emissions: Tensor, constrain: bool, allowed: Optional[Tensor], temperature: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Emissions, start, end and transition scores in wide precision, -inf for what is not."""
+        if not temperature > 0:
+            raise ValueError(f"the temperature must be above 0, not {temperature}.")
+        wide = wide_dtype(emissions.device)
+        weights = self._weights(wide, constrain, -torch.inf)
+        emissions = emissions.to(wide)
+        if allowed is not None:
+            emissions = emissions.masked_fill(~allowed, -torch.inf)
+        start, end, transitions = (scores / temperature for scores in weights)
+        return emissions / temperature, start, end, transitions
+
+    def _check(self, emissions: Tensor, mask: Tensor, allowed: Optional[Tensor] = None) -> Tensor:
         if emissions.dim() != 3 or emissions.shape[2] != self.n_tags:
             raise ValueError(
                 f"emissions have shape {tuple(emissions.shape)}, expected [B, T, {self.n_tags}]."
@@ -192,82 +272,27 @@ class LinearChainCRF(nn.Module):
             )
         if mask.dtype is not torch.bool:
             raise ValueError(f"mask has dtype {mask.dtype}, expected bool.")
+        if allowed is not None and allowed.shape != emissions.shape:
+            raise ValueError(
+                f"allowed tags have shape {tuple(allowed.shape)}, emissions "
+                f"{tuple(emissions.shape)}: expected the same."
+            )
+        if allowed is not None and allowed.dtype is not torch.bool:
+            raise ValueError(f"allowed tags have dtype {allowed.dtype}, expected bool.")
         if not mask.is_cuda and not bool(mask[:, :1].all() and mask.shape[1]):
             raise ValueError("a sequence of the batch has no step: leave empty ones out.")
         return emissions if emissions.dtype is torch.float64 else emissions.float()
 
 
-class _LogPartition(torch.autograd.Function):
-    """log Z with an explicit gradient: the marginals of the forward-backward algorithm.
-
-    The backward variables are the forward variables of the reversed sequence under the
-    transposed transitions, so both come from one scan over T of a batch of twice the size, and
-    the gradient needs no scan of its own.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, emissions: Tensor, start: Tensor, end: Tensor, transitions: Tensor, mask: Tensor
-    ) -> Tensor:
-        n_steps = emissions.shape[1]
-        lengths = mask.sum(1)
-        last = (lengths - 1).unsqueeze(1)
-        # Where step t of a sequence stands in its reversal; padding stays in its place.
-        steps = torch.arange(n_steps, device=emissions.device)
-        flip = torch.where(mask, last - steps, steps).unsqueeze(2).expand_as(emissions)
-        # shape: (2, B, T, K)
-        both = torch.stack([emissions, emissions.gather(1, flip)])
-        both_transitions = torch.stack([transitions, transitions.T])
-        state = torch.stack([start, end]).unsqueeze(1) + both[:, :, 0]
-        top = state.amax(-1, keepdim=True)
-        states, tops = [state - top], [top]
-        for step in range(1, n_steps):
-            state = _lse_matmul(states[-1], both_transitions) + both[:, :, step]
-            top = state.amax(-1, keepdim=True)
-            states.append(state - top)  # padding steps hold rubbish, and are masked below
-            tops.append(top)
-        # Relative to their largest entry: at any length the rounding is that of one step.
-        # shape: (2, B, T, K)
-        scan = torch.stack(states, dim=2)
-        alpha = scan[0]
-        # gamma[t] = emissions[t] + beta[t]: all that lies from t to the end
-        gamma = scan[1].gather(1, flip)
-        final = alpha.gather(1, last.unsqueeze(2).expand(-1, 1, alpha.shape[2])).squeeze(1)
-        wide = torch.float32 if emissions.device.type == "mps" else torch.float64
-        # shape: (B, T)
-        scale = torch.stack([t[0, :, 0] for t in tops], dim=1).to(wide).masked_fill(~mask, 0.0)
-        ctx.save_for_backward(emissions, transitions, mask, alpha, gamma, last)
-        return torch.logsumexp(final + end, dim=1) + scale.sum(1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:  # type: ignore[override]
-        emissions, transitions, mask, alpha, gamma, last = ctx.saved_tensors
-        grad = grad.to(emissions.dtype)
-        # Marginals of the tags, weighted with the incoming gradient. shape: (B, T, K)
-        unary = torch.softmax(alpha + gamma - emissions, dim=2) * grad[:, None, None]
-        unary = unary.masked_fill(~mask.unsqueeze(2), 0.0)
-        d_start = unary[:, 0].sum(0)
-        d_end = unary.gather(1, last.unsqueeze(2).expand(-1, 1, unary.shape[2])).sum((0, 1))
-        d_transitions = torch.zeros_like(transitions)
-        # Marginals of the pairs, in pieces of T that bound the memory.
-        n_batch, n_steps, n_tags = emissions.shape
-        size = max(1, 4_000_000 // (n_batch * n_tags * n_tags))
-        for i in range(0, n_steps - 1, size):
-            j = min(i + size, n_steps - 1)
-            # shape: (B, piece, K_from, K_to)
-            pairs = alpha[:, i:j, :, None] + gamma[:, i + 1 : j + 1, None, :] + transitions
-            pairs = torch.softmax(pairs.flatten(2), dim=2).view_as(pairs)
-            pairs = (pairs * grad[:, None, None, None]).masked_fill(
-                ~mask[:, i + 1 : j + 1, None, None], 0.0
-            )
-            d_transitions += pairs.sum((0, 1))
-        return unary, d_start, d_end, d_transitions, None
+def _log_partition(inputs: _Inputs, allowed: Optional[Tensor] = None) -> Tensor:
+    grad = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    out: Tensor = LogPartition.apply(*inputs, allowed, grad)  # type: ignore[no-untyped-call]
+    return out
 
 
-def _lse_matmul(state: Tensor, transitions: Tensor) -> Tensor:
-    """log(exp(state) @ exp(transitions)) without overflow. [..., B, K], [..., K, K]"""
-    return torch.logsumexp(state.unsqueeze(-1) + transitions.unsqueeze(-3), dim=-2)
+def _path_score(inputs: _Inputs, tags: Tensor) -> Tensor:
+    out: Tensor = PathScore.apply(*inputs, tags)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _no_autocast(like: Tensor) -> torch.autocast:

@@ -124,6 +124,15 @@ class TagSet:
             return [ids[Role.BEGIN, label], *inside, ids[Role.LAST, label]]
         return [ids[Role.BEGIN, label], *[ids[Role.INSIDE, label]] * (length - 1)]
 
+    def closing(self, label: str) -> list[bool]:
+        """For each tag: does it, after the tags of an entity, leave that entity as it is? [n_tags]
+
+        Under BIO the next tag may go on with it; other schemes mark the last token.
+        """
+        return [
+            self.has_last or role is not Role.INSIDE or other != label for role, other in self.roles
+        ]
+
     def decode(self, tag_ids: Sequence[int]) -> list[EntitySpan]:
         """Entities of a sequence of tag ids.
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torchcrf import CRF as PytorchCRF
 
 from spacy_bert_crf.crf import LinearChainCRF
+from spacy_bert_crf.crf_viterbi import _trace_back, _trace_back_on_cpu
 from spacy_bert_crf.tags import SCHEMES, TagSet
 
 
@@ -253,3 +255,36 @@ def test_misfits_are_named(change, message):
         crf(**arguments)
     with pytest.raises(ValueError, match="expected"):
         crf.set_legal([True])
+
+
+@pytest.mark.parametrize("trace", [_trace_back, _trace_back_on_cpu])
+@settings(max_examples=50, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    n_tags=st.integers(1, 5),
+    seed=st.integers(0, 10_000),
+)
+def test_viterbi_gives_ties_to_the_lower_tag(trace, lengths, n_tags, seed):
+    generator = torch.Generator().manual_seed(seed)
+    crf = LinearChainCRF(n_tags)
+    with torch.no_grad():
+        for param in crf.parameters():
+            param.copy_(torch.randint(0, 2, param.shape, generator=generator))
+    steps = max(lengths)
+    emissions = torch.randint(0, 2, (len(lengths), steps, n_tags), generator=generator).float()
+    mask = torch.arange(steps)[None, :] < torch.tensor(lengths)[:, None]
+    with mock.patch("spacy_bert_crf.crf_viterbi._trace_back_on_cpu", trace):
+        tags, score = crf.viterbi(emissions, mask)
+    for i, length in enumerate(lengths):
+        best = crf.start_transitions + emissions[i, 0]
+        back = []
+        for step in range(1, length):
+            value, source = (best.unsqueeze(1) + crf.transitions).max(dim=0)
+            best = value + emissions[i, step]
+            back.append(source)
+        best = best + crf.end_transitions
+        path = [int(best.argmax())]
+        for source in reversed(back):
+            path.append(int(source[path[-1]]))
+        assert tags[i, :length].tolist() == path[::-1]
+        assert score[i] == best.max()

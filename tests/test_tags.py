@@ -63,6 +63,13 @@ def test_unconstrained_sequences_are_read_as_conlleval_does():
     assert bioes.decode([1, 0, 3, 2]) == [(0, 1, "X"), (2, 3, "X"), (3, 4, "X")]
 
 
+def test_tags_that_leave_an_entity_as_it_is():
+    tags = TagSet(("X", "Y"))
+    closing = dict(zip(tags.tags, tags.closing("X"), strict=True))
+    assert closing == {"O": True, "B-X": True, "I-X": False, "B-Y": True, "I-Y": True}
+    assert all(TagSet(("X", "Y"), "BIOES").closing("X"))  # its last tag says it all
+
+
 def test_only_the_first_hyphen_counts():
     assert split_tag("B-A-B") == ("B", "A-B")
     assert split_tag("O") == ("O", "")

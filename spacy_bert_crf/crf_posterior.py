@@ -1,0 +1,177 @@
+"""What a linear-chain CRF says of a batch: probabilities of tags, spans, paths, and entropy.
+
+Exact, from one forward-backward scan. Shapes: B sequences, T steps, K tags, N spans.
+"""
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from .crf_autograd import PathScore
+from .crf_scan import Weights, scan
+
+
+class Posterior:
+    """The distribution over the tag paths of each sequence; made by `LinearChainCRF.posterior`.
+
+    log_z: logarithm of the sum over all paths of exp(score). [B]
+    What is excluded, by constraints or by sets of allowed tags, has probability 0, exactly. Where
+    no path is left at all, log_z is -inf, probabilities are 0, log-probabilities -inf, and the
+    entropy is nan. Results are on the device of the emissions, with no gradient.
+    """
+
+    def __init__(
+        self,
+        emissions: Tensor,
+        start: Tensor,
+        end: Tensor,
+        transitions: Tensor,
+        mask: Tensor,
+        allowed: Optional[Tensor],
+        dtype: torch.dtype,
+    ) -> None:
+        """Scores [B, T, K], [K], [K], [from, to] with -inf for what is excluded; mask [B, T].
+
+        dtype: of what is given out.
+        """
+        self._emissions, self._mask, self._allowed, self._dtype = emissions, mask, allowed, dtype
+        self._weights = Weights(start, end, transitions, excluded=-torch.inf)
+        self._scan = scan(emissions, self._weights, mask, allowed)
+        self._logs: Optional[tuple[Tensor, Tensor, Tensor]] = None
+
+    @property
+    def log_z(self) -> Tensor:
+        """Logarithm of the sum over all paths of exp(score). [B]"""
+        return self._scan.log_z.to(self._dtype)
+
+    @torch.no_grad()
+    def marginals(self) -> Tensor:
+        """Probability of each tag at each step, 0 in padding. [B, T, K]"""
+        # shape: (T, B, K) -> (B, T, K)
+        return (
+            self._scan.marginals()
+            .transpose(0, 1)
+            .to(self._dtype, memory_format=torch.contiguous_format)
+        )
+
+    @torch.no_grad()
+    def log_probability(self, tags: Tensor) -> Tensor:
+        """Log-probability of one tag path per sequence. [B, T] (int64) -> [B]
+
+        Tags of padding count for nothing. -inf for a path that is excluded.
+        Raises ValueError if the shape does not fit.
+        """
+        if tags.shape != self._mask.shape:
+            raise ValueError(
+                f"tags have shape {tuple(tags.shape)}, mask {tuple(self._mask.shape)}: "
+                "expected the same."
+            )
+        tags, weights = tags.masked_fill(~self._mask, 0), self._weights
+        score = PathScore.apply(
+            self._emissions, weights.start, weights.end, weights.transitions, self._mask, tags
+        )  # type: ignore[no-untyped-call]
+        out = (score - self._scan.log_z).masked_fill(score == -torch.inf, -torch.inf)
+        return out.to(self._dtype)
+
+    @torch.no_grad()
+    def entropy(self) -> Tensor:
+        """Entropy of the distribution over paths, in nats. [B]
+
+        log Z less the expected score (Mann & McCallum 2007); nan where there is no path.
+        """
+        weights, order = self._weights, self._scan.order
+        # What is excluded has probability 0 and score -inf: it must not count.
+        unary = self._scan.marginals()
+        scores = self._emissions.transpose(0, 1)
+        expected = torch.where(unary > 0, unary * scores, 0.0).sum((0, 2))
+        for at, scores in ((unary[0], weights.start), (order.last_step(unary), weights.end)):
+            expected += torch.where(at > 0, at * scores, 0.0).sum(1)
+        pairs = weights.transitions
+        expected += self._scan.expected_pairs(pairs.masked_fill(pairs == -torch.inf, 0.0))
+        log_z = self._scan.log_z
+        # Rounding may leave a certain path a little below 0.
+        out = (log_z - expected).clamp(min=0.0)
+        return out.masked_fill(log_z == -torch.inf, torch.nan).to(self._dtype)
+
+    @torch.no_grad()
+    def span_probability(
+        self,
+        sequence: Tensor,
+        start: Tensor,
+        end: Tensor,
+        tags: Tensor,
+        following: Optional[Tensor] = None,
+    ) -> Tensor:
+        """Probability that steps start..end-1 of a sequence have just these tags. [N]
+
+        sequence, start, end: of each span, end exclusive. int64 [N]
+        tags: int64 [N, L]; those of a span are its first end - start, the rest counts for nothing.
+        following: the tags that step `end` may have, where the sequence has one. bool [N, K]
+            That an entity is just these tokens is more than that they have its tags: under BIO
+            the next one must not go on with it (`TagSet.closing`).
+        Raises ValueError for spans outside their sequence (on the CPU; elsewhere that takes a
+        read by the host, and they are the caller's), for shapes that do not fit.
+        """
+        self._check_spans(sequence, start, end, tags, following)
+        alpha, gamma, total = self._as_logs()
+        order, weights = self._scan.order, self._weights
+        n_steps = len(alpha)
+        length = order.last[sequence] + 1
+        size = (end - start).unsqueeze(1)
+        last_tag = tags.gather(1, size - 1).squeeze(1)
+        places = torch.arange(tags.shape[1], device=tags.device)
+        tags = tags.masked_fill(places >= size, 0)
+
+        # Inside: emissions and transitions of all steps but the first. shape: (N, L - 1)
+        steps = (start.unsqueeze(1) + places[1:]).clamp_(max=n_steps - 1)
+        scores = self._emissions[sequence.unsqueeze(1), steps, tags[:, 1:]]
+        scores = scores + weights.transitions[tags[:, :-1], tags[:, 1:]]
+        # Scores of the scan are relative to the scale of their step.
+        scale = self._scan.log_scale.cumsum(0)
+        scores = scores.masked_fill(places[1:] >= size, 0.0)
+        path = alpha[start, sequence, tags[:, 0]] + scores.sum(1)
+        path += scale[start, sequence] - scale[end - 1, sequence]
+
+        # Behind: the rest of the sequence, or its end, over all that it can be. shape: (N, K)
+        behind = end.clamp(max=n_steps - 1)
+        rest = weights.transitions[last_tag] + gamma[behind, sequence]
+        if following is not None:
+            rest = rest.masked_fill(~following, -torch.inf)
+        rest_of = torch.logsumexp(rest, dim=1) - total[behind, sequence]
+        final = torch.logsumexp(order.last_step(alpha) + weights.end, dim=1)
+        end_of = weights.end[last_tag] - final[sequence]
+        out = (path + torch.where(end == length, end_of, rest_of)).exp().clamp(max=1.0)
+        return out.masked_fill(self._scan.log_z[sequence] == -torch.inf, 0.0).to(self._dtype)
+
+    def _as_logs(self) -> tuple[Tensor, Tensor, Tensor]:
+        if self._logs is None:
+            self._logs = self._scan.logs()
+        return self._logs
+
+    def _check_spans(
+        self,
+        sequence: Tensor,
+        start: Tensor,
+        end: Tensor,
+        tags: Tensor,
+        following: Optional[Tensor],
+    ) -> None:
+        n_spans, n_tags = len(sequence), self._emissions.shape[2]
+        shapes = [tuple(x.shape) for x in (sequence, start, end, tags[:, 0])]
+        if shapes != [(n_spans,)] * 4:
+            raise ValueError(f"sequence, start, end and tags have shapes {shapes} for {n_spans}.")
+        if following is not None and following.shape != (n_spans, n_tags):
+            raise ValueError(
+                f"following tags have shape {tuple(following.shape)}, expected {(n_spans, n_tags)}."
+            )
+        if sequence.is_cuda or not n_spans:
+            return
+        length = self._mask.sum(1)[sequence]
+        fits = (start >= 0) & (start < end) & (end <= length) & (end - start <= tags.shape[1])
+        if not bool(fits.all()):
+            i = int((~fits).nonzero()[0])
+            raise ValueError(
+                f"span {i} at {int(start[i])}:{int(end[i])} with {tags.shape[1]} tags lies outside "
+                f"its sequence of {int(length[i])} steps, or has too few tags."
+            )

@@ -1,0 +1,375 @@
+"""Forward-backward over a batch of sequences: log Z, marginals, and the gradient of log Z.
+
+Rabiner (1989), "A Tutorial on Hidden Markov Models". There are two scans with one interface.
+`ProbabilityScan` works on probabilities in float64 and rescales them now and then: a step is one
+matrix product and one product with the emissions. `LogScan` works on scores: a step is a
+log-sum-exp over K * K. The first is several times faster, but loses what is below 1e-290 of its
+neighbours; `scan` checks that nothing was lost, and takes the second otherwise.
+
+Shapes: B sequences, T steps, K tags, padded on the right. Inside, tensors are time-major, so that
+each step is contiguous. The backward variables are the forward variables of the reversed sequence
+under the transposed transitions, so that both directions are one scan.
+"""
+
+from collections.abc import Iterator
+from typing import Optional, Union
+
+import torch
+from torch import Tensor
+
+#: Score of what is excluded inside log-sum-exp: small enough that exp() is 0, and finite, since
+#: inf - inf in a gradient is nan.
+EXCLUDED = -1e4
+#: Probabilities are rescaled each so many steps; in between they grow at most by K a step.
+_RESCALE = 8
+#: Entries of a scan below this count as lost: above it, what underflows is below rounding.
+_LOST = 1e-290
+
+
+class Weights:
+    """Start, end [K] and transition scores [from, to] in the dtype of the scans, detached.
+
+    excluded: the score of what is excluded, EXCLUDED or -inf. Whatever is at or below EXCLUDED
+        counts as excluded.
+    """
+
+    def __init__(
+        self, start: Tensor, end: Tensor, transitions: Tensor, excluded: float = EXCLUDED
+    ) -> None:
+        wide = wide_dtype(transitions.device)
+        self.start, self.end = start.detach().to(wide), end.detach().to(wide)
+        self.transitions = transitions.detach().to(wide)
+        self.excluded = excluded
+
+
+Scan = Union["ProbabilityScan", "LogScan"]
+
+
+def scan(
+    emissions: Tensor, weights: Weights, mask: Tensor, allowed: Optional[Tensor], both: bool = True
+) -> Scan:
+    """Run the scan that is exact for this batch. One read by the host.
+
+    emissions: [B, T, K]. mask: bool [B, T]. allowed: bool [B, T, K], or None for all tags.
+    both: also the backward variables, which all but `log_z` need.
+    """
+    # Inference mode saves a fifth of the time. Its tensors can't go into autograd later on, so
+    # only log_z, and what is computed from the others, leaves this module.
+    with torch.inference_mode():
+        done: Optional[Scan] = None
+        if emissions.device.type != "mps":  # which has no float64
+            fast = ProbabilityScan(emissions, weights, mask, allowed, both)
+            done = None if bool(fast.lost) else fast
+        if done is None:
+            done = LogScan(emissions, weights, mask, allowed, both)
+    done.log_z = done.log_z.clone()
+    return done
+
+
+class ProbabilityScan:
+    """Forward-backward on rescaled probabilities. What is excluded has probability 0.
+
+    log_z: [B].
+    alpha: all paths up to step t that end in a tag, emission included. gamma: all that lies
+        from t to the end, emission included. [T, B, K], each step in a scale of its own
+    total: of joint, which is what comes into t before its emission, times gamma. [T, B, 1]
+    log_scale: logarithm of what each step divided alpha by. [T, B]
+    lost: whether an entry that is not 0 by exclusion got too small, or anything is
+    not finite; nothing here is to be trusted then. bool []
+    """
+
+    log_z: Tensor
+    lost: Tensor
+
+    def __init__(
+        self,
+        emissions: Tensor,
+        weights: Weights,
+        mask: Tensor,
+        allowed: Optional[Tensor],
+        both: bool,
+    ) -> None:
+        n_batch, n_steps, n_tags = emissions.shape
+        order = _Order(mask)
+        self.order = order
+        on = order.mask.unsqueeze(2)
+        scores, open_tags = emissions.detach(), None
+        if allowed is not None:
+            open_tags = allowed.transpose(0, 1) | ~on
+            scores = scores.masked_fill(~allowed, -torch.inf)
+        # Padding goes on with any numbers: they are masked below.
+        scores = torch.where(mask.unsqueeze(2), scores, 0.0)
+        # shape: (T, B, 1)
+        top = scores.amax(2, keepdim=True).transpose(0, 1).double()
+        # shape: (T, B, K)
+        exp = scores.new_empty((n_steps, n_batch, n_tags), dtype=torch.float64)
+        exp.copy_(scores.transpose(0, 1)).sub_(top).exp_()
+        start, top_start = _probability(weights.start)
+        end, top_end = _probability(weights.end)
+        self.pairs, top_transition = _probability(weights.transitions)
+        self._top_transition = top_transition
+
+        # The directions side by side: (T, B, directions * K), steps of the second one reversed.
+        ways = 2 if both else 1
+        states = exp.new_empty((n_steps, n_batch, ways, n_tags))
+        states[:, :, 0] = exp
+        step_matrix, first = self.pairs, start
+        if both:
+            self.gamma = order.reverse(exp)
+            states[:, :, 1] = self.gamma
+            step_matrix = _side_by_side(self.pairs, self.pairs.T)
+            first = torch.cat([start, end])
+            if open_tags is not None:
+                reverse_open = order.reverse(open_tags)
+                open_tags = torch.cat([open_tags, reverse_open], dim=2)
+        flat = states.flatten(2)
+        scales = _run(flat, first, step_matrix, ways)
+
+        # Memory is used again: at these sizes getting it is a good part of the time.
+        # shape: (T, B, K)
+        self.alpha = exp.copy_(states[:, :, 0])
+        # shape: (T, B); the logarithm of what each step divided alpha by
+        logs = top.squeeze(2)
+        logs[0] += top_start
+        logs[1:] += top_transition
+        logs[::_RESCALE] += scales[:, :, 0].log()
+        self.log_scale = logs.masked_fill_(~order.mask, 0.0)
+        final = (order.last_step(self.alpha) * end).sum(1)
+        self.log_z = final.log() + self.log_scale.sum(0) + top_end
+        self.lost = _is_lost(flat, first, step_matrix, open_tags) | self.pairs.isnan().any()
+        self.lost |= ~self.log_z.isfinite().all()
+        if both:
+            order.reverse_second(states, out=self.gamma)
+            self.joint = torch.empty_like(self.gamma)
+            self.joint[0] = start
+            rows = self.alpha[:-1].flatten(0, 1)
+            torch.mm(rows, self.pairs, out=self.joint[1:].view(rows.shape))
+            self.joint.mul_(self.gamma)
+            # A product with ones is a sum, and faster over so short a dimension.
+            self.total = self.joint @ self.joint.new_ones((n_tags, 1))
+            self.lost = self.lost | (~(self.total >= _LOST) & on).any()
+
+    def gradient(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Marginals of tags [T, B, K] and sums of those of pairs [K, K], weighted by grad [B]."""
+        on = self.order.mask.unsqueeze(2)
+        # shape: (T, B, 1)
+        weight = torch.where(on, grad[None, :, None] / self.total, 0.0)
+        before = self.alpha[:-1].flatten(0, 1)
+        after = (self.gamma[1:] * weight[1:]).flatten(0, 1)
+        return self.joint * weight, (before.T @ after) * self.pairs
+
+    def marginals(self) -> Tensor:
+        """Probability of each tag at each step, 0 in padding. [T, B, K]"""
+        return torch.where(self.order.mask.unsqueeze(2), self.joint / self.total, 0.0)
+
+    def expected_pairs(self, values: Tensor) -> Tensor:
+        """Expectation of the sum of values[from, to] over a sequence. [K, K] -> [B]"""
+        before = self.alpha[:-1].flatten(0, 1) @ (self.pairs * values)
+        after = self.gamma[1:] / self.total[1:]
+        each = (before.view_as(after) * after).sum(2)
+        return each.masked_fill(~self.order.mask[1:], 0.0).sum(0)
+
+    def logs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha, gamma [T, B, K] and total [T, B] as scores."""
+        total = self.total.squeeze(2).log()
+        total[1:] += self._top_transition
+        return self.alpha.log(), self.gamma.log(), total
+
+
+def _run(flat: Tensor, first: Tensor, step_matrix: Tensor, ways: int) -> Tensor:
+    """The scan itself, in place: `flat` holds emissions [T, B, ways * K], and then the states.
+
+    RETURNS: what the states were divided by at each _RESCALE-th step. [T / _RESCALE, B, ways]
+    """
+    n_batch, n_tags = flat.shape[1], flat.shape[2] // ways
+    # Views are made at once: one by one they cost as much as the arithmetic.
+    steps = flat.unbind()
+    ways_of = flat[::_RESCALE].view(-1, n_batch, ways, n_tags).unbind()
+    scales = flat.new_empty((len(ways_of), n_batch, ways, 1))
+    scale_of = scales.unbind()
+    incoming = torch.empty_like(steps[0])
+    before = steps[0].mul_(first)
+    for step, state in enumerate(steps):
+        if step:
+            torch.mm(before, step_matrix, out=incoming)
+            state.mul_(incoming)
+        if not step % _RESCALE:
+            now, scale = ways_of[step // _RESCALE], scale_of[step // _RESCALE]
+            # Padding may be 0 where nothing may follow the last tag; it is not to become nan.
+            now.div_(torch.amax(now, 2, keepdim=True, out=scale).clamp_(min=_LOST))
+        before = state
+    return scales.squeeze(3)
+
+
+def _is_lost(
+    flat: Tensor, first: Tensor, step_matrix: Tensor, open_tags: Optional[Tensor]
+) -> Tensor:
+    """Whether an entry is too small or not a number that exclusion does not make 0. bool []
+
+    Step by step, an entry must be there if it is open and follows one that is there.
+    """
+    there = flat >= _LOST
+    if open_tags is None:  # then what is excluded is the same for all sequences
+        there = _all(there)
+    follows = there[:-1].float() @ (step_matrix > 0).float() > 0
+    expected = torch.cat([(first > 0).expand_as(there[:1]), follows])
+    if open_tags is not None:
+        expected &= open_tags
+    return (expected != there).any()
+
+
+def _all(rows: Tensor) -> Tensor:
+    """all(1, keepdim=True), in halves: several times faster. bool [T, B, K]"""
+    while (n_rows := rows.shape[1]) > 1:
+        half = (n_rows + 1) // 2
+        rows = rows[:, :half] & rows[:, n_rows - half :]
+    return rows
+
+
+def _side_by_side(first: Tensor, second: Tensor) -> Tensor:
+    """Block-diagonal matrix of two of the same size. [2 * K, 2 * K]"""
+    n_tags = len(first)
+    out = first.new_zeros((2 * n_tags, 2 * n_tags))
+    out[:n_tags, :n_tags] = first
+    out[n_tags:, n_tags:] = second
+    return out
+
+
+def _probability(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores as probabilities relative to the largest, and that one.
+
+    0 for what is excluded; nan for what is not, and yet so small that it is lost.
+    """
+    top = scores.amax()
+    out = (scores - top).exp_()
+    out = out.masked_fill_(out < _LOST, torch.nan).masked_fill_(scores <= EXCLUDED, 0.0)
+    return out, top
+
+
+class LogScan:
+    """Forward-backward on scores. No path at all: log_z is -inf, its marginals are 0.
+
+    log_z: [B].
+    alpha, gamma, incoming: as in ProbabilityScan, as scores. [T, B, K]
+    log_scale: what each step subtracted from alpha. [T, B]
+    """
+
+    def __init__(
+        self,
+        emissions: Tensor,
+        weights: Weights,
+        mask: Tensor,
+        allowed: Optional[Tensor],
+        both: bool,
+    ) -> None:
+        order = _Order(mask)
+        self.order, self._weights = order, weights
+        scores = emissions.detach().to(weights.transitions.dtype)
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed, weights.excluded)
+        # shape: (T, B, K)
+        scores = scores.transpose(0, 1).contiguous()
+        start, end, transitions = weights.start, weights.end, weights.transitions
+        self.alpha, self.incoming, top = _log_scan(scores, start, transitions)
+        self.log_scale = top.masked_fill(~order.mask, 0.0)
+        log_final = torch.logsumexp(order.last_step(self.alpha) + end, dim=1)
+        self.log_z = log_final + self.log_scale.sum(0)
+        if both:
+            self.gamma = order.reverse(_log_scan(order.reverse(scores), end, transitions.T)[0])
+
+    def gradient(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Marginals of tags [T, B, K] and sums of those of pairs [K, K], weighted by grad [B]."""
+        sums = torch.zeros_like(self._weights.transitions)
+        for pairs in self._pair_marginals():
+            sums += (pairs * grad[None, :, None, None]).sum((0, 1))
+        return self.marginals() * grad[None, :, None], sums
+
+    def marginals(self) -> Tensor:
+        """Probability of each tag at each step, 0 in padding. [T, B, K]"""
+        there = self.order.mask & (self.log_z != -torch.inf)
+        joint = torch.softmax(self.incoming + self.gamma, dim=2)
+        return joint.masked_fill(~there.unsqueeze(2), 0.0)
+
+    def expected_pairs(self, values: Tensor) -> Tensor:
+        """Expectation of the sum of values[from, to] over a sequence. [K, K] -> [B]"""
+        out = torch.zeros_like(self.log_z)
+        for pairs in self._pair_marginals():
+            out += (pairs * values).sum((0, 2, 3))
+        return out
+
+    def logs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha, gamma [T, B, K] and total [T, B] as scores."""
+        return self.alpha, self.gamma, torch.logsumexp(self.incoming + self.gamma, dim=2)
+
+    def _pair_marginals(self) -> Iterator[Tensor]:
+        """Marginals of pairs [piece, B, K_from, K_to], in pieces of T that bound the memory."""
+        alpha, gamma, transitions = self.alpha, self.gamma, self._weights.transitions
+        there = (self.order.mask & (self.log_z != -torch.inf))[:, :, None, None]
+        n_steps, n_batch, n_tags = alpha.shape
+        size = max(1, 4_000_000 // max(1, n_batch * n_tags * n_tags))
+        for i in range(0, n_steps - 1, size):
+            j = min(i + size, n_steps - 1)
+            pairs = alpha[i:j, :, :, None] + gamma[i + 1 : j + 1, :, None, :] + transitions
+            pairs = torch.softmax(pairs.flatten(2), dim=2).view_as(pairs)
+            yield pairs.masked_fill(~there[i + 1 : j + 1], 0.0)
+
+
+def _log_scan(
+    emissions: Tensor, first: Tensor, transitions: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Forward variables relative to their largest entry, the same without the emission of the
+    step, in the scale of the step before [T, B, K], and that entry [T, B].
+
+    Relative: at any length the rounding is that of one step.
+    """
+    incoming = first.expand_as(emissions[0])
+    states: list[Tensor] = []
+    incomings, tops = [], []
+    for step, scores in enumerate(emissions):
+        if step:
+            incoming = torch.logsumexp(states[-1].unsqueeze(2) + transitions, dim=1)
+        state = incoming + scores
+        top = state.amax(1, keepdim=True)
+        top = top.masked_fill(top == -torch.inf, 0.0)  # no path: -inf - -inf is nan
+        states.append(state - top)  # padding steps hold rubbish, and are masked later
+        incomings.append(incoming)
+        tops.append(top)
+    return torch.stack(states), torch.stack(incomings), torch.stack(tops).squeeze(2)
+
+
+class _Order:
+    """Where the steps of right-padded sequences are, and where they are in their reversal.
+
+    mask: [T, B]. last: the last step of each sequence. [B]
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        n_batch, n_steps = mask.shape
+        self.mask = mask.T.contiguous()
+        self.last = self.mask.sum(0) - 1
+        steps = torch.arange(n_steps, device=mask.device).unsqueeze(1)
+        columns = torch.arange(n_batch, device=mask.device)
+        # Padding stays in its place.
+        self._flip = (
+            torch.where(self.mask, self.last - steps, steps) * n_batch + columns
+        ).flatten()
+        self._last_row = self.last * n_batch + columns
+
+    def reverse(self, rows: Tensor) -> Tensor:
+        """Each sequence backwards. [T, B, K]"""
+        return rows.reshape(-1, rows.shape[2]).index_select(0, self._flip).view(rows.shape)
+
+    def reverse_second(self, pairs: Tensor, out: Tensor) -> None:
+        """The second of two of each step, each sequence backwards. [T, B, 2, K] -> [T, B, K]"""
+        n_tags = pairs.shape[3]
+        where = 2 * self._flip + 1
+        torch.index_select(pairs.view(-1, n_tags), 0, where, out=out.view(-1, n_tags))
+
+    def last_step(self, rows: Tensor) -> Tensor:
+        """The last step of each sequence. [T, B, K] -> [B, K]"""
+        return rows.reshape(-1, rows.shape[2]).index_select(0, self._last_row)
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """What sums over steps are made in: float64, but for a device that has none."""
+    return torch.float32 if device.type == "mps" else torch.float64
