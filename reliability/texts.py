@@ -19,6 +19,7 @@ from common import Result
 
 #: A doc's two best paths may change places by rounding if they are as close as this.
 TIE = 1e-4
+_BATCH = 64
 
 
 def by_category() -> dict[str, list[str]]:
@@ -105,34 +106,36 @@ def wrong_entities(doc: Any) -> str:
     return ""
 
 
-def is_tie(nlp: Any, one: Any, other: Any) -> bool:
-    """Whether the paths of two predictions score within TIE of each other."""
+def is_tie(nlp: Any, batch: list[str], at: int) -> bool:
+    """Whether a text's tag paths in its batch and alone score within TIE of each other."""
     import torch
 
     from spacy_bert_crf import layers
 
     pipe = nlp.get_pipe("bert_crf")
     crf = layers.head_of(pipe.model).module.crf
-    emissions = torch.as_tensor(pipe.model.predict([one])[0])[None]
+    docs = [nlp.make_doc(text) for text in batch]
+    paths = [pipe.predict(docs)[at], pipe.predict([docs[at]])[0]]
+    emissions = torch.as_tensor(pipe.model.predict([docs[at]])[0])[None].double()
     mask = torch.ones(emissions.shape[:2], dtype=torch.bool)
-    tags = [pipe.tag_set.encode(entities(doc), len(doc)) for doc in (one, other)]
     with torch.inference_mode():
-        scores = [float(crf.score(emissions, torch.tensor([path]), mask)) for path in tags]
+        scores = [float(crf.score(emissions, torch.tensor(path)[None], mask)) for path in paths]
     return abs(scores[0] - scores[1]) < TIE
 
 
 def check(nlp: Any, texts: list[str]) -> list[str]:
     """What is wrong with predictions on these texts, in one batch and alone."""
     bad = []
-    batch = list(nlp.pipe(texts, batch_size=64))
-    for text, doc in zip(texts, batch, strict=True):
-        alone = nlp(text)
-        if doc.text != text or alone.text != text:
-            bad.append(f"{text!r}: another doc.text")
-        if wrong := wrong_entities(doc) or wrong_entities(alone):
-            bad.append(f"{text!r}: {wrong}")
-        if entities(doc) != entities(alone) and not is_tie(nlp, doc, alone):
-            bad.append(f"{text!r}: {entities(doc)} in a batch, {entities(alone)} alone")
+    for begin in range(0, len(texts), _BATCH):
+        batch = texts[begin : begin + _BATCH]
+        for at, doc in enumerate(nlp.pipe(batch, batch_size=_BATCH)):
+            text, alone = batch[at], nlp(batch[at])
+            if doc.text != text or alone.text != text:
+                bad.append(f"{text!r}: another doc.text")
+            if wrong := wrong_entities(doc) or wrong_entities(alone):
+                bad.append(f"{text!r}: {wrong}")
+            if entities(doc) != entities(alone) and not is_tie(nlp, batch, at):
+                bad.append(f"{text!r}: {entities(doc)} in a batch, {entities(alone)} alone")
     return bad
 
 

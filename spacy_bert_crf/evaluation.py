@@ -22,9 +22,16 @@ from .files import write_text
 from .scoring import Scores, score, table
 from .versions import versions
 
+
+def _read_config(path: Path) -> None:
+    config = util.load_config(path, interpolate=True)
+    for name in config["nlp"]["pipeline"]:
+        config["components"][name]
+
+
 #: The files that every pipeline folder has.
 _PIPELINE_FILES: dict[str, Callable[[Path], Any]] = {
-    "config.cfg": lambda path: util.load_config(path, interpolate=True)["nlp"],
+    "config.cfg": _read_config,
     "meta.json": srsly.read_json,
     "tokenizer": lambda path: srsly.read_msgpack(path) if path.is_file() else list(path.iterdir()),
     "vocab/strings.json": srsly.read_json,
