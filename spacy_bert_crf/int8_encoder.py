@@ -56,15 +56,19 @@ class Int8Linear(nn.Module):
             linear.bias if linear.bias is not None else weight.new_zeros(linear.out_features)
             for linear in linears
         ]
-        highest = 2 ** (bits - 1) - 1
+        lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         self.bias = torch.cat(biases).detach().float().cpu()
         self.factors = factors
         self.post = _FUSED[activation] if activation else ("none", "")
         self.out_features = len(weight)
-        # A channel of zeros keeps its zeros under any scale.
-        self.scales = (weight.abs().amax(1) / highest).clamp(min=1e-12)
+        # As the observer of torch-int8 has it; a channel of zeros keeps its zeros.
+        self.scales = weight.abs().amax(1) / ((highest - lowest) / 2)
+        self.scales.clamp_(min=torch.finfo(torch.float32).eps)
         self.zeros = torch.zeros(len(weight), dtype=torch.int64)
-        integers = (weight / self.scales[:, None]).round().clamp(-highest, highest).to(torch.int8)
+        rounded = torch.quantize_per_channel(
+            weight, self.scales.double(), self.zeros, 0, torch.qint8
+        ).int_repr()
+        integers = rounded.clamp(lowest, highest)
         self.packed = torch.ops.onednn.qlinear_prepack(integers, [_TYPICAL_ROWS, weight.shape[1]])
 
     def forward(self, rows: Tensor) -> Tensor:

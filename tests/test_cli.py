@@ -209,10 +209,15 @@ def test_a_signal_within_a_write(tmp_path, monkeypatch, name, code):
 
     (tmp_path / "a.txt").write_text("王 B-PER\n", encoding="utf8")
     (tmp_path / "a.spacy").write_text("old")
+    # A job in the background is started with SIGINT ignored.
+    interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(files, "_sync", lambda f: os.kill(os.getpid(), getattr(signal, name)))
     words = ["convert-corpus", tmp_path / "a.txt", tmp_path / "a.spacy"]
-    assert "interrupted" in cli(*words, code=code)
+    try:
+        assert "interrupted" in cli(*words, code=code)
+    finally:
+        signal.signal(signal.SIGINT, interrupts)
     assert (tmp_path / "a.spacy").read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.spacy", "a.txt"]
     assert signal.getsignal(signal.SIGTERM) == before

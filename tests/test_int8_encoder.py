@@ -46,13 +46,16 @@ def encoder(encoder_path):
 
 def by_hand(linear, rows):
     """Round weights and inputs as documented, multiply in float64."""
-    weight = linear.weight.detach().double()
-    scales = weight.abs().amax(1, keepdim=True).clamp(min=1e-9) / 127
+    weight = linear.weight.detach()
+    scales = weight.abs().amax(1).clamp(min=1e-9) / 127.5
+    zeros = torch.zeros(len(weight), dtype=torch.int64)
+    weight = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
     low, high = min(float(rows.min()), 0.0), max(float(rows.max()), 0.0)
     step = (high - low) / 255
     zero = round(-low / step)
     rounded = ((rows.double() / step).round() + zero).clamp(0, 255) - zero
-    return (rounded * step) @ ((weight / scales).round() * scales).T + linear.bias.detach().double()
+    product = (rounded * step) @ weight.dequantize().double().T
+    return product + linear.bias.detach().double()
 
 
 @pytest.mark.skipif(not i8._has_vnni(), reason="weights of 7 bits on this CPU")
@@ -184,22 +187,28 @@ def test_setting_at_load(trained_path):
     assert own_encoder_of(small.get_pipe("bert_crf").model)._int8 is not None
 
 
-def test_entities_of_the_export(toys):
-    """One text a pass: the range of the inputs is the pass's."""
+def test_emissions_of_the_export(toys):
+    """One text a pass: the range of the inputs is the pass's. What rounding in another order makes
+    of it is far less than what 8 bits make of float32.
+    """
     toy = toys["zh"]
-    nlp = spacy.load(toy.path, config={"components": {"bert_crf": {"quantize": "int8"}}})
-    pipe = nlp.get_pipe("bert_crf")
-    decode = open_export(toy.out / "torch-int8").open_decode()
-    tokenizer = own_encoder_of(pipe.model).loaded.tokenizer
+    config = {"components": {"bert_crf": {"quantize": "int8"}}}
+    pipes = [spacy.load(toy.path, config=more).get_pipe("bert_crf") for more in (config, {})]
+    run = open_export(toy.out / "torch-int8").open_emissions()
+    tokenizer = own_encoder_of(pipes[0].model).loaded.tokenizer
+    before, after, _ = enc.special_ids(tokenizer)
+    apart, lost = [], []
     for text in [text for text in toy.texts if text.strip()]:
-        doc = nlp.make_doc(text)
+        doc = toy.nlp.make_doc(text)
         (pieces,) = enc.tokenize(tokenizer, [text])
-        before, after, _ = enc.special_ids(tokenizer)
+        first, last = doc_pieces(doc, pieces).T
+        single = np.flatnonzero(last - first == 1)
         ids = np.array([[*before, *pieces.ids, *after]])
-        ranges = doc_pieces(doc, pieces)
-        ranges = np.where(ranges.sum(1, keepdims=True) > 0, ranges + len(before), 0)
-        want = decode(ids, np.ones_like(ids), ranges[None])[0]
-        assert pipe.predict([doc])[0].tolist() == want.tolist(), text
+        export = run(ids, np.ones_like(ids))[0][first[single] + len(before)]
+        small, plain = (pipe.model.predict([doc])[0][single] for pipe in pipes)
+        apart.append(np.abs(small - export).ravel())
+        lost.append(np.abs(plain - export).ravel())
+    assert 0 < np.concatenate(apart).mean() < 0.2 * np.concatenate(lost).mean()
 
 
 def test_it_is_made_again_when_the_weights_change(encoder_path):
