@@ -186,7 +186,7 @@ def damaged_folders(tmp: Path) -> Iterator[tuple[str, str]]:
         pipeline: ["config.cfg", "meta.json", "vocab/strings.json", "bert_crf/cfg"],
         export: ["best_model.pt", "best_model.json", "config.json", "tokenizer.json"],
     }
-    files[pipeline].append("bert_crf/model")
+    files[pipeline] += ["bert_crf/model", "bert_crf/encoder.safetensors"]
     for folder, names in files.items():
         for name in names:
             file = folder / name

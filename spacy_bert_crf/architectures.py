@@ -64,7 +64,8 @@ def create_encoder(
         are annotated on the doc, otherwise those that 。！？… or a line break ends.
     overlap: least number of wordpieces that neighbouring windows share.
     batch_pieces: most wordpieces of one encoder pass, padding included. 0: what suits the device,
-        768 on a CPU and 4096 elsewhere and in training.
+        768 on a CPU and 4096 elsewhere. An update that needs more is done in parts, whose gradients
+        are summed, by default of 512 on a CPU: it needs the memory of one part.
     allow_download: let `name` be fetched from the hub at initialisation.
     Raises BertCrfError for settings that can't be met.
     """

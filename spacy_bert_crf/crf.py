@@ -21,6 +21,7 @@ from .crf_autograd import LogPartition, PathScore
 from .crf_posterior import Posterior
 from .crf_scan import EXCLUDED, Weights, scan, wide_dtype
 from .crf_viterbi import nbest, viterbi
+from .crf_viterbi_long import LONG, viterbi_long
 
 #: Emissions [B, T, K], start, end [K] and transition scores [from, to], mask [B, T].
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -133,7 +134,8 @@ class LinearChainCRF(nn.Module):
         """Best legal tag path of each sequence and its score. [B, T] (int64), [B]
 
         allowed: sets of tags [B, T, K] (bool) that the path must keep to.
-        All on the device of `emissions`, with no read by the host; padding steps get tag 0.
+        All on the device of `emissions`, with no read by the host; padding steps get tag 0. (But
+        for sequences of more than LONG steps: see crf_viterbi_long.)
         Where no legal path keeps to the sets, the score is -inf, and the tags are all 0 and mean
         nothing. Viterbi (1967), Rabiner (1989). Ties go to the lower tag id.
         """
@@ -142,6 +144,8 @@ class LinearChainCRF(nn.Module):
             weights = self._weights(emissions.dtype, True, -torch.inf)
             if allowed is not None:
                 emissions = emissions.masked_fill(~allowed, -torch.inf)
+            if mask.shape[1] > LONG:
+                return _viterbi_one_by_one(emissions, weights, mask)
             return viterbi(emissions, *weights, mask)
 
     @torch.no_grad()
@@ -293,6 +297,16 @@ def _log_partition(inputs: _Inputs, allowed: Optional[Tensor] = None) -> Tensor:
 def _path_score(inputs: _Inputs, tags: Tensor) -> Tensor:
     out: Tensor = PathScore.apply(*inputs, tags)  # type: ignore[no-untyped-call]
     return out
+
+
+def _viterbi_one_by_one(
+    emissions: Tensor, weights: tuple[Tensor, Tensor, Tensor], mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    tags = torch.zeros_like(mask, dtype=torch.int64)
+    score = emissions.new_empty(len(mask))
+    for row, length in enumerate(mask.sum(1).tolist()):
+        tags[row, :length], score[row] = viterbi_long(emissions[row, :length], *weights)
+    return tags, score
 
 
 def _no_autocast(like: Tensor) -> torch.autocast:

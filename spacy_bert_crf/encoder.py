@@ -1,4 +1,4 @@
-"""A Hugging Face encoder in torch: load, tokenise, run, pack into bytes. Knows nothing of spaCy."""
+"""A Hugging Face encoder in torch: load, tokenise, run, pack. Knows nothing of spaCy."""
 
 import inspect
 import json
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -165,26 +164,29 @@ def run(
     return out if project is None else out + project[1]
 
 
-def pack(encoder: LoadedEncoder) -> dict[str, Any]:
-    """Everything that `unpack` needs, as strings and bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        encoder.tokenizer.save_pretrained(folder)
-        files = {f.name: f.read_bytes() for f in sorted(Path(folder).iterdir()) if f.is_file()}
-    weights = {
+def weights_of(encoder: LoadedEncoder) -> dict[str, Tensor]:
+    """All tensors of an encoder, on the CPU."""
+    return {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in encoder.model.state_dict().items()
     }
+
+
+def pack(encoder: LoadedEncoder) -> dict[str, Any]:
+    """Everything but the weights that `unpack` needs, as strings and bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.tokenizer.save_pretrained(folder)
+        files = {f.name: f.read_bytes() for f in sorted(Path(folder).iterdir()) if f.is_file()}
     config = encoder.model.config.to_dict()
     config["_name_or_path"] = ""  # where it came from is nobody's business
     return {
         "config": json.dumps(config, sort_keys=True, default=str),
         "tokenizer": files,
-        "weights": safetensors.torch.save(weights),
     }
 
 
-def unpack(data: dict[str, Any]) -> LoadedEncoder:
-    """The encoder that was packed. No file and no network is needed.
+def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
+    """The encoder that was packed, on these very tensors. No file and no network is needed.
 
     Raises BertCrfError if the data is damaged.
     """
@@ -195,12 +197,11 @@ def unpack(data: dict[str, Any]) -> LoadedEncoder:
             (Path(folder) / "config.json").write_text(data["config"], encoding="utf8")
             only = {"local_files_only": True, "trust_remote_code": False}
             config = AutoConfig.from_pretrained(folder, **only)
-            weights = safetensors.torch.load(data["weights"])
             _check_sizes(config, weights)
             tokenizer = AutoTokenizer.from_pretrained(folder, **only)
         with no_init_weights():
             model = AutoModel.from_config(config, **without_pooler(config))
-        model.load_state_dict(weights)
+        model.load_state_dict(weights, assign=True)
     except Exception as err:
         raise BertCrfError(f"the saved encoder is damaged: {_first_line(err)}") from err
     return _ready(model, tokenizer)

@@ -113,10 +113,12 @@ def likelihood(
     *,
     constrain: bool,
     accumulate: bool,
+    n_docs: Optional[int] = None,
 ) -> tuple[float, list[Floats2d]]:
     """Negative log-likelihood, mean over the docs with known tokens, and its gradient.
 
     allowed: the tags that each token may have, [tokens, K] for each doc.
+    n_docs: divide the sum by this instead, since these docs are a part of a batch.
     constrain: leave illegal transitions out of the sums.
     accumulate: add the gradient of the CRF's parameters to what they have.
     RETURNS: the loss, and the gradient of the emissions, [tokens, K] for each doc.
@@ -125,9 +127,10 @@ def likelihood(
     lengths = [len(rows) for rows in emissions]
     joined = _join(emissions, crf.transitions.device)
     grad = torch.zeros_like(joined)
-    members = [i for i, sets in enumerate(allowed) if sets.size and not sets.all()]
+    members = taught(allowed)
     if not members:
         return 0.0, _split(grad, lengths)
+    n_docs = len(members) if n_docs is None else n_docs
     begins = np.cumsum(lengths, dtype=np.int64) - np.array(lengths, dtype=np.int64)
     total = torch.zeros((), device=joined.device)
     params = list(crf.parameters())
@@ -140,7 +143,7 @@ def likelihood(
         index = _index(rows, joined.device)
         padded = joined[index].requires_grad_()
         on = _index(mask, joined.device)
-        loss = crf(padded, _index(sets, joined.device), on, constrain).sum() / len(members)
+        loss = crf(padded, _index(sets, joined.device), on, constrain).sum() / n_docs
         d_padded, *d_params = torch.autograd.grad(loss, [padded, *params])
         # Padding rows carry a gradient of 0, and point at row 0 of their doc.
         grad.index_add_(0, index.flatten(), d_padded.flatten(0, 1))
@@ -149,6 +152,25 @@ def likelihood(
             for param, d_param in zip(params, d_params, strict=True):
                 param.grad = d_param if param.grad is None else param.grad + d_param
     return float(total), _split(grad, lengths)
+
+
+def taught(allowed: list[NDArray[np.bool_]]) -> list[int]:
+    """Which docs have a known token."""
+    return [i for i, sets in enumerate(allowed) if sets.size and not sets.all()]
+
+
+def update_parts(model: Model, docs: list[Doc]) -> list[list[int]]:
+    """Which docs of a batch go through the model together in an update: of like length.
+
+    The gradients of all parts are summed, so that a batch needs the memory of its largest part
+    only. One part where the encoder is shared: it hands out its vectors for a whole batch.
+    """
+    own = own_encoder_of(model)
+    if own is None:
+        return [list(range(len(docs)))]
+    # Tokens stand for wordpieces, of which there are about as many.
+    parts = padded_batches([len(doc) + 2 for doc in docs], own.pass_size(is_train=True))
+    return [sorted(part) for part in parts]
 
 
 def _padding(lengths: list[int], begins: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:

@@ -23,6 +23,8 @@ from .encoder import LoadedEncoder
 from .errors import BertCrfError
 from .optim import GroupedAdamW
 from .tags import TagSet
+from .weights_file import NAME as WEIGHTS_FILE
+from .weights_file import WeightsFileError, weights_beside
 
 #: Most tokens that `pipe` holds back to sort docs of like length together.
 _LOOKAHEAD_TOKENS = 100_000
@@ -312,19 +314,36 @@ class BertCrf(TrainablePipe):
         if not any(len(example.predicted) for example in examples):
             return losses
         set_dropout_rate(self.model, drop)
-        emissions, backprop = self.model.begin_update([eg.predicted for eg in examples])
-        loss, gradient = self._loss(examples, emissions, accumulate=True)
-        backprop(gradient)
+        allowed = self._allowed(examples)
+        n_docs = len(layers.taught(allowed))
+        docs = [example.predicted for example in examples]
+        for part in layers.update_parts(self.model, docs):
+            emissions, backprop = self.model.begin_update([docs[i] for i in part])
+            loss, gradient = layers.likelihood(
+                self.model,
+                emissions,
+                [allowed[i] for i in part],
+                constrain=self.constrain_training,
+                accumulate=True,
+                n_docs=n_docs,
+            )
+            backprop(gradient)
+            losses[self.name] += loss
         if sgd not in (None, False):
             self.finish_update(sgd)
-        losses[self.name] += loss
         return losses
 
     def get_loss(
         self, examples: Iterable[Example], scores: list[Floats2d]
     ) -> tuple[float, list[Floats2d]]:
         """Loss of emissions and its gradient; the CRF's own parameters are left alone."""
-        return self._loss(list(examples), scores, accumulate=False)
+        return layers.likelihood(
+            self.model,
+            scores,
+            self._allowed(list(examples)),
+            constrain=self.constrain_training,
+            accumulate=False,
+        )
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the component's parameters."""
@@ -344,14 +363,22 @@ class BertCrf(TrainablePipe):
         self._apply_tags()
         return self
 
+    def to_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> None:
+        """Save to a folder: an own encoder's weights as a safetensors file, the rest beside it."""
+        with weights_beside(Path(path)):
+            super().to_disk(path, exclude=exclude)
+
     def from_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> "BertCrf":
         """Load from a folder. Raises BertCrfError, naming the file, if one is damaged."""
-        at = {"cfg": Path(path) / "cfg", "model": Path(path) / "model"}
+        at = Path(path)
         try:
-            super().from_disk(path, exclude=exclude)
+            with weights_beside(at):
+                super().from_disk(path, exclude=exclude)
             TagSet(self.labels, self.scheme)
         except Exception as err:  # what a damaged file raises depends on where it is damaged
-            where = at["cfg"] if _is_damaged_json(at["cfg"]) else at["model"]
+            where = at / "cfg" if _is_damaged_json(at / "cfg") else at / "model"
+            if isinstance(err, WeightsFileError):
+                where = at / WEIGHTS_FILE
             reason = (str(err).strip() or type(err).__name__).splitlines()[0]
             raise BertCrfError(f"[{self.name}] {where} is damaged: {reason}") from err
         self._apply_tags()
@@ -374,9 +401,8 @@ class BertCrf(TrainablePipe):
         else:
             crf.set_legal()
 
-    def _loss(
-        self, examples: list[Example], emissions: list[Floats2d], accumulate: bool
-    ) -> tuple[float, list[Floats2d]]:
+    def _allowed(self, examples: list[Example]) -> list[NDArray[np.bool_]]:
+        """The tags that each token may have by the gold. [tokens, K] for each example"""
         tags = self.tag_set
         golds = [read_gold(example) for example in examples]
         lost = [entity for gold in golds for entity in gold.lost]
@@ -395,13 +421,7 @@ class BertCrf(TrainablePipe):
                 f"component has {list(self.labels)}. (Said once for each label.)",
                 stacklevel=3,
             )
-        return layers.likelihood(
-            self.model,
-            emissions,
-            [allowed_tags(gold, tags) for gold in golds],
-            constrain=self.constrain_training,
-            accumulate=accumulate,
-        )
+        return [allowed_tags(gold, tags) for gold in golds]
 
     def _set_ents(self, doc: Doc, spans: list[Span]) -> None:
         blocked: list[Span] = []

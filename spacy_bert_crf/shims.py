@@ -29,11 +29,12 @@ from .errors import BertCrfError
 from .head import TagHead
 from .int8_encoder import int8_encoder
 from .optim import GroupedAdamW
+from .weights_file import PendingWeights, beside, write_weights
 from .windows import IntArray, Plan, plan_batches, token_pieces
 
 #: Most wordpieces of an encoder pass where the setting leaves it open. Small passes stay in a CPU's
-#: cache; an update is one pass as a rule.
-_CPU_PASS, _OTHER_PASS = 768, 4096
+#: cache; those of an update keep what the way back needs, half a megabyte for each wordpiece.
+_CPU_PASS, _CPU_UPDATE, _OTHER_PASS = 768, 512, 4096
 
 #: Several threads may want the same encoder made at the same time.
 _making = threading.Lock()
@@ -211,17 +212,22 @@ class EncoderShim(TorchShim):
 
     def plan(self, docs: list[Doc], is_train: bool = False) -> Plan:
         """The encoder passes of some docs, and what each of their tokens reads."""
-        limit = self.cfg["batch_pieces"]
-        if not limit:
-            limit = _CPU_PASS if self.device.type == "cpu" and not is_train else _OTHER_PASS
         return plan_docs(
             self._tokenizer,
             docs,
             longest=enc.longest_input(self.loaded, self.cfg["max_length"]),
             overlap=self.cfg["overlap"],
             by_sentences=self.cfg["long_texts"] == "sentences",
-            limit=limit,
+            limit=self.pass_size(is_train),
         )
+
+    def pass_size(self, is_train: bool = False) -> int:
+        """Most wordpieces of an encoder pass, padding included."""
+        if self.cfg["batch_pieces"]:
+            return int(self.cfg["batch_pieces"])
+        if self.device.type != "cpu":
+            return _OTHER_PASS
+        return _CPU_UPDATE if is_train else _CPU_PASS
 
     def autocast(self) -> Optional[torch.dtype]:
         """dtype of mixed precision: bfloat16 where the GPU has it, else float16."""
@@ -316,16 +322,28 @@ class EncoderShim(TorchShim):
         return self._scaler
 
     def _pack(self) -> dict[str, Any]:
-        return enc.pack(self.loaded)
+        packed, weights, file = enc.pack(self.loaded), enc.weights_of(self.loaded), beside()
+        if file is None:
+            return {**packed, "weights": safetensors.torch.save(weights)}
+        return {**packed, "weights_crc32": write_weights(file, weights)}
 
     def _unpack(self, saved: dict[str, Any]) -> None:
-        self.adopt(enc.unpack(saved))
+        if "weights" in saved:
+            self.adopt(enc.unpack(saved, safetensors.torch.load(saved["weights"])))
+            return
+        file = beside()
+        if file is None:
+            raise BertCrfError("its weights are in a file beside it: load the component's folder.")
+        pending = PendingWeights(file)
+        self.adopt(enc.unpack(saved, pending.tensors))
+        pending.check(saved["weights_crc32"])
 
 
 def _checksum(saved: dict[str, Any]) -> int:
     """CRC-32 of what a shim saves: a flipped bit in a weight would show nowhere else."""
     rest = {key: value for key, value in saved.items() if key not in ("weights", "crc32")}
-    return zlib.crc32(cast(bytes, srsly.msgpack_dumps(rest)), zlib.crc32(saved["weights"]))
+    weights = zlib.crc32(saved.get("weights", b""))
+    return zlib.crc32(cast(bytes, srsly.msgpack_dumps(rest)), weights)
 
 
 def plan_docs(

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import spacy
+import torch
 from conftest import (
     ENGLISH,
     TEXTS,
@@ -411,3 +412,32 @@ def test_overlapping_windows_over_all(trained):
     assert max(b.ids.shape[1] for b in by_sentence.batches) < 30
     assert min(b.ids.shape[1] for b in by_window.batches) > 400
     assert len(by_window.counts) == len(by_sentence.counts) == len(doc)
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_an_update_in_parts_has_the_gradients_of_one(trained, unknown):
+    """Parts that differ in size, and where asked one of which no token is known."""
+    from conftest import make_examples
+
+    pipe = trained.get_pipe("bert_crf")
+    examples = make_examples(trained) * 2
+    examples.append(Example(trained.make_doc(""), trained.make_doc("")))
+    if unknown:
+        longest = max(examples, key=lambda eg: len(eg.predicted))
+        longest.reference.set_ents([], default="missing")
+    own, losses, gradients = layers.own_encoder_of(pipe.model), [], []
+    for pieces in (10_000, 30):
+        own.cfg["batch_pieces"] = pieces
+        layers.head_of(pipe.model).module.zero_grad()
+        own.module.zero_grad()
+        losses.append(pipe.update(examples)["bert_crf"])
+        modules = (own.module, layers.head_of(pipe.model).module)
+        gradients.append(
+            [p.grad.clone() for m in modules for p in m.parameters() if p.grad is not None]
+        )
+    assert len(layers.update_parts(pipe.model, [eg.predicted for eg in examples])) > 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    for one, other in zip(*gradients, strict=True):
+        assert one.abs().max() > 0 or not other.any()
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

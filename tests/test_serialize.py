@@ -92,7 +92,14 @@ def test_needs_no_network_and_no_encoder_folder(trained_path, encoder_path, tmp_
     assert "王小明" in done.stdout and "清华大学" in done.stdout
 
 
-FILES = ["bert_crf/model", "bert_crf/cfg", "config.cfg", "meta.json", "vocab/strings.json"]
+FILES = [
+    "bert_crf/model",
+    "bert_crf/encoder.safetensors",
+    "bert_crf/cfg",
+    "config.cfg",
+    "meta.json",
+    "vocab/strings.json",
+]
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty"])
@@ -110,13 +117,13 @@ def test_a_damaged_file_is_named(trained, tmp_path, name, damage):
 
 def test_a_flipped_bit_in_the_weights_is_seen(trained, tmp_path):
     trained.to_disk(tmp_path / "p")
-    file = tmp_path / "p" / "bert_crf" / "model"
+    file = tmp_path / "p" / "bert_crf" / "encoder.safetensors"
     data = bytearray(file.read_bytes())
     weight = layers.own_encoder_of(trained.get_pipe("bert_crf").model).module.state_dict()
     values = weight["embeddings.word_embeddings.weight"].numpy().tobytes()
     data[data.index(values) + 100] ^= 1
     file.write_bytes(data)
-    with pytest.raises(BertCrfError, match="bert_crf/model is damaged: .*checksum"):
+    with pytest.raises(BertCrfError, match="bert_crf/encoder.safetensors is damaged: .*checksum"):
         spacy.load(tmp_path / "p")
 
 
@@ -203,3 +210,64 @@ def test_settings_at_load(trained, tmp_path):
     nlp = spacy.load(tmp_path / "p", config={"components": {"bert_crf": {"constraints": False}}})
     assert layers.head_of(nlp.get_pipe("bert_crf").model).module.crf.legal_transitions.all()
     assert found(nlp) == found(trained)
+
+
+WEIGHTS = "bert_crf/encoder.safetensors"
+
+
+def test_old_pipelines_have_the_weights_in_their_model(trained, tmp_path):
+    trained.to_disk(tmp_path / "p")
+    trained.get_pipe("bert_crf").model.to_disk(tmp_path / "p" / "bert_crf" / "model")
+    (tmp_path / "p" / WEIGHTS).unlink()
+    assert found(spacy.load(tmp_path / "p")) == found(trained)
+
+
+def test_weights_of_another_pipeline_are_refused(trained, tmp_path):
+    trained.to_disk(tmp_path / "p")
+    trained.update(make_examples(trained), sgd=trained.create_optimizer())
+    trained.to_disk(tmp_path / "other")
+    (tmp_path / "p" / WEIGHTS).write_bytes((tmp_path / "other" / WEIGHTS).read_bytes())
+    with pytest.raises(BertCrfError, match=f"{WEIGHTS} is damaged: .*checksum"):
+        spacy.load(tmp_path / "p")
+
+
+def test_missing_weights_are_named(trained, tmp_path):
+    trained.to_disk(tmp_path / "p")
+    (tmp_path / "p" / WEIGHTS).unlink()
+    with pytest.raises(BertCrfError, match=f"{WEIGHTS} is damaged: it is missing"):
+        spacy.load(tmp_path / "p")
+    with pytest.raises(BertCrfError, match="load the component's folder"):
+        trained.get_pipe("bert_crf").model.from_disk(tmp_path / "p" / "bert_crf" / "model")
+
+
+def test_saving_over_the_folder_that_is_loaded(trained, tmp_path):
+    """Its weights are mapped from the file that is replaced, and trained on in between."""
+    trained.to_disk(tmp_path / "p")
+    nlp = spacy.load(tmp_path / "p")
+    before = (tmp_path / "p" / WEIGHTS).read_bytes()
+    nlp.update(make_examples(nlp), sgd=nlp.create_optimizer())
+    assert (tmp_path / "p" / WEIGHTS).read_bytes() == before
+    want = nlp.get_pipe("bert_crf").to_bytes(exclude=["vocab"])
+    nlp.to_disk(tmp_path / "p")
+    assert nlp.get_pipe("bert_crf").to_bytes(exclude=["vocab"]) == want
+    again = spacy.load(tmp_path / "p").get_pipe("bert_crf").to_bytes(exclude=["vocab"])
+    assert again == want != trained.get_pipe("bert_crf").to_bytes(exclude=["vocab"])
+    assert sorted(f.name for f in (tmp_path / "p" / "bert_crf").iterdir()) == [
+        "cfg", "encoder.safetensors", "model",
+    ]  # fmt: skip
+
+
+def test_the_weights_file_is_one_of_safetensors(trained, tmp_path):
+    import safetensors.torch
+    import torch
+
+    trained.to_disk(tmp_path / "p")
+    data = (tmp_path / "p" / WEIGHTS).read_bytes()
+    assert (8 + int.from_bytes(data[:8], "little")) % 64 == 0
+    weights = layers.own_encoder_of(trained.get_pipe("bert_crf").model).module.state_dict()
+    for saved in (
+        safetensors.torch.load_file(tmp_path / "p" / WEIGHTS),
+        safetensors.torch.load(data),
+    ):
+        assert saved.keys() == weights.keys()
+        assert all(torch.equal(saved[name], weights[name]) for name in weights)
