@@ -32,7 +32,14 @@ setup(
     ],
     extras_require={
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
-        "test": ["pytest>=8", "hypothesis>=6.100", "seqeval>=1.2.2", "pytorch-crf==0.7.2", "build"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "seqeval>=1.2.2",
+            "pytorch-crf==0.7.2",
+            "build",
+        ],
         "lint": ["ruff", "mypy", "types-requests", "types-tqdm"],
     },
     entry_points={

