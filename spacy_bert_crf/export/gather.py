@@ -209,7 +209,7 @@ def describe(
         "pooling": "mean",
         "max_length": enc.longest_input(encoder, longest_window(nlp, pipe, encoder)),
         "constraints": pipe.constraints,
-        "temperature": 1.0,
+        "temperature": pipe.temperature,
         "lang": nlp.lang,
         "seed": seed,
         **({"encoder": said} if any(said.values()) else {}),
