@@ -150,9 +150,9 @@ def _rows(rows: list[Suspect], with_reading: bool) -> list[str]:
     out = ["       P   doc  offset  label   entity in its text"]
     for row in rows:
         text = f"{row.before}[{row.text}]{row.after}".replace("\n", " ")
-        line = f"{row.probability:8.4f} {row.doc:5d} {row.start:7d}  {row.label:<6}  {text}"
+        line = f"{row.probability:8.2g} {row.doc:5d} {row.start:7d}  {row.label:<6}  {text}"
         if with_reading:
-            read = ", ".join(f"{r.text} {r.label} {r.probability:.4f}" for r in row.reading)
+            read = ", ".join(f"{r.text} {r.label} {r.probability:.2g}" for r in row.reading)
             line += f"   read as: {read or 'no entity'}"
         out.append(line)
     return out
