@@ -101,7 +101,11 @@ def outcomes(pipe: Predictor, half: Half, temperature: float) -> list[tuple[floa
     """Probability of each entity that is found, and whether it is right. Entities where the gold
     is not known are left out."""
     readings = posterior_layer.read(
-        pipe.model, half.emissions, pipe.tag_set, temperature=temperature
+        pipe.model,
+        half.emissions,
+        pipe.tag_set,
+        constrained=pipe.constraints,
+        temperature=temperature,
     )
     return [
         (entity.probability, tuple(entity.span) in gold.spans)

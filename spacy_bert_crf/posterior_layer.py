@@ -18,12 +18,11 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from .crf import LinearChainCRF
-from .crf_posterior import Posterior
 from .layers import _CRF_BATCH_STEPS, _index, _join, _padding, head_of
-from .tags import EntitySpan, Role, TagSet
+from .span_queries import SpanQueries, candidate_spans
+from .tags import EntitySpan, TagSet
 from .windows import IntArray, padded_batches
 
-FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 #: Tags that each token of a doc may have, [tokens, K]; None for all.
 Sets = Optional[BoolArray]
@@ -105,6 +104,7 @@ def read(
     emissions: Sequence[Floats2d],
     tag_set: TagSet,
     *,
+    constrained: bool = True,
     sets: Sequence[Sets] = (),
     temperature: float = 1.0,
     least: float = 0.0,
@@ -112,7 +112,8 @@ def read(
 ) -> list[Reading]:
     """What the CRF says of each doc, under the constraints of decoding.
 
-    emissions: [tokens, K] of each doc. sets: of each doc, or empty for none.
+    emissions: [tokens, K] of each doc. constrained: whether decoding keeps to the scheme.
+    sets: of each doc, or empty for none. Where no path keeps to them, they are left out.
     temperature: see LinearChainCRF.posterior; the best path does not depend on it.
     least: candidates have at least this probability; 0 for no candidates.
     asked: spans (start, end, label) of each doc whose probability is wanted, or empty.
@@ -131,9 +132,9 @@ def read(
             batches.append(batch)
             posteriors.append(posterior)
             results.append([*figures, *([posterior.marginals()] if least > 0 else [])])
-        wanted: list[_Queries] = []
+        wanted: list[tuple[SpanQueries, list[str]]] = []
         for batch, arrays in zip(batches, _to_host(results), strict=True):
-            queries = _Queries(tag_set)
+            queries, kinds = SpanQueries(tag_set, constrained), []
             for row, (i, length) in enumerate(zip(batch.members, batch.lengths, strict=True)):
                 reading = out[i]
                 reading.tags = arrays[0][row, :length].astype(np.int64)
@@ -141,23 +142,24 @@ def read(
                 reading.log_probability = float(arrays[2][row])
                 reading.entropy = float(arrays[3][row])
                 best = tag_set.decode(reading.tags.tolist()) if reading.tags.any() else []
-                for span in best:
-                    queries.add(row, span, reading.tags[span.start : span.end].tolist())
+                others: list[EntitySpan] = []
                 if least > 0:
-                    found = candidate_spans(arrays[4][row, :length], tag_set, least)
-                    for span in sorted(set(found) - set(best)):
-                        queries.add(row, span, kind="candidate")
-                for asked_span in asked[i] if asked else ():
-                    queries.add(row, EntitySpan(*asked_span), kind="asked")
-            wanted.append(queries)
+                    found = candidate_spans(arrays[4][row, :length], tag_set, least, constrained)
+                    others = sorted(set(found) - set(best))
+                own = [EntitySpan(*span) for span in asked[i]] if asked else []
+                for kind, spans in (("entity", best), ("candidate", others), ("asked", own)):
+                    for span in spans:
+                        queries.add(row, span)
+                        kinds.append(kind)
+            wanted.append((queries, kinds))
         answers = _to_host(
             [
                 [queries.ask(posterior)]
-                for queries, posterior in zip(wanted, posteriors, strict=True)
+                for (queries, _), posterior in zip(wanted, posteriors, strict=True)
             ]
         )
-    for batch, queries, (probabilities,) in zip(batches, wanted, answers, strict=True):
-        for (row, span, kind), p in zip(queries.what, probabilities.tolist(), strict=True):
+    for batch, (queries, kinds), (answer,) in zip(batches, wanted, answers, strict=True):
+        for (row, span), kind, p in zip(queries.spans, kinds, answer.tolist(), strict=True):
             reading = out[batch.members[row]]
             if kind == "asked":
                 reading.asked.append(p)
@@ -165,7 +167,20 @@ def read(
                 reading.entities.append(ScoredSpan(*span, p))
             elif p >= least:
                 reading.candidates.append(ScoredSpan(*span, p))
-    _read_again_without_sets(out, model, emissions, tag_set, sets, temperature, least, asked)
+    lost = [i for i, r in enumerate(out) if not r.within_sets and sets[i] is not None]
+    if lost:
+        again = read(
+            model,
+            [emissions[i] for i in lost],
+            tag_set,
+            constrained=constrained,
+            temperature=temperature,
+            least=least,
+            asked=[asked[i] for i in lost] if asked else (),
+        )
+        for i, reading in zip(lost, again, strict=True):
+            reading.within_sets = False
+            out[i] = reading
     return out
 
 
@@ -232,73 +247,6 @@ def log_partitions(
     return out
 
 
-def candidate_spans(marginals: FloatArray, tag_set: TagSet, least: float) -> list[EntitySpan]:
-    """Entities that may have a probability of `least` or more, as the tags' marginals say.
-
-    marginals: [tokens, K]. An entity is never more probable than any of its tags.
-    RETURNS: a superset of those that have it, in order.
-    """
-    n_tokens, out = len(marginals), []
-    least = least * (1 - 1e-5)  # rounding
-    enough = marginals >= least
-    for label in tag_set.labels:
-        begin, inside = (tag_set.ids[role, label] for role in (Role.BEGIN, Role.INSIDE))
-        goes_on = enough[:, inside]
-        if tag_set.has_last:
-            unit, last = (tag_set.ids[role, label] for role in (Role.UNIT, Role.LAST))
-            out += [EntitySpan(int(i), int(i) + 1, label) for i in np.flatnonzero(enough[:, unit])]
-            ends = enough[:, last]
-        else:
-            # An entity ends where the next token does not go on with it.
-            ends = np.ones(n_tokens, dtype=bool)
-            ends[:-1] = 1 - marginals[1:, inside] >= least
-        for start in np.flatnonzero(enough[:, begin]).tolist():
-            if not tag_set.has_last and ends[start]:
-                out.append(EntitySpan(start, start + 1, label))
-            for at in range(start + 1, n_tokens):
-                if ends[at] and (tag_set.has_last or goes_on[at]):
-                    out.append(EntitySpan(start, at + 1, label))
-                if not goes_on[at]:
-                    break
-    return sorted(out)
-
-
-class _Queries:
-    """Spans of a batch whose probabilities are wanted.
-
-    what: row, span and kind (entity, candidate, asked) of each.
-    """
-
-    def __init__(self, tag_set: TagSet) -> None:
-        self.what: list[tuple[int, EntitySpan, str]] = []
-        self._tag_set = tag_set
-        self._tags: list[list[int]] = []
-
-    def add(
-        self, row: int, span: EntitySpan, tags: Optional[list[int]] = None, kind: str = "entity"
-    ) -> None:
-        """tags: that spell it; the scheme's own spelling if not given."""
-        self.what.append((row, span, kind))
-        self._tags.append(tags or self._tag_set.span_tags(span.end - span.start, span.label))
-
-    def ask(self, posterior: Posterior) -> Tensor:
-        """The probability of each. [N]"""
-        device = posterior.log_z.device
-        if not self.what:
-            return torch.zeros(0, device=device)
-        longest = max(len(tags) for tags in self._tags)
-        padded = np.zeros((len(self._tags), longest), dtype=np.int64)
-        for row, tags in enumerate(self._tags):
-            padded[row, : len(tags)] = tags
-        where = np.array([(row, span.start, span.end) for row, span, _ in self.what])
-        closing = {label: self._tag_set.closing(label) for label in self._tag_set.labels}
-        following = np.array([closing[span.label] for _, span, _ in self.what])
-        sequence, start, end = (_index(column.copy(), device) for column in where.T)
-        return posterior.span_probability(
-            sequence, start, end, _index(padded, device), _index(following, device)
-        )
-
-
 def _crf(model: Model) -> LinearChainCRF:
     crf: LinearChainCRF = head_of(model).module.crf
     return crf
@@ -348,29 +296,3 @@ def _to_host(results: Sequence[Sequence[Tensor]]) -> list[list[NDArray]]:
     ends = np.cumsum([tensor.numel() for tensor in flat])
     parts = iter(np.split(joined, ends[:-1]))
     return [[next(parts).reshape(tensor.shape) for tensor in tensors] for tensors in results]
-
-
-def _read_again_without_sets(
-    out: list[Reading],
-    model: Model,
-    emissions: Sequence[Floats2d],
-    tag_set: TagSet,
-    sets: Sequence[Sets],
-    temperature: float,
-    least: float,
-    asked: Sequence[Sequence[tuple[int, int, str]]],
-) -> None:
-    lost = [i for i, r in enumerate(out) if not r.within_sets and sets[i] is not None]
-    if not lost:
-        return
-    again = read(
-        model,
-        [emissions[i] for i in lost],
-        tag_set,
-        temperature=temperature,
-        least=least,
-        asked=[asked[i] for i in lost] if asked else (),
-    )
-    for i, reading in zip(lost, again, strict=True):
-        reading.within_sets = False
-        out[i] = reading

@@ -39,6 +39,7 @@ class Predictor(TrainablePipe):
 
     scheme: str
     cfg: dict[str, Any]
+    constraints: bool
     overwrite: bool
     constrain_to_ents: bool
     _scores: bool
@@ -258,6 +259,7 @@ class Predictor(TrainablePipe):
             self.model,
             emissions,
             self.tag_set,
+            constrained=self.constraints,
             sets=sets,
             temperature=self.temperature,
             least=least,
