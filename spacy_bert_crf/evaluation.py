@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,9 +16,13 @@ from spacy.vectors import Vectors
 from tqdm import tqdm
 
 from .alignment import read_gold
+from .annotate import span_score
+from .calibration import reliability
+from .calibration_picture import picture as draw
 from .docbin import read_docbin
 from .errors import BertCrfError
 from .files import write_text
+from .prediction import Predictor
 from .scoring import Scores, score, table
 from .versions import versions
 
@@ -80,6 +84,15 @@ def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, 
     Docs without any entity annotation are left out: their gold is not known.
     Raises BertCrfError if that leaves none.
     """
+    predicted, docs, seconds = predict_docs(nlp, docs)
+    return score_docs(predicted, docs, scheme), seconds
+
+
+def predict_docs(nlp: Language, docs: list[Doc]) -> tuple[list[Doc], list[Doc], float]:
+    """Predicted docs, the annotated ones of the same texts, and the seconds it took.
+
+    Docs and errors as in evaluate_docs.
+    """
     docs = [doc for doc in docs if doc.has_annotation("ENT_IOB") or not len(doc)]
     if not any(len(doc) for doc in docs):
         raise BertCrfError(
@@ -89,8 +102,25 @@ def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, 
     began = time.perf_counter()
     texts = (doc.text for doc in docs)
     predicted = list(tqdm(nlp.pipe(texts), total=len(docs), disable=None))
-    seconds = time.perf_counter() - began
-    return score_docs(predicted, docs, scheme), seconds
+    return predicted, docs, time.perf_counter() - began
+
+
+def outcomes(
+    predicted: list[Doc], docs: list[Doc], groups: Sequence[str]
+) -> Iterator[tuple[float, bool]]:
+    """Probability of each predicted entity that has one, and whether it is right. Entities where
+    the gold is not known are left out.
+
+    groups: names of the span groups with the probabilities.
+    """
+    for ours, reference in zip(predicted, docs, strict=True):
+        if not ours.ents:
+            continue
+        gold = read_gold(Example(ours, reference))
+        for ent in ours.ents:
+            p = span_score(groups, ent)
+            if p is not None and gold.known[ent.start : ent.end].all():
+                yield p, (ent.start, ent.end, ent.label_) in gold.spans
 
 
 def score_docs(predicted: list[Doc], docs: list[Doc], scheme: str) -> Scores:
@@ -119,16 +149,22 @@ def evaluate(
     dev: Optional[Path] = None,
     history: Optional[Path] = None,
     output: Optional[Path] = None,
+    picture: Optional[Path] = None,
 ) -> dict[str, Any]:
     """Score a pipeline on a DocBin, print tables, and write the figures as JSON.
 
     dev: a second DocBin, whose figures stand under `dev`. history: the training's history.json,
-        from which epochs and seed are taken over.
+        from which epochs and seed are taken over. picture: reliability diagram to write (.svg).
     RETURNS: what is written.
     Raises BertCrfError for a pipeline or a file that can't be read.
     """
+    if picture is not None and picture.suffix.lower() != ".svg":
+        raise BertCrfError(f"the picture {picture} must be an .svg file.")
     began = time.perf_counter()
     nlp = load_pipeline(pipeline)
+    groups = [name for name, pipe in nlp.pipeline if isinstance(pipe, Predictor)]
+    for name in groups:
+        nlp.get_pipe(name).scores = True
     scheme = next(
         (getattr(p, "scheme") for _, p in nlp.pipeline if hasattr(p, "scheme")), "BIO"  # noqa: B009
     )  # fmt: skip
@@ -137,11 +173,18 @@ def evaluate(
         if path is None:
             continue
         docs = read_docs(path, nlp)
-        scores, seconds = evaluate_docs(nlp, docs, scheme)
+        predicted, docs, seconds = predict_docs(nlp, docs)
+        scores = score_docs(predicted, docs, scheme)
         print(table(scores, path.name))
         figures = {**scores.to_dict(), "characters": sum(len(doc.text) for doc in docs)}
         figures["characters_per_second"] = round(figures["characters"] / max(seconds, 1e-9), 1)
         print(f"{figures['characters_per_second']:.0f} characters a second\n", flush=True)
+        if groups:
+            found = reliability(outcomes(predicted, docs, groups))
+            figures["reliability"] = found.to_dict()
+            print(f"{found.table()}\n", flush=True)
+            if picture is not None and not key:
+                write_text(picture, draw(found, f"Entities in {path.name}"))
         metrics |= {key: figures} if key else figures
     if history is not None:
         metrics |= _from_history(history)

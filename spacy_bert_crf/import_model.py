@@ -144,6 +144,8 @@ def make_pipeline(source: Source, asked: Asked) -> Language:
         tok2vec["max_length"] = max(8, min(512, source.info["max_length"]))
         tok2vec["overlap"] = min(128, tok2vec["max_length"] // 4)
     config = {"scheme": scheme, "constraints": constraints, "model": {"tok2vec": tok2vec}}
+    if type(source.info.get("temperature")) in (int, float):
+        config["temperature"] = float(source.info["temperature"])
     pipe: Any = nlp.add_pipe("bert_crf", config=config)
     pipe.adopt(encoder, list(tag_set.labels), head)
     nlp("一 a")  # a pipeline that can't run is not written

@@ -1,7 +1,7 @@
 """The trainable pipeline component `bert_crf`."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -9,8 +9,7 @@ import numpy as np
 import srsly
 from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
@@ -22,12 +21,10 @@ from .alignment import LostEntity, allowed_tags, lost_report, read_gold
 from .encoder import LoadedEncoder
 from .errors import BertCrfError
 from .optim import GroupedAdamW
+from .prediction import Predictor
 from .tags import TagSet
 from .weights_file import NAME as WEIGHTS_FILE
 from .weights_file import WeightsFileError, weights_beside
-
-#: Most tokens that `pipe` holds back to sort docs of like length together.
-_LOOKAHEAD_TOKENS = 100_000
 
 DEFAULT_CONFIG = """
 [bert_crf]
@@ -36,6 +33,12 @@ constraints = true
 constrain_training = false
 overwrite = false
 quantize = ""
+constrain_to_ents = true
+scores = false
+score_extension = "score"
+candidates = 0.0
+threshold = 0.0
+temperature = 1.0
 
 [bert_crf.scorer]
 @scorers = "spacy.ner_scorer.v1"
@@ -76,6 +79,12 @@ def make_bert_crf(
     constrain_training: bool,
     overwrite: bool,
     quantize: str,
+    constrain_to_ents: bool,
+    scores: bool,
+    score_extension: str,
+    candidates: float,
+    threshold: float,
+    temperature: float,
     scorer: Optional[Callable[..., Any]],
 ) -> "BertCrf":
     """Create the component; see BertCrf for the settings."""
@@ -88,11 +97,17 @@ def make_bert_crf(
         constrain_training=constrain_training,
         overwrite=overwrite,
         quantize=quantize,
+        constrain_to_ents=constrain_to_ents,
+        scores=scores,
+        score_extension=score_extension,
+        candidates=candidates,
+        threshold=threshold,
+        temperature=temperature,
         scorer=scorer,
     )
 
 
-class BertCrf(TrainablePipe):
+class BertCrf(Predictor):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
 
     One step of the CRF is one token. Predicted entities go to `doc.ents`.
@@ -100,10 +115,23 @@ class BertCrf(TrainablePipe):
     scheme: BIO, BIOES, BMES or BILUO.
     constraints: leave transitions that the scheme forbids out of decoding.
     constrain_training: leave them out of the likelihood as well.
-    overwrite: replace entities that are on the doc. Otherwise they stay, and predicted ones that
-        overlap them are dropped.
+    overwrite: replace entities that are on the doc. Otherwise they stay.
     quantize: "int8" to predict with the own encoder's linear layers in 8-bit integers, on a CPU.
         What is trained and saved stays float32. "" for float32.
+    constrain_to_ents: where entities stay, decode the rest of the doc given them, exactly. (So
+        does spaCy's `ner`.) Otherwise predict freely, and drop what overlaps them.
+    scores: write entities with their probabilities to `doc.spans[name]`, attrs["scores"], and to
+        `doc._.<name>_log_probability` and `doc._.<name>_entropy` what the CRF says of the doc.
+    score_extension: with scores, `span._.<this>` is the probability of an entity, if no other
+        extension has the name. "" for none.
+    candidates: least probability of entities beyond the best ones that are written to
+        `doc.spans["<name>_candidates"]`; 0 for none.
+    threshold: entities that are less probable are left out of `doc.ents`.
+    temperature: what emissions and transitions are divided by where probabilities are told. The
+        best entities do not depend on it.
+
+    threshold and temperature are kept in `cfg`, with the weights. The labels that a doc may have
+    can be restricted by `doc._.<name>_labels`, a list of some of the component's.
     """
 
     def __init__(
@@ -117,6 +145,12 @@ class BertCrf(TrainablePipe):
         constrain_training: bool = False,
         overwrite: bool = False,
         quantize: str = "",
+        constrain_to_ents: bool = True,
+        scores: bool = False,
+        score_extension: str = "score",
+        candidates: float = 0.0,
+        threshold: float = 0.0,
+        temperature: float = 1.0,
         scorer: Optional[Callable[..., Any]] = None,
     ) -> None:
         self.vocab = vocab
@@ -127,8 +161,16 @@ class BertCrf(TrainablePipe):
         self.scheme = TagSet((), scheme).scheme  # refuses an unknown one now
         self.constraints = constraints
         self.constrain_training = constrain_training
-        self.overwrite = overwrite
         self.quantize = quantize
+        self._init_prediction(
+            overwrite=overwrite,
+            constrain_to_ents=constrain_to_ents,
+            scores=scores,
+            score_extension=score_extension,
+            candidates=candidates,
+            threshold=threshold,
+            temperature=temperature,
+        )
         self._told_lost = False
         self._told_labels: set[str] = set()
 
@@ -158,11 +200,6 @@ class BertCrf(TrainablePipe):
     def label_data(self) -> list[str]:
         """What `spacy init labels` writes and `initialize` takes."""
         return list(self.cfg["labels"])
-
-    @property
-    def tag_set(self) -> TagSet:
-        """The tags in id order."""
-        return TagSet(self.labels, self.scheme)
 
     def add_label(self, label: str) -> int:
         """Add an entity type. On an initialised component its tags come after the present ones,
@@ -262,38 +299,6 @@ class BertCrf(TrainablePipe):
         shim.module.load_state_dict(head)
         self._apply_tags()
 
-    def predict(self, docs: Iterable[Doc]) -> list[NDArray[np.int64]]:
-        """Best tag ids of each doc, [tokens] each."""
-        docs = list(docs)
-        if not any(len(doc) for doc in docs):
-            return [np.zeros(0, dtype=np.int64) for _ in docs]
-        return layers.decode(self.model, self.model.predict(docs))
-
-    def set_annotations(self, docs: Iterable[Doc], scores: list[NDArray[np.int64]]) -> None:
-        """Write entities of tag ids to the docs; every doc counts as annotated afterwards."""
-        tags = self.tag_set
-        for doc, tag_ids in zip(docs, scores, strict=True):
-            spans = []
-            for start, end, label in tags.decode(tag_ids.tolist()) if tag_ids.any() else ():
-                while start < end and doc[start].is_space:
-                    start += 1
-                while start < end and doc[end - 1].is_space:
-                    end -= 1
-                if start < end:
-                    spans.append(Span(doc, start, end, label=label))
-            self._set_ents(doc, spans)
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate a stream of docs, in order, looking ahead at most `batch_size` of them."""
-        error_handler = self.get_error_handler()
-        for docs in _bounded(stream, batch_size):
-            try:
-                self.set_annotations(docs, self.predict(docs))
-            except Exception as err:
-                error_handler(self.name, self, docs, err)
-            else:
-                yield from docs
-
     def update(
         self,
         examples: Iterable[Example],
@@ -385,7 +390,8 @@ class BertCrf(TrainablePipe):
         return self
 
     def _apply_tags(self) -> None:
-        """Give the CRF the constraints of the tag scheme."""
+        """Settle what the cfg holds, and give the CRF the constraints of the tag scheme."""
+        self._settle_kept()
         head = layers.head_of(self.model)
         if not head.is_built:
             return
@@ -423,17 +429,6 @@ class BertCrf(TrainablePipe):
             )
         return [allowed_tags(gold, tags) for gold in golds]
 
-    def _set_ents(self, doc: Doc, spans: list[Span]) -> None:
-        blocked: list[Span] = []
-        if not self.overwrite and len(doc):
-            iob, types = doc.to_array(["ENT_IOB", "ENT_TYPE"]).T
-            taken = (iob == 1) | (iob == 3)
-            if taken.any():
-                blocked = [doc[int(i) : int(i) + 1] for i in np.flatnonzero(taken & (types == 0))]
-                free = [span for span in spans if not taken[span.start : span.end].any()]
-                spans = [*doc.ents, *free]
-        doc.set_ents(spans, blocked=blocked, default="outside")
-
 
 def _is_damaged_json(path: Path) -> bool:
     """Whether a component's `cfg` can't be what was written: labels, a list of strings."""
@@ -442,17 +437,3 @@ def _is_damaged_json(path: Path) -> bool:
     except Exception:
         return True
     return not isinstance(labels, list) or not all(isinstance(label, str) for label in labels)
-
-
-def _bounded(stream: Iterable[Doc], batch_size: int) -> Iterator[list[Doc]]:
-    """Batches of at most `batch_size` docs and _LOOKAHEAD_TOKENS tokens (or one doc)."""
-    batch: list[Doc] = []
-    n_tokens = 0
-    for doc in stream:
-        if batch and (len(batch) >= batch_size or n_tokens + len(doc) > _LOOKAHEAD_TOKENS):
-            yield batch
-            batch, n_tokens = [], 0
-        batch.append(doc)
-        n_tokens += len(doc)
-    if batch:
-        yield batch

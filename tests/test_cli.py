@@ -30,7 +30,8 @@ def flat(text):
 
 def test_help_lists_the_commands():
     text = command("--help")
-    for name in ("convert-checkpoint", "convert-corpus", "train", "evaluate", "export"):
+    names = ["convert-checkpoint", "convert-corpus", "train", "evaluate", "export"]
+    for name in [*names, "calibrate", "find-errors", "nbest"]:
         assert name in text
         assert "Usage" in command(name, "--help")
 

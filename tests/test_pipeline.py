@@ -132,16 +132,18 @@ def test_prediction_equals_the_path_of_training(trained):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_entities_that_are_there_already(encoder_path, overwrite):
+@pytest.mark.parametrize("overwrite, constrain", [(False, False), (False, True), (True, True)])
+def test_entities_that_are_there_already(encoder_path, overwrite, constrain):
     from conftest import train_toy
 
-    nlp = train_toy(encoder_path, overwrite=overwrite)
+    nlp = train_toy(encoder_path, overwrite=overwrite, constrain_to_ents=constrain)
     ruler = nlp.add_pipe("entity_ruler", before="bert_crf")
     ruler.add_patterns([{"label": "X", "pattern": [{"TEXT": "京"}, {"TEXT": "参"}]}])
     doc = nlp(TEXTS[0][0])
     if overwrite:
         assert entities(doc) == gold(nlp)[0]
+    elif constrain:  # what is left of 北京 is read again
+        assert entities(doc) == [(0, 3, "PER"), (6, 7, "LOC"), (7, 9, "X"), (11, 15, "ORG")]
     else:
         assert entities(doc) == [(0, 3, "PER"), (7, 9, "X"), (11, 15, "ORG")]
     assert all(token.ent_iob_ for token in doc)

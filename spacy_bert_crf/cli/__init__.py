@@ -6,7 +6,7 @@ imports torch, transformers or thinc's layers at module level: each command impo
 
 from spacy.cli._util import app as spacy_app
 
-from . import convert, evaluate, export, exports, train  # noqa: F401  (each adds its commands)
+from . import ask, convert, evaluate, export, exports, train  # noqa: F401  (each adds its commands)
 from .app import cli
 
 spacy_app.add_typer(cli, name="bert-crf")

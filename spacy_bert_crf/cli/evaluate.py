@@ -17,16 +17,22 @@ def evaluate_command(
         None, "--history", help="history.json of the training, to take epochs and seed over"
     ),
     output: Optional[Path] = typer.Option(None, "--output", "-o", help="JSON file to write"),
+    picture: Optional[Path] = typer.Option(
+        None, "--picture", help="Reliability diagram of DATA to write (.svg)"
+    ),
     gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU"),
 ) -> None:
     """Score a pipeline's entities: precision, recall and F1, over all and per type.
 
-    By entity (borders and label must be right) and by token (tags other than O).
+    By entity (borders and label must be right) and by token (tags other than O). And whether the
+    probabilities of entities are what comes true: of those with P = 0.9, nine in ten should be
+    right (expected calibration error; see `calibrate`).
     """
     from ..evaluation import evaluate
     from ..training import use_device
 
     use_device(gpu_id)
-    evaluate(pipeline, data, dev=dev, history=history, output=output)
-    if output is not None:
-        print(f"wrote {output}")
+    evaluate(pipeline, data, dev=dev, history=history, output=output, picture=picture)
+    for written in (output, picture):
+        if written is not None:
+            print(f"wrote {written}")

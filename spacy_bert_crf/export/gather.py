@@ -155,7 +155,7 @@ def find_component(nlp: Language, name: str = "") -> BertCrf:
     if not name and len(found) != 1:
         raise BertCrfError(
             f"the pipeline has {len(found)} bert_crf components ({', '.join(found)}): "
-            "name the one to export with --component."
+            "name one of them with --component."
             if found
             else f"the pipeline has no bert_crf component, only {nlp.pipe_names}."
         )
@@ -209,7 +209,7 @@ def describe(
         "pooling": "mean",
         "max_length": enc.longest_input(encoder, longest_window(nlp, pipe, encoder)),
         "constraints": pipe.constraints,
-        "temperature": 1.0,
+        "temperature": pipe.temperature,
         "lang": nlp.lang,
         "seed": seed,
         **({"encoder": said} if any(said.values()) else {}),

@@ -1,0 +1,168 @@
+"""Entities and their probabilities onto a Doc: `doc.ents`, span groups, extensions."""
+
+import bisect
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, Optional
+
+import numpy as np
+from spacy.tokens import Doc, Span, SpanGroup
+
+from .decoding_sets import labels_extension, taken_tokens
+from .posterior_layer import Reading, ScoredSpan
+
+#: Key of a span group's attrs that holds the probability of each of its spans (as in spancat).
+SCORES = "scores"
+
+
+class Names(NamedTuple):
+    """What a component calls what it writes."""
+
+    group: str
+    candidates: str
+    log_probability: str
+    entropy: str
+
+
+def names_of(component: str) -> Names:
+    """The names of a component: groups of doc.spans, extensions of Doc."""
+    return Names(
+        component, f"{component}_candidates", f"{component}_log_probability", f"{component}_entropy"
+    )
+
+
+def span_score(groups: Sequence[str], span: Span) -> Optional[float]:
+    """The probability of a span with these borders and this label, as the first of these groups
+    that holds it says; None if none does."""
+    for name in groups:
+        group = span.doc.spans.get(name)
+        scores = None if group is None else group.attrs.get(SCORES)
+        if group is None or scores is None:
+            continue
+        at = bisect.bisect_left(group, span.start, key=lambda other: other.start)  # type: ignore[call-overload]
+        while at < min(len(group), len(scores)) and group[at].start == span.start:
+            if (group[at].end, group[at].label) == (span.end, span.label):
+                return float(scores[at])
+            at += 1
+    return None
+
+
+def register_labels(component: str) -> None:
+    """Make the extension by which a user restricts the labels of a doc."""
+    _register_doc(labels_extension(component))
+
+
+def register_scores(component: str, score_extension: str) -> None:
+    """Make the extensions that scores need, those whose names are free: of Doc for the doc's own
+    figures, of Span for the probability of an entity. (One of Span that another component of this
+    kind has made serves both.)
+
+    score_extension: name of the latter; "" for none.
+    """
+    names = names_of(component)
+    for name in (names.log_probability, names.entropy):
+        _register_doc(name)
+    if not score_extension:
+        return
+    own = (names.group, names.candidates)
+    if not Span.has_extension(score_extension):
+        # Not a lambda: extensions are pickled for the processes of nlp.pipe.
+        Span.set_extension(score_extension, getter=partial(span_score, own))
+        return
+    getter = Span.get_extension(score_extension)[2]
+    if isinstance(getter, partial) and getter.func is span_score and own[0] not in getter.args[0]:
+        joined = (*getter.args[0], *own)
+        Span.set_extension(score_extension, getter=partial(span_score, joined), force=True)
+
+
+def writable(
+    doc: Doc, entities: Iterable[tuple[int, int, str]], overwrite: bool
+) -> list[Optional[Span]]:
+    """Predicted entities as they are written: trimmed of white space; None for what is nothing
+    else, or overlaps what is on the doc, unless that is overwritten."""
+    spans = [_trimmed(doc, *entity) for entity in entities]
+    if not overwrite and len(doc) and doc.has_annotation("ENT_IOB"):
+        taken, _ = taken_tokens(doc)
+        if taken.any():
+            return [s if s is None or not taken[s.start : s.end].any() else None for s in spans]
+    return spans
+
+
+def set_ents(doc: Doc, spans: Sequence[Span], overwrite: bool) -> None:
+    """Write entities, which must be `writable`; the doc counts as annotated afterwards."""
+    blocked: list[Span] = []
+    if not overwrite and len(doc) and doc.has_annotation("ENT_IOB"):
+        taken, is_blocked = taken_tokens(doc)
+        if taken.any():
+            blocked = [doc[int(i) : int(i) + 1] for i in np.flatnonzero(is_blocked)]
+            spans = [*doc.ents, *spans]
+    doc.set_ents(list(spans), blocked=blocked, default="outside")
+
+
+def set_reading(
+    doc: Doc,
+    reading: Reading,
+    component: str,
+    *,
+    overwrite: bool,
+    threshold: float,
+    scores: bool,
+    candidates: bool,
+) -> None:
+    """Write a reading to its doc: entities of at least the threshold, and what is asked for.
+
+    scores: the entities and their probabilities as a span group, and the doc's own figures.
+    candidates: the candidates as another group.
+    """
+    names = names_of(component)
+    spans = writable(doc, (entity.span for entity in reading.entities), overwrite)
+    found = [(s, e.probability) for s, e in zip(spans, reading.entities, strict=True) if s]
+    if candidates:
+        # Before doc.ents is written, which would be in their way.
+        others = _candidates(doc, reading.candidates, [span for span, _ in found], overwrite)
+        _set_group(doc, names.candidates, others)
+    set_ents(doc, [span for span, p in found if p >= threshold], overwrite)
+    if scores:
+        _set_group(doc, names.group, found)
+        for name, value in (
+            (names.log_probability, reading.log_probability),
+            (names.entropy, reading.entropy),
+        ):
+            if Doc.has_extension(name):
+                doc._.set(name, value)
+
+
+def _candidates(
+    doc: Doc, candidates: Sequence[ScoredSpan], entities: Sequence[Span], overwrite: bool
+) -> list[tuple[Span, float]]:
+    """Those that are no entity once they are trimmed; the likeliest of those that become one."""
+    spans = writable(doc, (candidate.span for candidate in candidates), overwrite)
+    best: dict[tuple[int, int, str], tuple[Span, float]] = {}
+    known = {(span.start, span.end, span.label_) for span in entities}
+    for span, candidate in zip(spans, candidates, strict=True):
+        if span is None:
+            continue
+        key = (span.start, span.end, span.label_)
+        if key not in known and candidate.probability > best.get(key, (span, -1.0))[1]:
+            best[key] = (span, candidate.probability)
+    return [best[key] for key in sorted(best)]
+
+
+def _set_group(doc: Doc, name: str, scored: Sequence[tuple[Span, float]]) -> None:
+    scores = np.array([p for _, p in scored], dtype=np.float32)
+    doc.spans[name] = SpanGroup(
+        doc, name=name, spans=[span for span, _ in scored], attrs={SCORES: scores}
+    )
+
+
+def _trimmed(doc: Doc, start: int, end: int, label: str) -> Optional[Span]:
+    while start < end and doc[start].is_space:
+        start += 1
+    while start < end and doc[end - 1].is_space:
+        end -= 1
+    return Span(doc, start, end, label=label) if start < end else None
+
+
+def _register_doc(name: str) -> None:
+    if not Doc.has_extension(name):
+        Doc.set_extension(name, default=None)

@@ -1,0 +1,128 @@
+"""A temperature for a trained pipeline, fitted on annotated docs, and what it is worth.
+
+Fitted on every second doc, measured on the others.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import srsly
+from thinc.types import Floats2d
+
+from . import posterior_layer
+from .alignment import Gold, allowed_tags
+from .calibration import Reliability, best_temperature, reliability
+from .errors import BertCrfError
+from .evaluation import load_pipeline, read_docs
+from .export.gather import find_component
+from .files import atomic_folder, write_text
+from .gold_docs import gold_docs
+from .prediction import Predictor
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """temperature: fitted on one half. old: what the pipeline had. before, after: of the entities
+    that are found in the other half, with the old one and with this."""
+
+    temperature: float
+    old: float
+    before: Reliability
+    after: Reliability
+
+
+@dataclass
+class Half:
+    """Emissions [tokens, K] and gold of some docs."""
+
+    emissions: list[Floats2d]
+    golds: list[Gold]
+
+
+def calibrate(
+    pipeline: Path, data: Path, *, component: str = "", output: Optional[Path] = None
+) -> Calibration:
+    """Fit a pipeline's temperature and store it in the pipeline, or in a copy of it.
+
+    component: which bert_crf, if there are several. output: folder of the copy.
+    Raises BertCrfError for a pipeline or data that can't be read, or data that do not suffice;
+        nothing is changed then.
+    """
+    is_pipeline = output is not None and (output / "meta.json").is_file()
+    if output is not None and output.exists() and not is_pipeline:
+        raise BertCrfError(f"{output} exists and is no pipeline folder: name a new one.")
+    nlp = load_pipeline(pipeline)
+    pipe = find_component(nlp, component)
+    halves = (Half([], []), Half([], []))
+    for batch in gold_docs(nlp, pipe.name, read_docs(data, nlp)):
+        emissions = pipe.model.predict([item.doc for item in batch])
+        for item, rows in zip(batch, emissions, strict=True):
+            half = halves[item.number % 2]
+            half.emissions.append(np.array(rows) if isinstance(rows, np.ndarray) else rows)
+            half.golds.append(item.gold)
+    fit, measure = halves
+    if not any(gold.spans for gold in fit.golds) or not measure.golds:
+        raise BertCrfError(
+            f"{data} has too few annotated docs to fit a temperature on every second one and to "
+            "measure it on the others."
+        )
+    temperature = round(best_temperature(lambda t: path_loss(pipe, fit, t)), 4)
+    found = Calibration(
+        temperature,
+        pipe.temperature,
+        reliability(outcomes(pipe, measure, pipe.temperature)),
+        reliability(outcomes(pipe, measure, temperature)),
+    )
+    if output is None or output.resolve() == pipeline.resolve():
+        _store(pipeline / pipe.name / "cfg", temperature)
+    else:
+        with atomic_folder(output) as folder:
+            shutil.copytree(pipeline, folder, dirs_exist_ok=True)
+            _store(folder / pipe.name / "cfg", temperature)
+    return found
+
+
+def path_loss(pipe: Predictor, half: Half, temperature: float) -> float:
+    """Negative log-likelihood of the gold, a doc, at a temperature.
+
+    Of whole tag paths, as in training. Where all is known it is convex in 1/temperature, so that
+    it has one minimum.
+    """
+    sets = [allowed_tags(gold, pipe.tag_set) for gold in half.golds]
+    every = posterior_layer.log_partitions(pipe.model, half.emissions, temperature)
+    gold = posterior_layer.log_partitions(pipe.model, half.emissions, temperature, sets)
+    return float((every - gold).mean())
+
+
+def outcomes(pipe: Predictor, half: Half, temperature: float) -> list[tuple[float, bool]]:
+    """Probability of each entity that is found, and whether it is right. Entities where the gold
+    is not known are left out."""
+    readings = posterior_layer.read(
+        pipe.model,
+        half.emissions,
+        pipe.tag_set,
+        constrained=pipe.constraints,
+        temperature=temperature,
+    )
+    return [
+        (entity.probability, tuple(entity.span) in gold.spans)
+        for reading, gold in zip(readings, half.golds, strict=True)
+        for entity in reading.entities
+        if gold.known[entity.start : entity.end].all()
+    ]
+
+
+def report(found: Calibration) -> str:
+    """What `calibrate` found, as text."""
+    return (
+        f"temperature {found.old:g}, on the half that is not fitted on:\n{found.before.table()}\n\n"
+        f"temperature {found.temperature:g}, fitted on the other half:\n{found.after.table()}"
+    )
+
+
+def _store(path: Path, temperature: float) -> None:
+    cfg: dict[str, Any] = srsly.read_json(path)
+    write_text(path, srsly.json_dumps({**cfg, "temperature": temperature}, indent=2) + "\n")

@@ -1,0 +1,150 @@
+"""`bert-crf calibrate`, `find-errors` and `nbest`: what a pipeline thinks, in probabilities."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Optional
+
+import typer
+
+from ..errors import BertCrfError
+from .app import command
+
+_COMPONENT = typer.Option("", "--component", help="Which bert_crf, if there are several")
+_GPU = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU")
+
+
+@command("calibrate")
+def calibrate_command(
+    pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
+    data: Path = typer.Argument(..., help="Annotated docs that it was not trained on (.spacy)"),
+    output: Optional[Path] = typer.Option(
+        None, "--output", "-o", help="Write a copy of the pipeline; else the pipeline is changed"
+    ),
+    component: str = _COMPONENT,
+    gpu_id: int = _GPU,
+) -> None:
+    """Fit the temperature by which probabilities of entities become what comes true.
+
+    Every second doc serves to fit (the likelihood of the gold annotation), the others to measure:
+    the expected calibration error is printed before and after. The temperature is stored with the
+    component; what it finds stays the same.
+
+    spacy bert-crf calibrate training/quickstart/model-best corpus/quickstart/dev.spacy
+    """
+    from ..calibrate import calibrate, report
+    from ..training import use_device
+
+    use_device(gpu_id)
+    found = calibrate(pipeline, data, component=component, output=output)
+    print(report(found))
+    print(f"stored temperature {found.temperature:g} in {output or pipeline}")
+
+
+@command("find-errors")
+def find_errors_command(
+    pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
+    data: Path = typer.Argument(..., help="Annotated docs (.spacy)"),
+    top: int = typer.Option(20, "--top", "-n", min=0, help="Rows of each list; 0 for all"),
+    output: Optional[Path] = typer.Option(None, "--output", "-o", help="JSON file to write"),
+    component: str = _COMPONENT,
+    gpu_id: int = _GPU,
+) -> None:
+    """List where a corpus may be annotated wrongly: what the pipeline finds improbable in it.
+
+    Gold entities, the least probable first, each with what the pipeline reads in its place; and
+    entities that the pipeline finds where the gold has nothing, the most probable first. A
+    pipeline that was not trained on these docs sees more.
+
+    spacy bert-crf find-errors training/quickstart/model-best corpus/quickstart/dev.spacy --top 10
+    """
+    from ..evaluation import load_pipeline, read_docs
+    from ..find_errors import find_errors, table, write
+    from ..training import use_device
+
+    use_device(gpu_id)
+    nlp = load_pipeline(pipeline)
+    found = find_errors(nlp, read_docs(data, nlp), component)
+    print(table(found, top))
+    if output is not None:
+        write(found, output, top)
+        print(f"wrote {output}")
+
+
+@command("nbest")
+def nbest_command(
+    pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
+    texts: Path = typer.Argument(Path("-"), help="Texts, one a line, in UTF-8; - for stdin"),
+    k: int = typer.Option(5, "--number", "-k", min=1, help="Readings of each text"),
+    output: Optional[Path] = typer.Option(
+        None, "--output", "-o", help="File to write; else what is found is printed"
+    ),
+    component: str = _COMPONENT,
+    gpu_id: int = _GPU,
+) -> None:
+    """The k likeliest readings of each text with their probabilities, as JSON lines.
+
+    One line for each text: {"text": …, "readings": [{"probability": …, "entities": [{"start": …,
+    "end": …, "label": …, "text": …}]}]}, offsets in characters. Exact: these are the k best of all
+    tag paths that are legal.
+
+    echo 王小明在北京。 | spacy bert-crf nbest training/quickstart/model-best -k 3
+    """
+    from ..evaluation import load_pipeline
+    from ..export.gather import find_component
+    from ..files import atomic_file
+    from ..training import use_device
+
+    use_device(gpu_id)
+    lines = _lines(texts)
+    nlp = load_pipeline(pipeline)
+    found = _readings(nlp, find_component(nlp, component), lines, k)
+    if output is None:
+        for line in found:
+            print(line, flush=True)
+        return
+    with atomic_file(output) as tmp, tmp.open("w", encoding="utf8", newline="\n") as file:
+        for line in found:
+            file.write(line + "\n")
+    print(f"wrote {output}")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of a file or of stdin. Raises BertCrfError for what is no UTF-8."""
+    if str(path) != "-" and not path.is_file():
+        raise BertCrfError(f"there is no file {path}.")
+    return _decoded(path)
+
+
+def _decoded(path: Path) -> Iterator[str]:
+    with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield line.decode("utf8").lstrip("\ufeff").rstrip("\r\n")
+            except UnicodeDecodeError as err:
+                where = "stdin" if str(path) == "-" else str(path)
+                raise BertCrfError(f"{where}:{number} is not UTF-8.") from err
+
+
+def _readings(nlp: Any, pipe: Any, lines: Iterator[str], k: int) -> Iterator[str]:
+    from spacy.util import minibatch
+
+    from ..gold_docs import docs_before
+
+    for batch in minibatch(lines, 64):
+        docs = docs_before(nlp, pipe.name, batch)
+        for doc, found in zip(docs, pipe.nbest(docs, k), strict=True):
+            readings = [
+                {
+                    "probability": p,
+                    "entities": [
+                        {"start": e.start_char, "end": e.end_char, "label": e.label_,
+                         "text": e.text}
+                        for e in entities
+                    ],
+                }
+                for entities, p in found
+            ]  # fmt: skip
+            yield json.dumps({"text": doc.text, "readings": readings}, ensure_ascii=False)

@@ -1,0 +1,163 @@
+"""Where a pipeline and its corpus disagree, the least likely gold first: errors of annotation."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from .export.gather import find_component
+from .files import write_text
+from .gold_docs import GoldDoc, gold_docs
+from .posterior_layer import Reading, ScoredSpan
+
+#: Characters of context on either side of an entity.
+_CONTEXT = 12
+
+
+@dataclass(frozen=True)
+class Read:
+    """An entity as the pipeline reads it."""
+
+    start: int
+    end: int
+    text: str
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A gold entity, or one that the gold lacks.
+
+    doc: number in the corpus, from 0. start, end: offsets in its text, in characters.
+    probability: that it is an entity, by the pipeline. reading: the pipeline's entities that
+    overlap it. before, after: the text around it.
+    """
+
+    doc: int
+    start: int
+    end: int
+    text: str
+    label: str
+    probability: float
+    reading: tuple[Read, ...]
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """gold: gold entities, the least probable first. missing: entities of the best paths that
+    overlap no gold, the most probable first. unread: gold entities that have no place in the
+    pipeline's tokens or whose label it does not have, which are in neither list."""
+
+    gold: list[Suspect]
+    missing: list[Suspect]
+    docs: int
+    entities: int
+    unread: int
+
+    def to_dict(self, top: int = 0) -> dict[str, Any]:
+        """For JSON; the first `top` of each list, 0 for all."""
+        return {
+            "docs": self.docs,
+            "gold_entities": self.entities,
+            "gold_entities_not_read": self.unread,
+            "gold": [asdict(row) for row in self.gold[: top or None]],
+            "missing": [asdict(row) for row in self.missing[: top or None]],
+        }
+
+
+def find_errors(nlp: Language, docs: list[Doc], component: str = "") -> Findings:
+    """Compare a corpus with what a pipeline thinks of it.
+
+    docs: annotated. component: which bert_crf, if there are several.
+    Raises BertCrfError if no doc is annotated, or there is no such component.
+    """
+    pipe = find_component(nlp, component)
+    labels = set(pipe.labels)
+    gold_rows: list[Suspect] = []
+    missing: list[Suspect] = []
+    n_docs = n_entities = n_unread = 0
+    for batch in gold_docs(nlp, pipe.name, docs):
+        asked = [[span for span in item.gold.spans if span[2] in labels] for item in batch]
+        readings = pipe.read([item.doc for item in batch], asked=asked)
+        for item, spans, reading in zip(batch, asked, readings, strict=True):
+            n_docs += 1
+            n_entities += len(item.gold.spans) + len(item.gold.lost)
+            n_unread += len(item.gold.spans) + len(item.gold.lost) - len(spans)
+            for span, p in zip(spans, reading.asked, strict=True):
+                gold_rows.append(_suspect(item, span, p, reading))
+            missing += [
+                _suspect(item, entity.span, entity.probability, reading)
+                for entity in reading.entities
+                if item.gold.known[entity.start : entity.end].all()
+                and not any(a < entity.end and entity.start < b for a, b, _ in item.gold.spans)
+            ]
+    gold_rows.sort(key=lambda row: (row.probability, row.doc, row.start))
+    missing.sort(key=lambda row: (-row.probability, row.doc, row.start))
+    return Findings(gold_rows, missing, n_docs, n_entities, n_unread)
+
+
+def table(found: Findings, top: int) -> str:
+    """The first `top` of each list as text, 0 for all."""
+    parts = [
+        f"{found.entities} gold entities in {found.docs} docs"
+        + (f"; {found.unread} of them can't be read by the pipeline" if found.unread else "")
+    ]
+    gold, missing = found.gold[: top or None], found.missing[: top or None]
+    if gold:
+        parts.append("\ngold entities, the least probable first")
+        parts += _rows(gold, with_reading=True)
+    if missing:
+        parts.append("\nfound where the gold has nothing, the most probable first")
+        parts += _rows(missing, with_reading=False)
+    return "\n".join(parts)
+
+
+def _suspect(
+    item: GoldDoc, span: tuple[int, int, str], probability: float, reading: Reading
+) -> Suspect:
+    doc, (start, end, label) = item.doc, span
+    begin, stop = _offsets(doc, start, end)
+    near = [e for e in reading.entities if e.start < end and start < e.end]
+    return Suspect(
+        item.number,
+        begin,
+        stop,
+        doc.text[begin:stop],
+        label,
+        probability,
+        tuple(_read(doc, entity) for entity in near),
+        doc.text[max(0, begin - _CONTEXT) : begin],
+        doc.text[stop : stop + _CONTEXT],
+    )
+
+
+def _read(doc: Doc, entity: ScoredSpan) -> Read:
+    begin, stop = _offsets(doc, entity.start, entity.end)
+    return Read(begin, stop, doc.text[begin:stop], entity.label, entity.probability)
+
+
+def _offsets(doc: Doc, start: int, end: int) -> tuple[int, int]:
+    return doc[start].idx, doc[end - 1].idx + len(doc[end - 1])
+
+
+def _rows(rows: list[Suspect], with_reading: bool) -> list[str]:
+    out = ["       P   doc  offset  label   entity in its text"]
+    for row in rows:
+        text = f"{row.before}[{row.text}]{row.after}".replace("\n", " ")
+        line = f"{row.probability:8.2g} {row.doc:5d} {row.start:7d}  {row.label:<6}  {text}"
+        if with_reading:
+            read = ", ".join(f"{r.text} {r.label} {r.probability:.2g}" for r in row.reading)
+            line += f"   read as: {read or 'no entity'}"
+        out.append(line)
+    return out
+
+
+def write(found: Findings, path: Path, top: int) -> None:
+    """Write the findings as JSON."""
+    write_text(path, json.dumps(found.to_dict(top), indent=2, ensure_ascii=False) + "\n")

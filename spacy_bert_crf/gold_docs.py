@@ -1,0 +1,64 @@
+"""Annotated docs beside the docs that a component reads, batch by batch."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import minibatch
+from tqdm import tqdm
+
+from .alignment import Gold, read_gold
+from .errors import BertCrfError
+
+#: Docs that go through the component together, sorted by length.
+_BATCH = 256
+
+
+class GoldDoc(NamedTuple):
+    """number: of the doc in its corpus, from 0. doc: as the component gets it, with what the
+    pipes before it wrote. gold: its annotation on the tokens of `doc`."""
+
+    number: int
+    doc: Doc
+    gold: Gold
+
+
+def docs_before(nlp: Language, component: str, texts: list[str]) -> list[Doc]:
+    """Docs as a component gets them: after the pipes before it.
+
+    Raises BertCrfError for a text that the pipeline does not take.
+    """
+    before = nlp.pipe_names[: nlp.pipe_names.index(component)]
+    with nlp.select_pipes(enable=before):
+        try:
+            return list(nlp.pipe(texts))
+        except ValueError as err:  # too long, or no valid text
+            reason = str(err).splitlines()[0]
+            raise BertCrfError(f"the pipeline does not take a text: {reason}") from err
+
+
+def gold_docs(nlp: Language, component: str, docs: list[Doc]) -> Iterator[list[GoldDoc]]:
+    """Batches of annotated docs; those without any entity annotation are left out.
+
+    Raises BertCrfError if that leaves none.
+    """
+    known = [
+        (number, doc)
+        for number, doc in enumerate(docs)
+        if doc.has_annotation("ENT_IOB") and len(doc)
+    ]
+    if not known:
+        raise BertCrfError(
+            "no doc of the corpus has entity annotation (doc.ents must be set, to [] where there "
+            "is none)."
+        )
+    with tqdm(total=len(known), disable=None) as bar:
+        for batch in minibatch(known, _BATCH):
+            ours = docs_before(nlp, component, [doc.text for _, doc in batch])
+            yield [
+                GoldDoc(number, own, read_gold(Example(own, reference)))
+                for own, (number, reference) in zip(ours, batch, strict=True)
+            ]
+            bar.update(len(batch))

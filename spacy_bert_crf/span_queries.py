@@ -1,0 +1,154 @@
+"""Which tag sequences spell an entity, and the probability that one is there.
+
+Under the constraints of a scheme one tag sequence spells an entity. Where decoding is
+unconstrained several do, since `TagSet.decode` reads any sequence: an entity may begin with a tag
+that continues one, if there is none to continue, and need not be finished.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .crf_posterior import Posterior
+from .tags import EntitySpan, Role, TagSet
+
+
+class Spelling(NamedTuple):
+    """Tags of an entity's tokens. They spell it whatever is before if it `opens`, otherwise if
+    what is before is not continued by it; whatever follows if it `closes`, otherwise if what
+    follows does not continue it."""
+
+    tags: list[int]
+    opens: bool
+    closes: bool
+
+
+def spellings(tag_set: TagSet, length: int, label: str, constrained: bool) -> list[Spelling]:
+    """All that spell an entity of `length` tokens; no two at the same time."""
+    if constrained:
+        return [Spelling(tag_set.span_tags(length, label), True, tag_set.has_last)]
+    begin, inside = tag_set.ids[Role.BEGIN, label], tag_set.ids[Role.INSIDE, label]
+    starts, ends = [(begin, True), (inside, False)], [(inside, False)]
+    single = [Spelling([tag], opens, False) for tag, opens in starts]
+    if tag_set.has_last:
+        last = tag_set.ids[Role.LAST, label]
+        ends.append((last, True))
+        single.append(Spelling([tag_set.ids[Role.UNIT, label]], True, True))
+        single.append(Spelling([last], False, True))
+    if length == 1:
+        return single
+    middle = [inside] * (length - 2)
+    return [
+        Spelling([first, *middle, end], opens, closes)
+        for first, opens in starts
+        for end, closes in ends
+    ]
+
+
+class SpanQueries:
+    """Entities of a batch of sequences whose probabilities are wanted.
+
+    constrained: whether only legal tag paths count.
+    spans: row and span of each, in the order in which they were added.
+    """
+
+    def __init__(self, tag_set: TagSet, constrained: bool) -> None:
+        self.spans: list[tuple[int, EntitySpan]] = []
+        self._tag_set, self._constrained = tag_set, constrained
+        #: One row for each tag sequence: its span, the sequence's row, start, end, whether it
+        #: closes, tags.
+        self._rows: list[tuple[int, int, int, int, bool, list[int]]] = []
+
+    def add(self, row: int, span: EntitySpan) -> None:
+        """Ask for a span of a sequence of the batch."""
+        index, (start, end, label) = len(self.spans), span
+        self.spans.append((row, span))
+        for tags, opens, closes in spellings(self._tag_set, end - start, label, self._constrained):
+            if opens or start == 0:
+                self._rows.append((index, row, start, end, closes, tags))
+                continue
+            for before, (role, other) in enumerate(self._tag_set.roles):
+                if other != label or role not in (Role.BEGIN, Role.INSIDE):
+                    more = [before, *tags]
+                    self._rows.append((index, row, start - 1, end, closes, more))
+
+    def ask(self, posterior: Posterior) -> Tensor:
+        """The probability of each span. [N]"""
+        log_z = posterior.log_z
+        if not self._rows:
+            return log_z.new_zeros(0)
+        padded = np.zeros((len(self._rows), max(len(row[5]) for row in self._rows)), np.int64)
+        for tags, row in zip(padded, self._rows, strict=True):
+            tags[: len(row[5])] = row[5]
+        numbers = np.array([row[:4] for row in self._rows], dtype=np.int64)
+        following = self._following()
+        index, sequence, start, end = (
+            torch.from_numpy(column.copy()).to(log_z.device) for column in numbers.T
+        )
+        found = posterior.span_probability(
+            sequence,
+            start,
+            end,
+            torch.from_numpy(padded).to(log_z.device),
+            torch.from_numpy(following).to(log_z.device),
+        )
+        return found.new_zeros(len(self.spans)).index_add_(0, index, found)
+
+    def _following(self) -> NDArray[np.bool_]:
+        """For each row, the tags that leave its entity as it is. [rows, K]"""
+        roles = self._tag_set.roles
+        closing = {
+            label: [role not in (Role.INSIDE, Role.LAST) or other != label for role, other in roles]
+            for label in self._tag_set.labels
+        }
+        every = [True] * len(roles)
+        labels = [span.label for _, span in self.spans]
+        return np.array([every if row[4] else closing[labels[row[0]]] for row in self._rows])
+
+
+def candidate_spans(
+    marginals: NDArray[np.float32], tag_set: TagSet, least: float, constrained: bool = True
+) -> list[EntitySpan]:
+    """Entities that may have a probability of `least` or more, as the tags' marginals say.
+
+    marginals: [tokens, K]. An entity is never more probable than any of its tags.
+    RETURNS: a superset of those that have it, in order.
+    """
+    least = least * (1 - 1e-5)  # rounding
+    out: list[EntitySpan] = []
+    for label in tag_set.labels:
+        begins, goes_on, ends = _bounds(marginals, tag_set, label, least, constrained)
+        units = begins & ends
+        if constrained and tag_set.has_last:
+            units = marginals[:, tag_set.ids[Role.UNIT, label]] >= least
+        out += [EntitySpan(i, i + 1, label) for i in np.flatnonzero(units).tolist()]
+        is_last = ends if constrained and tag_set.has_last else ends & goes_on
+        for start in np.flatnonzero(begins).tolist():
+            for at in range(start + 1, len(marginals)):
+                if is_last[at]:
+                    out.append(EntitySpan(start, at + 1, label))
+                if not goes_on[at]:
+                    break
+    return sorted(out)
+
+
+def _bounds(
+    marginals: NDArray[np.float32], tag_set: TagSet, label: str, least: float, constrained: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where an entity of this label may begin, go on, and end. [tokens] each"""
+    inside = tag_set.ids[Role.INSIDE, label]
+    if not constrained:
+        mine = [i for i, (_, other) in enumerate(tag_set.roles) if other == label]
+        enough = marginals[:, mine].sum(1) >= least
+        return enough, enough, enough
+    begins = marginals[:, tag_set.ids[Role.BEGIN, label]] >= least
+    if tag_set.has_last:
+        ends = marginals[:, tag_set.ids[Role.LAST, label]] >= least
+    else:
+        # An entity ends where the next token does not go on with it.
+        ends = np.ones(len(marginals), dtype=bool)
+        ends[:-1] = 1 - marginals[1:, inside] >= least
+    return begins, marginals[:, inside] >= least, ends
