@@ -9,6 +9,7 @@ Each set gets a virtual environment of its own under --venvs. Results of several
 
 import argparse
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -79,8 +80,10 @@ def installed(python: Path) -> dict[str, str]:
 
 def run_tests(python: Path, tests: list[str]) -> tuple[int, str]:
     """Exit status of pytest, and its last line."""
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-n", "2", "--dist", "loadfile", *tests]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, env=env)
     if done.returncode:
         print(done.stdout[-6000:], done.stderr[-2000:])
     lines = done.stdout.strip().splitlines() or [done.stderr.strip()[-200:]]
