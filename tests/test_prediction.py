@@ -275,3 +275,11 @@ def test_an_unknown_doc_is_no_annotated_one(random_nlp):
     want = pipe.predict([doc])[0].tolist()
     doc.set_ents([], default="outside")
     assert pipe.predict([doc])[0].tolist() == want
+
+
+def test_what_leaves_another_device_in_one_transfer():
+    tags = torch.tensor([[0, 3, 41]])
+    tensors = [tags, torch.tensor([-torch.inf, 0.5]), torch.zeros(0), torch.rand(2, 3, 4)]
+    for array, tensor in zip(posterior_layer._joined(tensors), tensors, strict=True):
+        assert array.shape == tuple(tensor.shape)
+        np.testing.assert_array_equal(array, tensor.numpy())
