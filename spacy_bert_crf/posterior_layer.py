@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .crf import LinearChainCRF
 from .crf_posterior import Posterior
+from .crf_scan import wide_dtype
 from .layers import _CRF_BATCH_STEPS, _index, _join, _padding, head_of
 from .span_queries import SpanQueries, candidate_spans
 from .tags import EntitySpan, TagSet
@@ -250,8 +251,10 @@ def log_partitions(
     batches, results = [], []
     with torch.inference_mode():
         for batch in _batches(crf, emissions, sets or [None] * len(emissions)):
+            # In wide precision, since differences of these are compared.
+            wide = batch.emissions.to(wide_dtype(batch.emissions.device))
             posterior = crf.posterior(
-                batch.emissions, batch.mask, allowed=batch.allowed, temperature=temperature
+                wide, batch.mask, allowed=batch.allowed, temperature=temperature
             )
             batches.append(batch)
             results.append([posterior.log_z])
@@ -300,16 +303,19 @@ def _batches(
 
 
 def _to_host(results: Sequence[Sequence[Tensor]]) -> list[list[NDArray]]:
-    """Tensors as arrays of the same shapes; from another device in one transfer, as float32."""
+    """Tensors as arrays of the same shapes; from another device in one transfer."""
     flat = [tensor for tensors in results for tensor in tensors]
     on_cpu = not flat or flat[0].device.type == "cpu"
     arrays = iter([tensor.numpy() for tensor in flat] if on_cpu else _joined(flat))
     return [[next(arrays) for _ in tensors] for tensors in results]
 
 
-def _joined(tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:
-    """Arrays of tensors by one transfer. Tag ids are exact in float32."""
-    joined = torch.cat([tensor.flatten().float() for tensor in tensors]).cpu().numpy()
+def _joined(tensors: Sequence[Tensor]) -> list[NDArray]:
+    """Arrays of tensors by one transfer, in the widest of their floating types. (Tag ids are exact
+    in float32.)"""
+    is_wide = any(tensor.dtype is torch.float64 for tensor in tensors)
+    dtype = torch.float64 if is_wide else torch.float32
+    joined = torch.cat([tensor.flatten().to(dtype) for tensor in tensors]).cpu().numpy()
     ends = np.cumsum([tensor.numel() for tensor in tensors])
     parts = np.split(joined, ends[:-1])
     return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
