@@ -130,7 +130,7 @@ def test_nbest_equals_enumeration(any_soft, k):
             assert p == pytest.approx(np.exp(log_p), **CLOSE)
             if not any(token.is_space for token in doc):  # which is trimmed
                 assert [(s.start, s.end, s.label_) for s in spans] == want
-        if k == 1000:
+        if len(truth.paths) <= k:
             assert sum(p for _, p in found) == pytest.approx(1.0, **CLOSE)
         if pipe.constraints and not any(token.is_space for token in doc):
             assert len({spans for spans, _ in found}) == len(found)
