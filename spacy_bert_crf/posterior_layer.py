@@ -18,6 +18,8 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from .crf import LinearChainCRF
+from .crf_posterior import Posterior
+from .crf_scan import wide_dtype
 from .layers import _CRF_BATCH_STEPS, _index, _join, _padding, head_of
 from .span_queries import SpanQueries, candidate_spans
 from .tags import EntitySpan, TagSet
@@ -81,6 +83,17 @@ class _Batch:
     allowed: Optional[Tensor]
 
 
+@dataclass
+class _Asks:
+    """Spans of a batch whose probabilities are wanted, and of what kind each is: "entity",
+    "candidate" or "asked"."""
+
+    batch: _Batch
+    posterior: Posterior
+    queries: SpanQueries
+    kinds: list[str]
+
+
 def decode_within(
     model: Model, emissions: Sequence[Floats2d], sets: Sequence[Sets]
 ) -> list[Optional[IntArray]]:
@@ -132,13 +145,13 @@ def read(
             batches.append(batch)
             posteriors.append(posterior)
             results.append([*figures, *([posterior.marginals()] if least > 0 else [])])
-        wanted: list[tuple[SpanQueries, list[str]]] = []
-        for batch, arrays in zip(batches, _to_host(results), strict=True):
-            queries, kinds = SpanQueries(tag_set, constrained), []
+        wanted = []
+        for batch, posterior, arrays in zip(batches, posteriors, _to_host(results), strict=True):
+            asks = _Asks(batch, posterior, SpanQueries(tag_set, constrained), [])
             for row, (i, length) in enumerate(zip(batch.members, batch.lengths, strict=True)):
                 reading = out[i]
                 reading.tags = arrays[0][row, :length].astype(np.int64)
-                reading.within_sets = bool(arrays[1][row] != -np.inf)
+                reading.within_sets = sets[i] is None or bool(arrays[1][row] != -np.inf)
                 reading.log_probability = float(arrays[2][row])
                 reading.entropy = float(arrays[3][row])
                 best = tag_set.decode(reading.tags.tolist()) if reading.tags.any() else []
@@ -149,25 +162,11 @@ def read(
                 own = [EntitySpan(*span) for span in asked[i]] if asked else []
                 for kind, spans in (("entity", best), ("candidate", others), ("asked", own)):
                     for span in spans:
-                        queries.add(row, span)
-                        kinds.append(kind)
-            wanted.append((queries, kinds))
-        answers = _to_host(
-            [
-                [queries.ask(posterior)]
-                for (queries, _), posterior in zip(wanted, posteriors, strict=True)
-            ]
-        )
-    for batch, (queries, kinds), (answer,) in zip(batches, wanted, answers, strict=True):
-        for (row, span), kind, p in zip(queries.spans, kinds, answer.tolist(), strict=True):
-            reading = out[batch.members[row]]
-            if kind == "asked":
-                reading.asked.append(p)
-            elif kind == "entity":
-                reading.entities.append(ScoredSpan(*span, p))
-            elif p >= least:
-                reading.candidates.append(ScoredSpan(*span, p))
-    lost = [i for i, r in enumerate(out) if not r.within_sets and sets[i] is not None]
+                        asks.queries.add(row, span)
+                        asks.kinds.append(kind)
+            wanted.append(asks)
+        _answer(out, wanted, least)
+    lost = [i for i, reading in enumerate(out) if not reading.within_sets]
     if lost:
         again = read(
             model,
@@ -182,6 +181,21 @@ def read(
             reading.within_sets = False
             out[i] = reading
     return out
+
+
+def _answer(out: list[Reading], wanted: Sequence[_Asks], least: float) -> None:
+    """Put the probabilities of the spans into the readings."""
+    answers = _to_host([[asks.queries.ask(asks.posterior)] for asks in wanted])
+    for asks, (answer,) in zip(wanted, answers, strict=True):
+        spans = zip(asks.queries.spans, asks.kinds, answer.tolist(), strict=True)
+        for (row, span), kind, p in spans:
+            reading = out[asks.batch.members[row]]
+            if kind == "asked":
+                reading.asked.append(p)
+            elif kind == "entity":
+                reading.entities.append(ScoredSpan(*span, p))
+            elif p >= least:
+                reading.candidates.append(ScoredSpan(*span, p))
 
 
 def best_paths(
@@ -237,8 +251,10 @@ def log_partitions(
     batches, results = [], []
     with torch.inference_mode():
         for batch in _batches(crf, emissions, sets or [None] * len(emissions)):
+            # In wide precision, since differences of these are compared.
+            wide = batch.emissions.to(wide_dtype(batch.emissions.device))
             posterior = crf.posterior(
-                batch.emissions, batch.mask, allowed=batch.allowed, temperature=temperature
+                wide, batch.mask, allowed=batch.allowed, temperature=temperature
             )
             batches.append(batch)
             results.append([posterior.log_z])
@@ -287,12 +303,19 @@ def _batches(
 
 
 def _to_host(results: Sequence[Sequence[Tensor]]) -> list[list[NDArray]]:
-    """Tensors as arrays of the same shapes; from another device in one transfer, as float32."""
+    """Tensors as arrays of the same shapes; from another device in one transfer."""
     flat = [tensor for tensors in results for tensor in tensors]
-    if not flat or flat[0].device.type == "cpu":
-        return [[tensor.numpy() for tensor in tensors] for tensors in results]
-    # Tag ids are exact in float32.
-    joined = torch.cat([tensor.flatten().float() for tensor in flat]).cpu().numpy()
-    ends = np.cumsum([tensor.numel() for tensor in flat])
-    parts = iter(np.split(joined, ends[:-1]))
-    return [[next(parts).reshape(tensor.shape) for tensor in tensors] for tensors in results]
+    on_cpu = not flat or flat[0].device.type == "cpu"
+    arrays = iter([tensor.numpy() for tensor in flat] if on_cpu else _joined(flat))
+    return [[next(arrays) for _ in tensors] for tensors in results]
+
+
+def _joined(tensors: Sequence[Tensor]) -> list[NDArray]:
+    """Arrays of tensors by one transfer, in the widest of their floating types. (Tag ids are exact
+    in float32.)"""
+    is_wide = any(tensor.dtype is torch.float64 for tensor in tensors)
+    dtype = torch.float64 if is_wide else torch.float32
+    joined = torch.cat([tensor.flatten().to(dtype) for tensor in tensors]).cpu().numpy()
+    ends = np.cumsum([tensor.numel() for tensor in tensors])
+    parts = np.split(joined, ends[:-1])
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]

@@ -293,3 +293,30 @@ def test_nbest_from_stdin_and_bad_input(trained_path, tmp_path):
     assert "no file" in cli("nbest", trained_path, tmp_path / "none.txt", code=1)
     assert "no pipeline" in cli("nbest", tmp_path / "none", tmp_path / "t.txt", code=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.txt"]
+
+
+def test_docs_have_passed_the_pipes_before_and_no_other(encoder_path):
+    from conftest import shared_config
+    from test_pipeline import shared_pipeline
+
+    from spacy_bert_crf.gold_docs import docs_before, gold_docs
+
+    nlp = shared_pipeline(encoder_path)
+    pipe = nlp.add_pipe("bert_crf", config=shared_config())
+    nlp.initialize(lambda: make_examples(nlp))
+    nlp.add_pipe("sentencizer")
+    texts = [text for text, _ in TEXTS]
+    pipe.scores = True
+    want = [[(*entity, ent._.score) for entity, ent in zip(entities(doc), doc.ents, strict=True)]
+            for doc in nlp.pipe(texts)]  # fmt: skip
+    docs = docs_before(nlp, "bert_crf", texts)
+    assert not any(doc.has_annotation("SENT_START") or doc.ents for doc in docs)
+    assert nlp.pipe_names == ["transformer", "bert_crf", "sentencizer"]
+    got = [[tuple(entity) for entity in reading.entities] for reading in pipe.read(docs)]
+    assert got == [[(a, b, c, pytest.approx(p, rel=1e-4)) for a, b, c, p in row] for row in want]
+    assert any(want)
+    # Of gold docs, those without annotation are left out, and numbers stay those of the corpus.
+    annotated = [eg.reference for eg in make_examples(nlp)]
+    (batch,) = gold_docs(nlp, "bert_crf", [nlp.make_doc("张三"), nlp.make_doc(""), *annotated])
+    assert [item.number for item in batch] == list(range(2, len(annotated) + 2))
+    assert [item.gold.spans for item in batch] == [entities(doc) for doc in annotated]

@@ -173,6 +173,7 @@ def test_spacys_own_commands_know_the_component(tmp_path, encoder_path):
     spacy_command("init", "fill-config", CONFIG, tmp_path / "full.cfg")
     text = (tmp_path / "full.cfg").read_text(encoding="utf8")
     assert "batch_pieces = 0" in text and "grad_scaler_config" in text
+    assert 'score_extension = "score"' in text and "temperature = 1.0" in text
     spacy_command("debug", "config", CONFIG, *options)
     spacy_command("debug", "data", CONFIG, *options)
     spacy_command("init", "labels", CONFIG, tmp_path / "labels", *options)

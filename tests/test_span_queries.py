@@ -1,0 +1,57 @@
+"""Spellings of entities against a reading of all tag sequences."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from spacy_bert_crf.span_queries import candidate_spans, spellings
+from spacy_bert_crf.tags import EntitySpan, Role, TagSet
+
+
+def spelled(tags, tag_set, span, constrained):
+    """The spellings of a span that a tag sequence has there, by the definition of Spelling."""
+    begin, inside = tag_set.ids[Role.BEGIN, span.label], tag_set.ids[Role.INSIDE, span.label]
+    continuing = {inside} | ({tag_set.ids[Role.LAST, span.label]} if tag_set.has_last else set())
+    found = []
+    for ids, opens, closes in spellings(tag_set, span.end - span.start, span.label, constrained):
+        before = tags[span.start - 1] if span.start else 0
+        after = tags[span.end] if span.end < len(tags) else 0
+        is_there = list(tags[span.start : span.end]) == ids
+        is_apart = (opens or before not in (begin, inside)) and (closes or after not in continuing)
+        if is_there and is_apart:
+            found.append(ids)
+    return found
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+def test_a_sequence_has_an_entity_if_it_has_one_of_its_spellings(scheme, constrained):
+    tag_set = TagSet(("A", "B"), scheme)
+    n, length = len(tag_set.tags), 4
+    pairs, start, end = tag_set.legal_transitions(), tag_set.legal_start(), tag_set.legal_end()
+    spans = [
+        EntitySpan(a, b, label)
+        for a in range(length) for b in range(a + 1, length + 1) for label in tag_set.labels
+    ]  # fmt: skip
+    seen = 0
+    for tags in itertools.product(range(n), repeat=length):
+        legal = start[tags[0]] and end[tags[-1]]
+        legal = legal and all(pairs[a][b] for a, b in itertools.pairwise(tags))
+        if constrained and not legal:
+            continue
+        entities = tag_set.decode(tags)
+        for span in spans:
+            assert len(spelled(tags, tag_set, span, constrained)) == (span in entities)
+            seen += span in entities
+    assert seen > 100
+
+
+def test_candidates_are_found_where_marginals_allow_them():
+    tag_set = TagSet(("A",), "BIO")
+    marginals = np.array([[0.1, 0.9, 0.0], [0.2, 0.1, 0.7], [0.95, 0.0, 0.05]], dtype=np.float32)
+    found = {least: candidate_spans(marginals, tag_set, least) for least in (0.5, 0.25, 0.04)}
+    assert found[0.5] == [EntitySpan(0, 2, "A")]
+    assert found[0.25] == [EntitySpan(0, 1, "A"), EntitySpan(0, 2, "A")]
+    assert EntitySpan(0, 3, "A") in found[0.04] and EntitySpan(1, 2, "A") in found[0.04]
+    assert EntitySpan(2, 3, "A") not in found[0.04]
