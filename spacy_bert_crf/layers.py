@@ -19,7 +19,7 @@ from .shims import EncoderShim, HeadShim, TorchShim
 from .windows import IntArray, padded_batches
 
 #: Most steps of one CRF batch, padding included: bounds its memory.
-_CRF_BATCH_STEPS = 262_144
+CRF_BATCH_STEPS = 262_144
 
 S = TypeVar("S", bound=TorchShim)
 
@@ -84,16 +84,16 @@ def decode(model: Model, emissions: list[Floats2d]) -> list[IntArray]:
     filled = [i for i, length in enumerate(lengths) if length]
     if not filled:
         return out
-    joined = _join(emissions, crf.transitions.device)
+    joined = join_rows(emissions, crf.transitions.device)
     begins = np.cumsum(lengths, dtype=np.int64) - np.array(lengths, dtype=np.int64)
-    groups = padded_batches([lengths[i] for i in filled], _CRF_BATCH_STEPS)
+    groups = padded_batches([lengths[i] for i in filled], CRF_BATCH_STEPS)
     decoded = []
     with torch.inference_mode():
         for group in groups:
             members = [filled[i] for i in group]
-            rows, mask = _padding([lengths[i] for i in members], begins[members])
-            padded = joined[_index(rows, joined.device)]
-            tags, _ = crf.viterbi(padded, _index(mask, joined.device))
+            rows, mask = padded_rows([lengths[i] for i in members], begins[members])
+            padded = joined[to_device(rows, joined.device)]
+            tags, _ = crf.viterbi(padded, to_device(mask, joined.device))
             decoded.append(tags.flatten())
         flat = torch.cat(decoded).cpu().numpy()
     at = 0
@@ -125,7 +125,7 @@ def likelihood(
     """
     crf = head_of(model).module.crf
     lengths = [len(rows) for rows in emissions]
-    joined = _join(emissions, crf.transitions.device)
+    joined = join_rows(emissions, crf.transitions.device)
     grad = torch.zeros_like(joined)
     members = taught(allowed)
     if not members:
@@ -134,16 +134,16 @@ def likelihood(
     begins = np.cumsum(lengths, dtype=np.int64) - np.array(lengths, dtype=np.int64)
     total = torch.zeros((), device=joined.device)
     params = list(crf.parameters())
-    for group in padded_batches([lengths[i] for i in members], _CRF_BATCH_STEPS):
+    for group in padded_batches([lengths[i] for i in members], CRF_BATCH_STEPS):
         at = [members[i] for i in group]
-        rows, mask = _padding([lengths[i] for i in at], begins[at])
+        rows, mask = padded_rows([lengths[i] for i in at], begins[at])
         sets = np.ones((*mask.shape, crf.n_tags), dtype=bool)
         for row, i in enumerate(at):
             sets[row, : lengths[i]] = allowed[i]
-        index = _index(rows, joined.device)
+        index = to_device(rows, joined.device)
         padded = joined[index].requires_grad_()
-        on = _index(mask, joined.device)
-        loss = crf(padded, _index(sets, joined.device), on, constrain).sum() / n_docs
+        on = to_device(mask, joined.device)
+        loss = crf(padded, to_device(sets, joined.device), on, constrain).sum() / n_docs
         d_padded, *d_params = torch.autograd.grad(loss, [padded, *params])
         # Padding rows carry a gradient of 0, and point at row 0 of their doc.
         grad.index_add_(0, index.flatten(), d_padded.flatten(0, 1))
@@ -173,14 +173,14 @@ def update_parts(model: Model, docs: list[Doc]) -> list[list[int]]:
     return [sorted(part) for part in parts]
 
 
-def _padding(lengths: list[int], begins: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:
+def padded_rows(lengths: list[int], begins: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:
     """Rows of padded sequences in a joined array, and their mask. [B, T] each"""
     steps = np.arange(max(lengths))[None, :]
     mask = steps < np.array(lengths)[:, None]
     return np.where(mask, begins[:, None] + steps, begins[:, None]), mask
 
 
-def _index(array: NDArray[Any], device: torch.device) -> Tensor:
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(array).to(device, non_blocking=True)
 
 
@@ -201,7 +201,7 @@ def _encoder_forward(
     vectors, backprop_torch = shim.update_vectors(docs, model.attrs["dropout_rate"])
 
     def backprop(d_vectors: list[Floats2d]) -> list[Doc]:
-        grad = _join(d_vectors, vectors.device) * model.attrs["grad_factor"]
+        grad = join_rows(d_vectors, vectors.device) * model.attrs["grad_factor"]
         backprop_torch(grad)
         return []
 
@@ -213,7 +213,7 @@ def _head_forward(
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Floats2d]]]:
     head = shim_of(model, HeadShim).module
     lengths = [len(rows) for rows in vectors]
-    joined = _join(vectors, head.classifier.weight.device)
+    joined = join_rows(vectors, head.classifier.weight.device)
     if not is_train:
         with torch.inference_mode():
             return _split(head(joined), lengths), _no_backprop
@@ -226,7 +226,7 @@ def _head_forward(
         head.eval()
 
     def backprop(d_emissions: list[Floats2d]) -> list[Floats2d]:
-        emissions.backward(_join(d_emissions, emissions.device))
+        emissions.backward(join_rows(d_emissions, emissions.device))
         return _split(cast(Tensor, joined.grad), lengths)
 
     return _split(emissions.detach(), lengths), backprop
@@ -259,7 +259,7 @@ def _no_backprop(d_output: Any) -> list[Any]:
     return []
 
 
-def _join(arrays: list[Floats2d], device: torch.device) -> Tensor:
+def join_rows(arrays: list[Floats2d], device: torch.device) -> Tensor:
     """One tensor of a list of arrays. On the CPU and on one GPU no data crosses a device."""
     # spacy-transformers gives an empty doc a vector of shape (0, 0).
     arrays = [rows for rows in arrays if len(rows)] or arrays[:1]

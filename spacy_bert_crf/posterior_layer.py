@@ -20,7 +20,7 @@ from torch import Tensor
 from .crf import LinearChainCRF
 from .crf_posterior import Posterior
 from .crf_scan import wide_dtype
-from .layers import _CRF_BATCH_STEPS, _index, _join, _padding, head_of
+from .layers import CRF_BATCH_STEPS, head_of, join_rows, padded_rows, to_device
 from .span_queries import SpanQueries, candidate_spans
 from .tags import EntitySpan, TagSet
 from .windows import IntArray, padded_batches
@@ -216,7 +216,7 @@ def best_paths(
     sets = sets or [None] * len(emissions)
     batches, results = [], []
     with torch.inference_mode():
-        for batch in _batches(crf, emissions, sets, max(_CRF_BATCH_STEPS // k, 1)):
+        for batch in _batches(crf, emissions, sets, max(CRF_BATCH_STEPS // k, 1)):
             batches.append(batch)
             results.append(
                 list(
@@ -272,19 +272,19 @@ def _batches(
     crf: LinearChainCRF,
     emissions: Sequence[Floats2d],
     sets: Sequence[Sets],
-    limit: int = _CRF_BATCH_STEPS,
+    limit: int = CRF_BATCH_STEPS,
 ) -> Iterator[_Batch]:
     """The docs that are not empty, by length."""
     lengths = np.array([len(rows) for rows in emissions], dtype=np.int64)
     filled = np.flatnonzero(lengths).tolist()
     if not filled:
         return
-    joined = _join(list(emissions), crf.transitions.device)
+    joined = join_rows(list(emissions), crf.transitions.device)
     begins = np.cumsum(lengths) - lengths
     for group in padded_batches([int(lengths[i]) for i in filled], limit):
         members = [filled[i] for i in group]
         sizes = [int(lengths[i]) for i in members]
-        rows, mask = _padding(sizes, begins[members])
+        rows, mask = padded_rows(sizes, begins[members])
         allowed = None
         if any(sets[i] is not None for i in members):
             full = np.ones((*mask.shape, crf.n_tags), dtype=bool)
@@ -292,12 +292,12 @@ def _batches(
                 own = sets[i]
                 if own is not None:
                     full[row, : sizes[row]] = own
-            allowed = _index(full, joined.device)
+            allowed = to_device(full, joined.device)
         yield _Batch(
             members,
             sizes,
-            joined[_index(rows, joined.device)],
-            _index(mask, joined.device),
+            joined[to_device(rows, joined.device)],
+            to_device(mask, joined.device),
             allowed,
         )
 
