@@ -6,8 +6,8 @@
     python reliability/fuzz.py --engine atheris --cases 100000  # coverage-guided, see guided.py
 
 A case is good if its input is refused with BertCrfError, or accepted and not nonsense. Any other
-exception, a crash of the process, more than 1 second (HANG) or more than 1 GiB is bad. Cases run
-in child processes with limits; what a case was is said by target, seed and number.
+exception, a crash of the process, more than 1 second of CPU time (HANG) or more than 1 GiB is bad.
+Cases run in child processes with limits; what a case was is said by target, seed and number.
 """
 
 import argparse
@@ -30,7 +30,8 @@ from typing import Any
 
 from common import RESULTS, Result
 
-HANG = 1.0
+#: Seconds of CPU time that a case may take, and of any time (the machine may stand still a while).
+HANG, STANDSTILL = 1.0, 20.0
 MEMORY = 1 << 30
 #: Cases of one child process.
 PIECE = 5000
@@ -40,8 +41,16 @@ class Hang(BaseException):
     """A case took too long."""
 
 
-def _hang(number: int, frame: Any) -> None:
-    raise Hang
+def _watch() -> None:
+    """Raise Hang in this process when its present case takes too long."""
+    until, at_most = time.process_time() + HANG, time.monotonic() + STANDSTILL
+
+    def look(number: int, frame: Any) -> None:
+        if time.process_time() >= until or time.monotonic() >= at_most:
+            raise Hang
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, HANG, HANG / 5)
 
 
 def make_case(target: Any, name: str, seed: int, number: int) -> bytes:
@@ -56,7 +65,7 @@ def run_case(target: Any, path: Path, data: bytes) -> str:
     from spacy_bert_crf.errors import BertCrfError
 
     path.write_bytes(data)
-    signal.setitimer(signal.ITIMER_REAL, HANG)
+    _watch()
     try:
         return "accepted" if target.read(path, data) else "refused"
     except BertCrfError:
@@ -73,7 +82,6 @@ def run_case(target: Any, path: Path, data: bytes) -> str:
 
 def child(target: Any, name: str, seed: int, numbers: range, at: mmap.mmap, pipe: int) -> None:
     """Run cases, and write the counts and the bad ones to the pipe."""
-    signal.signal(signal.SIGALRM, _hang)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -198,11 +206,10 @@ def again(name: str, seed: int, number: int) -> int:
     target = readers.targets()[name]
     data = make_case(target, name, seed, number)
     print(len(data), data[:2000])
-    signal.signal(signal.SIGALRM, _hang)
     with tempfile.TemporaryDirectory() as tmp:
         path = Path(tmp) / f"input{target.suffix}"
         path.write_bytes(data)
-        signal.setitimer(signal.ITIMER_REAL, HANG * 10)
+        _watch()
         try:
             print("accepted:", target.read(path, data))
         except BaseException:

@@ -7,6 +7,7 @@ fused step for all of them (Loshchilov & Hutter 2019, "Decoupled Weight Decay Re
 """
 
 import math
+import re
 import warnings
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, cast
@@ -24,6 +25,8 @@ from .errors import BertCrfError
 Key = tuple[int, str]
 
 GROUPS = ("encoder", "head", "crf")
+#: How Hugging Face encoders number their layers in names of parameters.
+_LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h|block)\.(\d+)\.")
 #: Share of the peak rate below which averages follow the weights more closely.
 _AVERAGE_UNTIL = 0.3
 #: Updates of warmup where the number of updates is not known.
@@ -44,6 +47,7 @@ def create_adamw(
     decay: Literal["linear", "constant"] = "linear",
     total_steps: int = 0,
     averaging: float = 0.0,
+    layer_decay: float = 1.0,
 ) -> Optimizer:
     """AdamW whose parameter groups have learning rates of their own.
 
@@ -62,6 +66,9 @@ def create_adamw(
         (Polyak & Juditsky 1992). Where the rates are below 0.3 of their peak, the average follows
         the more closely the lower they are: it would only lag behind weights that settle by
         themselves. Costs one copy of the weights.
+    layer_decay: factor on the encoder's rate from each layer to the one below it, so that what is
+        near the text changes less (Howard & Ruder 2018, "discriminative fine-tuning"); what is
+        below the first layer counts as one layer more. 1 for one rate.
     Raises BertCrfError for a setting out of range.
     """
     return GroupedAdamW(
@@ -75,6 +82,7 @@ def create_adamw(
         decay=decay,
         total_steps=total_steps,
         averaging=averaging,
+        layer_decay=layer_decay,
     )
 
 
@@ -97,6 +105,12 @@ def group_of(name: str) -> str:
     if name.startswith("crf."):
         return "crf"
     return "head" if name.startswith("classifier.") or "." not in name else "encoder"
+
+
+def layer_of(name: str) -> int:
+    """Number of the encoder layer that a parameter belongs to; -1 for what is below the first."""
+    found = _LAYER.search(name)
+    return int(found[1]) if found else -1
 
 
 def decays(name: str) -> bool:
@@ -125,7 +139,8 @@ class GroupedAdamW(Optimizer):
     """
 
     __slots__ = (
-        "rates", "weight_decay", "warmup", "decay", "total_steps", "averaging", "state",
+        "rates", "weight_decay", "warmup", "decay", "total_steps", "averaging",
+        "layer_decay", "state",
         "n_updates", "last_norm", "skipped", "_pending", "_stepped", "_loop_steps",
     )  # fmt: skip
 
@@ -142,6 +157,7 @@ class GroupedAdamW(Optimizer):
         decay: str,
         total_steps: int,
         averaging: float = 0.0,
+        layer_decay: float = 1.0,
     ) -> None:
         settings = {**rates, "weight_decay": weight_decay, "grad_clip": grad_clip}
         settings |= {"warmup": warmup, "total_steps": total_steps}
@@ -152,6 +168,10 @@ class GroupedAdamW(Optimizer):
             raise BertCrfError(f"optimizer setting decay = {decay!r}: linear or constant.")
         if not 0 <= averaging < 1:
             raise BertCrfError(f"optimizer setting averaging = {averaging}: 0 to below 1.")
+        if not 0 < layer_decay <= 1:
+            raise BertCrfError(
+                f"optimizer setting layer_decay = {layer_decay}: above 0, at most 1."
+            )
         super().__init__(
             rates["encoder"], beta1=beta1, beta2=beta2, eps=eps, grad_clip=grad_clip,
             L2=weight_decay, use_averages=averaging > 0,
@@ -162,6 +182,7 @@ class GroupedAdamW(Optimizer):
         self.decay = decay
         self.total_steps = total_steps
         self.averaging = averaging
+        self.layer_decay = layer_decay
         #: First and second moment and number of steps of each parameter.
         self.state: dict[Key, tuple[Tensor, Tensor, Tensor]] = {}
         self.n_updates = 0
@@ -295,11 +316,15 @@ class GroupedAdamW(Optimizer):
             return
         factor = self.factor(self.n_updates)
         groups: dict[tuple[Any, ...], list[Key]] = {}
+        depths = self._depths(pending)
         for key, entry in pending.items():
+            scale = entry.lr_scale
+            if entry.group == "encoder":
+                scale *= self.layer_decay ** (depths[key[0]] - layer_of(key[1]))
             kind = (
                 entry.group,
                 entry.decay,
-                entry.lr_scale,
+                scale,
                 entry.weight.device,
                 entry.weight.dtype,
             )
@@ -308,6 +333,13 @@ class GroupedAdamW(Optimizer):
             self._adamw(keys, pending, self.rates[group] * factor * lr_scale, decay)
         if self.averaging:
             self._average(pending)
+
+    def _depths(self, pending: Iterable[Key]) -> dict[int, int]:
+        """The number of the last layer of each encoder."""
+        depths: dict[int, int] = {}
+        for owner, name in pending:
+            depths[owner] = max(depths.get(owner, -1), layer_of(name))
+        return depths
 
     def _average(self, pending: dict[Key, _Pending]) -> None:
         """Move the averages towards the weights; all the way where the rates are close to 0."""

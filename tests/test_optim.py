@@ -42,6 +42,30 @@ def test_each_group_moves_at_its_own_rate():
         torch.testing.assert_close(weights[name], torch.full((3,), 1 - rate), atol=1e-5, rtol=0)
 
 
+def test_lower_layers_move_less():
+    rates = {
+        "encoder.layer.11.output.dense.weight": 0.08, "encoder.layer.10.output.dense.bias": 0.04,
+        "encoder.layer.9.attention.self.query.weight": 0.02,
+        "embeddings.word_embeddings.weight": 0.08 * 0.5**12, "classifier.weight": 0.01,
+    }  # fmt: skip
+    optimizer = create_adamw(
+        0.08, 0.01, 0.5, weight_decay=0, warmup=0, decay="constant", layer_decay=0.5, grad_clip=0
+    )
+    weights = {}
+    for name in rates:
+        weights[name], grad = named(3)
+        optimizer.collect((0, name), weights[name], grad)
+    optimizer.step_schedules()
+    for name, rate in rates.items():
+        torch.testing.assert_close(weights[name], torch.full((3,), 1 - rate), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.5, -1.0, math.nan])
+def test_a_layer_decay_out_of_range_is_named(value):
+    with pytest.raises(BertCrfError, match="layer_decay"):
+        create_adamw(layer_decay=value)
+
+
 def test_weight_decay_spares_what_it_should():
     optimizer = create_adamw(0.1, 0.1, 0.1, weight_decay=0.5, warmup=0, decay="constant")
     plain, bias = torch.ones(2), torch.ones(2)

@@ -181,8 +181,10 @@ def test_marks_and_kinds_of_the_quickstart_sentences():
 
 
 @pytest.fixture
-def mirror(tmp_path):
+def mirror(tmp_path, monkeypatch):
     """A small mirror of the published addresses, served on this machine."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     from spacy_bert_crf.toy_encoder import make_encoder
 
     root = tmp_path / "mirror"
