@@ -35,7 +35,7 @@ RULES: dict[str, Callable[[Sequence[int]], Batches]] = {
     **{f"{n} texts": lambda lengths, n=n: by_count(lengths, n) for n in (8, 16, 32, 64)},
     **{
         f"{n} ids": lambda lengths, n=n: by_budget(lengths, n)
-        for n in (512, 1024, 2048, 4096, 8192)
+        for n in (512, 768, 1024, 2048, 4096, 8192)
     },
 }
 
