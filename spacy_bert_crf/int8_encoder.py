@@ -12,25 +12,11 @@ import warnings
 from typing import Any, Optional
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .bert_layer import FUSED_ACTIVATIONS, TYPICAL_ROWS, FusedBertLayer, is_bert_layer, replace
 from .errors import BertCrfError
 from .smoothing import LEAST_SNR, ScaledLinear, probe_inputs, rounding_ratios, smooth
-
-#: Activations that oneDNN applies inside a product: its name and algorithm.
-_FUSED = {
-    "gelu": ("gelu", "none"),
-    "gelu_new": ("gelu", "tanh"),
-    "gelu_pytorch_tanh": ("gelu", "tanh"),
-    "relu": ("relu", ""),
-}
-#: Layers that compute what BERT's do, under the same names.
-_BERT_LAYERS = {
-    "BertLayer", "CamembertLayer", "ElectraLayer", "ErnieLayer", "RobertaLayer", "XLMRobertaLayer",
-}  # fmt: skip
-#: Rows for which oneDNN lays the weights out. Others work as well.
-_TYPICAL_ROWS = 1024
 
 
 class Int8Linear(nn.Module):
@@ -59,7 +45,7 @@ class Int8Linear(nn.Module):
         lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         self.bias = torch.cat(biases).detach().float().cpu()
         self.factors = factors
-        self.post = _FUSED[activation] if activation else ("none", "")
+        self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
         self.out_features = len(weight)
         # As the observer of torch-int8 has it; a channel of zeros keeps its zeros.
         self.scales = weight.abs().amax(1) / ((highest - lowest) / 2)
@@ -69,7 +55,7 @@ class Int8Linear(nn.Module):
             weight, self.scales.double(), self.zeros, 0, torch.qint8
         ).int_repr()
         integers = rounded.clamp(lowest, highest)
-        self.packed = torch.ops.onednn.qlinear_prepack(integers, [_TYPICAL_ROWS, weight.shape[1]])
+        self.packed = torch.ops.onednn.qlinear_prepack(integers, [TYPICAL_ROWS, weight.shape[1]])
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., width] to [..., sum of n_i], float32"""
@@ -113,40 +99,6 @@ class FloatLinear(nn.Module):
         return out if self.activation is None else self.activation(out)
 
 
-class Int8BertLayer(nn.Module):
-    """A layer of BERT's kind (Devlin et al. 2019) on products of integers."""
-
-    def __init__(self, layer: Any, make: Any) -> None:
-        super().__init__()
-        attention = layer.attention.self
-        self.n_heads = attention.num_attention_heads
-        attended = layer.attention.output.dense
-        if isinstance(attended, ScaledLinear):
-            attended = _scale_values(attention.value, attended)
-        self.qkv = make([attention.query, attention.key, attention.value])
-        self.attended = make([attended])
-        self.attended_norm = layer.attention.output.LayerNorm
-        self.inner = make([layer.intermediate.dense], layer.intermediate.intermediate_act_fn)
-        self.outer = make([layer.output.dense])
-        self.norm = layer.output.LayerNorm
-
-    def forward(
-        self, hidden_states: Tensor, attention_mask: Optional[Tensor] = None, *args: Any, **kw: Any
-    ) -> tuple[Tensor]:
-        """[W, L, width] to [W, L, width]; further arguments of the original are not used."""
-        n_windows, length, width = hidden_states.shape
-        # shape: (W * L, width)
-        rows = hidden_states.reshape(-1, width)
-        # shape: (3, W, heads, L, width of a head)
-        heads = self.qkv(rows).view(n_windows, length, 3, self.n_heads, width // self.n_heads)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
-        attended = self.attended(context.transpose(1, 2).reshape(-1, width))
-        rows = self.attended_norm(attended.add_(rows))
-        rows = self.norm(self.outer(self.inner(rows)).add_(rows))
-        return (rows.view(n_windows, length, width),)
-
-
 @torch.no_grad()
 def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) -> Any:
     """A copy of a Hugging Face encoder whose linear layers multiply 8-bit integers.
@@ -169,29 +121,32 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
         name = "" if activation is None else str(model.config.hidden_act)
         if not left.isdisjoint(linears):
             return FloatLinear(linears, activation, factors)
-        if activation is None or name in _FUSED:
+        if activation is None or name in FUSED_ACTIVATIONS:
             return Int8Linear(linears, name, factors, bits)
         return nn.Sequential(Int8Linear(linears, "", factors, bits), activation)
 
     for name, module in list(copied.named_modules()):
-        if _is_bert_layer(module):
-            _replace(copied, name, Int8BertLayer(module, make))
+        if is_bert_layer(module):
+            _give_values_the_factors(module)
+            replace(copied, name, FusedBertLayer(module, make))
     # All that was no BERT layer's. A ScaledLinear first, then what stands alone.
     for kind in (ScaledLinear, nn.Linear):
         for name, module in list(copied.named_modules()):
             inside = isinstance(copied.get_submodule(name.rpartition(".")[0]), nn.ModuleList)
             if isinstance(module, kind) and module not in left and not inside:
-                _replace(copied, name, make([module]))
+                replace(copied, name, make([module]))
     return copied
 
 
 @torch.no_grad()
-def _scale_values(value: Any, attended: ScaledLinear) -> nn.Linear:
-    """Let the values carry the factors of the layer that reads their averages."""
-    inner: Any = value.linear if isinstance(value, ScaledLinear) else value
-    inner.weight.mul_(attended.factors[:, None])
-    inner.bias.mul_(attended.factors)
-    return attended.linear
+def _give_values_the_factors(layer: Any) -> None:
+    """Let the values of a layer carry the factors of what reads their averages."""
+    value, attended = layer.attention.self.value, layer.attention.output.dense
+    if isinstance(attended, ScaledLinear):
+        inner: Any = value.linear if isinstance(value, ScaledLinear) else value
+        inner.weight.mul_(attended.factors[:, None])
+        inner.bias.mul_(attended.factors)
+        layer.attention.output.dense = attended.linear
 
 
 def check_kernels() -> None:
@@ -211,19 +166,3 @@ def _has_vnni() -> bool:
     """Whether products of 8 bits are summed in 32. Without it, oneDNN sums pairs in 16."""
     found = getattr(torch.cpu, "_is_vnni_supported", None)
     return bool(found is not None and found())
-
-
-def _is_bert_layer(layer: Any) -> bool:
-    if type(layer).__name__ not in _BERT_LAYERS or getattr(layer, "is_decoder", False):
-        return False
-    attention = layer.attention.self
-    return (
-        type(attention).__name__.endswith("SdpaSelfAttention")
-        and getattr(attention, "position_embedding_type", "absolute") == "absolute"
-        and getattr(layer, "chunk_size_feed_forward", 0) == 0
-    )
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)

@@ -29,6 +29,7 @@ from .errors import BertCrfError
 from .head import TagHead
 from .int8_encoder import int8_encoder
 from .optim import GroupedAdamW
+from .packed_encoder import packed_encoder, weights_stamp
 from .weights_file import PendingWeights, beside, write_weights
 from .windows import IntArray, Plan, plan_batches, token_pieces
 
@@ -180,7 +181,9 @@ class EncoderShim(TorchShim):
         super().__init__(None, config)
         self._tokenizer: Any = None
         self._quantize = ""
-        self._int8: Any = None  # made from the module when it is first wanted
+        # The stamp of the weights, and a module made from them that predicts faster than the own
+        # one. Made when it is first wanted.
+        self._fast: Optional[tuple[int, Any]] = None
         self._scaler = PyTorchGradScaler(enabled=False)
 
     @property
@@ -198,7 +201,7 @@ class EncoderShim(TorchShim):
         if value not in ("", "int8"):
             raise BertCrfError(f'quantize = {value!r} is not known: it is "" or "int8".')
         self._quantize = value
-        self._int8 = None
+        self._fast = None
 
     def load(self) -> None:
         """Load the encoder from where the config says, to the device of the current thinc ops."""
@@ -206,7 +209,7 @@ class EncoderShim(TorchShim):
 
     def adopt(self, loaded: enc.LoadedEncoder) -> None:
         """Take over an encoder that is loaded already."""
-        self._int8 = None
+        self._fast = None
         self._model, self._tokenizer = loaded
         self.module.to(get_torch_default_device()).eval()
 
@@ -241,17 +244,21 @@ class EncoderShim(TorchShim):
         self, docs: list[Doc], project: Optional[tuple[Tensor, Tensor]] = None
     ) -> Tensor:
         """See `encoder.run`. Safe from several threads."""
-        module = self._int8_module() if self._quantize else self.module
-        return enc.run(module, self.plan(docs), self.device, project, self.autocast())
+        dtype = self.autocast()
+        is_cpu = self.device.type == "cpu" and dtype is None
+        module = self._fast_module() if is_cpu or self._quantize else self.module
+        return enc.run(module, self.plan(docs), self.device, project, dtype)
 
-    def _int8_module(self) -> Any:
-        made = self._int8
-        if made is None:
+    def _fast_module(self) -> Any:
+        made, stamp = self._fast, weights_stamp(self.module)
+        if made is None or made[0] != stamp:
             with _making:
-                if self._int8 is None:
-                    self._int8 = self._make_int8()
-                made = self._int8
-        return made
+                made = self._fast
+                if made is None or made[0] != stamp:
+                    with torch.inference_mode(False):
+                        new = self._make_int8() if self._quantize else packed_encoder(self.module)
+                    made = self._fast = (stamp, new)
+        return made[1]
 
     def _make_int8(self) -> Any:
         if self.device.type != "cpu":
@@ -261,15 +268,14 @@ class EncoderShim(TorchShim):
             )
         before, after, _ = enc.special_ids(self._tokenizer)
         longest = enc.longest_input(self.loaded, self.cfg["max_length"])
-        with torch.inference_mode(False):
-            return int8_encoder(self.module, before, after, longest)
+        return int8_encoder(self.module, before, after, longest)
 
     def update_vectors(
         self, docs: list[Doc], dropout: float
     ) -> tuple[Tensor, Callable[[Tensor], None]]:
         """Vectors of all tokens [N, width], and a function that takes their gradient."""
         plan, dtype = self.plan(docs, is_train=True), self.autocast()
-        self._int8 = None  # the weights are about to change
+        self._fast = None  # the weights are about to change
         enc.set_dropout(self.module, dropout)
         self.module.train()
         try:
@@ -298,20 +304,20 @@ class EncoderShim(TorchShim):
 
     @contextmanager
     def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
-        self._int8 = None
+        self._fast = None
         try:
             with super().use_params(params):
                 yield
         finally:
-            self._int8 = None
+            self._fast = None
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        self._int8 = None
+        self._fast = None
         super().to_device(device_type, device_id)
 
     def __getstate__(self) -> dict[str, Any]:
         # Packed weights can be neither copied nor pickled; they are made again.
-        return {**self.__dict__, "_int8": None}
+        return {**self.__dict__, "_fast": None}
 
     def _scaler_for(self, dtype: Optional[torch.dtype]) -> PyTorchGradScaler:
         wanted = dtype is torch.float16  # bfloat16 has float32's range

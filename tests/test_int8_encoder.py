@@ -113,7 +113,7 @@ def is_near(model, made, config):
 def test_bert(encoder):
     before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
     made = i8.int8_encoder(encoder, [2], [3], 64)
-    assert [type(layer).__name__ for layer in made.encoder.layer] == ["Int8BertLayer"] * 2
+    assert [type(layer).__name__ for layer in made.encoder.layer] == ["FusedBertLayer"] * 2
     assert is_near(encoder, made, encoder.config)
     assert all(torch.equal(w, before[name]) for name, w in encoder.state_dict().items())
 
@@ -126,7 +126,7 @@ def test_roberta():
     )  # fmt: skip
     model = RobertaModel(config, add_pooling_layer=False).eval()
     made = i8.int8_encoder(model, [2], [3], 64)
-    assert type(made.encoder.layer[0]).__name__ == "Int8BertLayer"
+    assert type(made.encoder.layer[0]).__name__ == "FusedBertLayer"
     assert is_near(model, made, config)
 
 
@@ -136,7 +136,7 @@ def test_other_kinds_keep_their_layers():
     model = DistilBertModel(config).eval()
     made = i8.int8_encoder(model, [2], [3], 64)
     kinds = [type(module).__name__ for module in made.modules()]
-    assert kinds.count("Int8Linear") == 12 and "Int8BertLayer" not in kinds
+    assert kinds.count("Int8Linear") == 12 and "FusedBertLayer" not in kinds
     assert is_near(model, made, config)
 
 
@@ -184,7 +184,7 @@ def test_setting_at_load(trained_path):
     texts = [text for text, _ in TEXTS]
     want = [entities(doc) for doc in plain.pipe(texts)]
     assert [entities(doc) for doc in small.pipe(texts)] == want and any(want)
-    assert own_encoder_of(small.get_pipe("bert_crf").model)._int8 is not None
+    assert own_encoder_of(small.get_pipe("bert_crf").model)._fast is not None
 
 
 def test_emissions_of_the_export(toys):
@@ -217,10 +217,10 @@ def test_it_is_made_again_when_the_weights_change(encoder_path):
     own = own_encoder_of(pipe.model)
     docs = [nlp.make_doc(text) for text, _ in TEXTS]
     before = pipe.model.predict(docs)[0]
-    made = own._int8
-    assert made is not None and pipe.model.predict(docs) is not None and own._int8 is made
+    made = own._fast
+    assert made is not None and pipe.model.predict(docs) is not None and own._fast is made
     nlp.update(make_examples(nlp), sgd=create_adamw(encoder_lr=5e-3, warmup=0))
-    assert own._int8 is None
+    assert own._fast is None
     after = pipe.model.predict(docs)[0]
     assert abs(after - before).max() > 1e-2
     average = {
