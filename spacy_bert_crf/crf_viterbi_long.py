@@ -21,7 +21,7 @@ from torch import Tensor
 #: Steps above which the blocks pay.
 LONG = 4096
 #: Scores of paths that agree this far are the same; they are sums in float64.
-_SAME = 1e-6
+_SAME = 1e-7
 #: Elements of the arrays [K, K, blocks] and [steps, K, K].
 _IN_CACHE = 65_536
 

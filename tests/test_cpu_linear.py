@@ -5,7 +5,7 @@ from conftest import own_config
 from torch import nn
 
 from spacy_bert_crf.cpu_linear import CpuLinear, prefer_cpu
-from spacy_bert_crf.encoder import load_encoder, pack, unpack
+from spacy_bert_crf.encoder import load_encoder, pack, unpack, weights_of
 
 
 def test_results_and_gradients():
@@ -44,6 +44,6 @@ def test_without_a_bias_and_on_other_devices():
 
 def test_all_of_an_encoder(encoder_path):
     loaded = load_encoder(own_config(encoder_path)["model"]["tok2vec"]["name"], {}, {})
-    for model in (loaded.model, unpack(pack(loaded)).model):
+    for model in (loaded.model, unpack(pack(loaded), weights_of(loaded)).model):
         kinds = {type(m) for m in model.modules() if isinstance(m, nn.Linear)}
         assert kinds == {CpuLinear}
