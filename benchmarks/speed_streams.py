@@ -17,6 +17,8 @@ LENGTHS = (50, 500, 5_000, 50_000, 900_000)
 #: The longest doc that the real encoder is given.
 LONGEST_REAL = 5_000
 STREAMS = {"its beginning": 100_000, "the whole stream": 10_000_000}
+#: Docs that go to a process together.
+BATCH = 128
 #: Seconds after which n_process is taken for deadlocked.
 PATIENCE = 900.0
 
@@ -66,8 +68,9 @@ def streams(
 def long_docs(
     pipelines: dict[str, Path], texts: list[str], work: Path, threads: int, rounds: int
 ) -> dict[str, Any]:
-    """Microseconds per character of one doc, by its length: medians over rounds."""
-    found: dict[str, dict[int, list[float]]] = {}
+    """Microseconds per character, by the length of docs: medians over rounds. Of the component, and
+    beside it of spaCy's tokenizer."""
+    found: dict[str, dict[int, dict[str, list[float]]]] = {}
     workers = {
         name: Worker(None, "own_worker.py", threads, work / "docs.log") for name in pipelines
     }
@@ -76,19 +79,21 @@ def long_docs(
             load = {"pipeline": str(pipelines[name]), "texts": texts}
             worker.ask("load", kind="long", threads=threads, **load)
             wanted = [n for n in LENGTHS if name == "toy" or n <= LONGEST_REAL]
-            found[name] = {length: [] for length in wanted}
-            worker.ask("one_doc", length=LENGTHS[1])
+            found[name] = {length: {"component": [], "tokenizer": []} for length in wanted}
+            worker.ask("docs_of", length=LENGTHS[1])
         for _ in range(rounds):
             for name, worker in workers.items():
                 for length, values in found[name].items():
-                    seconds = worker.ask("one_doc", length=length)["seconds"]
-                    values.append(1e6 * seconds / length)
+                    answer = worker.ask("docs_of", length=length)
+                    for what, row in values.items():
+                        row.append(1e6 * answer[what] / answer["characters"])
     finally:
         for worker in workers.values():
             worker.close()
     return {
-        name: {str(length): median(values) for length, values in rows.items()}
+        f"{name} encoder, {what}": {str(n): median(values[what]) for n, values in rows.items()}
         for name, rows in found.items()
+        for what in ("component", "tokenizer")
     }
 
 
@@ -120,7 +125,9 @@ def processes(
     try:
         for name, (count, each) in plans.items():
             workers[name] = Worker(None, "own_worker.py", each, work / f"processes-{count}.log")
-            load = {"pipeline": str(pipeline), "texts": texts, "processes": count}
+            load: dict[str, Any] = {"pipeline": str(pipeline), "texts": texts}
+            if count > 1:  # the pipeline's batches would be too few for several
+                load |= {"processes": count, "batch_size": BATCH}
             workers[name].ask("load", kind="pipe", threads=each, **load)
             workers[name].ask("warm_up")
             found[name] = []

@@ -133,13 +133,13 @@ def stream_lines(part: dict[str, Any]) -> list[str]:
 
 
 def docs_lines(found: dict[str, Any]) -> list[str]:
-    """One long doc."""
+    """Docs of several lengths."""
     lengths = list(dict.fromkeys(n for rows in found.values() for n in rows))
     rows = [
         [name, *(f"{values[n]:.2f}" if n in values else "" for n in lengths)]
         for name, values in found.items()
     ]
-    head = ["µs per character, one doc of", *(f"{int(n):,}" for n in lengths)]
+    head = ["µs per character, docs of", *(f"{int(n):,}" for n in lengths)]
     return table(head, rows)
 
 
