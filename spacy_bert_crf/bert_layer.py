@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Optional
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,16 +46,36 @@ class FusedBertLayer(nn.Module):
     ) -> tuple[Tensor]:
         """[W, L, width] to [W, L, width]; further arguments of the original are not used."""
         n_windows, length, width = hidden_states.shape
-        # shape: (W * L, width)
-        rows = hidden_states.reshape(-1, width)
+        n, size = n_windows * length, round_size(n_windows * length)
+        # The rows that fill up to a round size are zeros before each product, so that they widen
+        # no range of integers.
+        # shape: (size, width)
+        rows = hidden_states.new_empty((size, width))
+        rows[:n] = hidden_states.reshape(-1, width)
+        rows[n:] = 0
         # shape: (3, W, heads, L, width of a head)
-        heads = self.qkv(rows).view(n_windows, length, 3, self.n_heads, width // self.n_heads)
+        heads = self.qkv(rows)[:n].view(n_windows, length, 3, self.n_heads, width // self.n_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         context = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
-        attended = self.attended(context.transpose(1, 2).reshape(-1, width))
-        rows = self.attended_norm(attended.add_(rows))
-        rows = self.norm(self.outer(self.inner(rows)).add_(rows))
-        return (rows.view(n_windows, length, width),)
+        joined = torch.empty_like(rows)
+        joined[:n].view(n_windows, length, self.n_heads, -1).copy_(context.transpose(1, 2))
+        joined[n:] = 0
+        rows = self.attended_norm(self.attended(joined).add_(rows))
+        rows[n:] = 0
+        # shape: (size, inner width)
+        inner = self.inner(rows)
+        inner[n:] = 0
+        rows = self.norm(self.outer(inner).add_(rows))
+        return (rows[:n].view(n_windows, length, width),)
+
+
+def round_size(n_rows: int) -> int:
+    """The size to which a product's rows are filled up.
+
+    oneDNN keeps code for each of up to 1,024 sizes, half a megabyte each: a few dozen do.
+    """
+    step = 8 if n_rows <= 128 else 16 if n_rows <= 1024 else 64
+    return -(-n_rows // step) * step
 
 
 def is_bert_layer(layer: Any) -> bool:

@@ -8,7 +8,7 @@ from conftest import TEXTS, entities
 from transformers import AutoModel, BertConfig, DistilBertConfig
 
 from spacy_bert_crf import packed_encoder as module
-from spacy_bert_crf.bert_layer import FusedBertLayer
+from spacy_bert_crf.bert_layer import FusedBertLayer, round_size
 from spacy_bert_crf.layers import own_encoder_of
 from spacy_bert_crf.packed_encoder import packed_encoder, weights_stamp
 
@@ -42,6 +42,13 @@ def test_computes_the_same(activation, mask):
     torch.testing.assert_close(run(packed, mask), before, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(run(model, mask), before, rtol=0, atol=0)
     assert not any(isinstance(layer, FusedBertLayer) for layer in model.modules())
+
+
+def test_few_sizes_for_all_passes():
+    """oneDNN keeps code for each."""
+    sizes = [round_size(n) for n in range(1, 1025)]
+    assert all(n <= size < n + 16 for n, size in enumerate(sizes, 1))
+    assert len(set(sizes)) < 80 and round_size(4000) == 4032
 
 
 def test_the_embeddings_are_shared():
