@@ -146,7 +146,9 @@ def test_good_file_is_not_fetched_again(server, dst):
 
 
 @pytest.mark.parametrize(
-    "options", [{"size": len(BODY)}, {"sha256": SHA}, {"check": is_body}], ids=str
+    "options",
+    [{"size": len(BODY)}, {"sha256": SHA}, {"check": is_body}],
+    ids=["size", "sha256", "check"],
 )
 def test_bad_file_is_fetched_again(server, dst, options):
     dst.parent.mkdir()
