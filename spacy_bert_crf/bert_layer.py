@@ -90,6 +90,17 @@ def is_bert_layer(layer: Any) -> bool:
     )
 
 
+def joined(linears: list[nn.Linear]) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the one layer that gives the outputs of several after one another, float32
+    and without gradient. [sum of n_i, width], [sum of n_i]"""
+    weight = torch.cat([linear.weight.detach() for linear in linears]).float()
+    biases = [
+        weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
+        for linear in linears
+    ]
+    return weight, torch.cat(biases).float()
+
+
 def replace(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put a module in the place of the one of this name."""
     parent, _, own = name.rpartition(".")

@@ -35,25 +35,18 @@ def viterbi_long(
     Where there is no path, the score is -inf and the tags are 0. One read by the host a round, and
     one of the pointers. Ties are decided by the lower tag id, within float64.
     """
-    scores = _scores(emissions, start, transitions)
+    scores, total = _scores(emissions, start, transitions)
     dtype, device = emissions.dtype, emissions.device
-    last = scores.relative[-1] + end.double()
-    best, tag = last.max(dim=0)
-    path = _trace_back(scores.relative, transitions.double(), int(tag))
-    score = best + scores.total
+    best, tag = (scores[-1] + end.double()).max(dim=0)
+    path = _trace_back(scores, transitions.double(), int(tag))
+    score = best + total
     tags = torch.from_numpy(path).to(device)
     return tags.masked_fill(score == -torch.inf, 0), score.to(dtype)
 
 
-class _Scores:
-    """relative: score of the best path to each tag at each step, less a constant of the step's
-    block. [T, K] total: the constant of the last step. []"""
-
-    def __init__(self, relative: Tensor, total: Tensor) -> None:
-        self.relative, self.total = relative, total
-
-
-def _scores(emissions: Tensor, start: Tensor, transitions: Tensor) -> _Scores:
+def _scores(emissions: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:
+    """Score of the best path to each tag at each step, less a constant of the step's block, and
+    that constant of the last step. [T, K], []"""
     n_steps, n_tags = emissions.shape
     # As many blocks as steps in each, or fewer, so that a step of all stays in cache.
     size = -(-n_steps // max(1, min(math.isqrt(n_steps), _IN_CACHE // n_tags**2)))
@@ -83,7 +76,7 @@ def _scores(emissions: Tensor, start: Tensor, transitions: Tensor) -> _Scores:
             break
     # shape: (L, K, M) -> (T, K)
     relative = scores.permute(2, 0, 1).reshape(n_blocks * size, n_tags)[:n_steps]
-    return _Scores(relative, shifts.sum())
+    return relative, shifts.sum()
 
 
 def _forward(emissions: Tensor, entry: Tensor, pairs: Tensor, first: Tensor | None) -> Tensor:

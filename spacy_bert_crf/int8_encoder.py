@@ -14,7 +14,14 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from .bert_layer import FUSED_ACTIVATIONS, TYPICAL_ROWS, FusedBertLayer, is_bert_layer, replace
+from .bert_layer import (
+    FUSED_ACTIVATIONS,
+    TYPICAL_ROWS,
+    FusedBertLayer,
+    is_bert_layer,
+    joined,
+    replace,
+)
 from .errors import BertCrfError
 from .smoothing import LEAST_SNR, ScaledLinear, probe_inputs, rounding_ratios, smooth
 
@@ -36,14 +43,9 @@ class Int8Linear(nn.Module):
         bits: int = 8,
     ) -> None:
         super().__init__()
-        weights: list[Tensor] = [linear.weight.detach() for linear in linears]
-        weight = torch.cat(weights).float().cpu()
-        biases: list[Tensor] = [
-            linear.bias if linear.bias is not None else weight.new_zeros(linear.out_features)
-            for linear in linears
-        ]
+        weight, bias = (tensor.cpu() for tensor in joined(linears))
         lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        self.bias = torch.cat(biases).detach().float().cpu()
+        self.bias = bias
         self.factors = factors
         self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
         self.out_features = len(weight)

@@ -316,10 +316,10 @@ class GroupedAdamW(Optimizer):
             return
         factor = self.factor(self.n_updates)
         groups: dict[tuple[Any, ...], list[Key]] = {}
-        depths = self._depths(pending)
+        depths = self._depths(pending) if self.layer_decay < 1 else {}
         for key, entry in pending.items():
             scale = entry.lr_scale
-            if entry.group == "encoder":
+            if depths and entry.group == "encoder":
                 scale *= self.layer_decay ** (depths[key[0]] - layer_of(key[1]))
             kind = (
                 entry.group,

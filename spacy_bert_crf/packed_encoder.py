@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .bert_layer import FUSED_ACTIVATIONS, TYPICAL_ROWS, FusedBertLayer, is_bert_layer, replace
+from .bert_layer import (
+    FUSED_ACTIVATIONS,
+    TYPICAL_ROWS,
+    FusedBertLayer,
+    is_bert_layer,
+    joined,
+    replace,
+)
 
 
 class PackedLinear(nn.Module):
@@ -23,12 +30,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linears: list[nn.Linear], activation: str = "") -> None:
         super().__init__()
-        weight = torch.cat([linear.weight.detach() for linear in linears]).float()
-        biases: list[Tensor] = [
-            linear.bias if linear.bias is not None else weight.new_zeros(linear.out_features)
-            for linear in linears
-        ]
-        self.bias = torch.cat(biases).detach().float()
+        weight, self.bias = joined(linears)
         self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_ROWS)
 
