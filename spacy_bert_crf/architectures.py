@@ -56,7 +56,8 @@ def create_encoder(
     pooling: null or `reduce_mean.v1`, which is what is done.
     grad_factor: scales the gradient that reaches the encoder.
     mixed_precision: on CUDA, bfloat16 where the GPU has it, else float16 with gradient scaling
-        (`grad_scaler_config`). The CRF stays in float32.
+        (`grad_scaler_config`). On a CPU, bfloat16 where it multiplies matrices in it (AMX), else
+        float32. The CRF stays in float32.
     max_length: most wordpieces of a window, special ones included; at most what the encoder has.
     long_texts: how a text is covered that is longer than a window. "windows": overlapping windows
         over all of it. "sentences": each of its sentences is a pass of its own, as in a training

@@ -4,6 +4,7 @@ torch copies the bias into every row of the output before it multiplies, which c
 memory, and an encoder that multiplies little per row (a width of 384) about 5 % of its time.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,3 +24,12 @@ def prefer_cpu(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = CpuLinear
+
+
+def has_bfloat16_products() -> bool:
+    """Whether this CPU multiplies matrices of bfloat16 faster than float32 (AMX tiles).
+
+    AVX-512's bfloat16 instructions alone are left out: they gain little, and cost precision.
+    """
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(supported and supported())

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .crf_autograd import LogPartition, PathScore
@@ -87,6 +88,22 @@ class LinearChainCRF(nn.Module):
         """Uniform in [-0.1, 0.1], as pytorch-crf does."""
         for param in self.parameters():
             nn.init.uniform_(param, -0.1, 0.1)
+
+    @torch.no_grad()
+    def set_scores(self, start: ArrayLike, transitions: ArrayLike, end: ArrayLike) -> None:
+        """Set the CRF's parameters. start, end [K], transitions [from, to].
+
+        Raises ValueError if the sizes are not those of K tags.
+        """
+        for param, value in (
+            (self.start_transitions, start),
+            (self.transitions, transitions),
+            (self.end_transitions, end),
+        ):
+            new = torch.as_tensor(value, dtype=param.dtype, device=param.device)
+            if new.shape != param.shape:
+                raise ValueError(f"scores have shape {tuple(new.shape)}, not {tuple(param.shape)}.")
+            param.copy_(new)
 
     def forward(
         self, emissions: Tensor, gold: Tensor, mask: Tensor, constrain: bool = False

@@ -143,7 +143,7 @@ def run(
     project: weight [K, width] and bias [K] of a linear layer; then the result is its output
         [N, K]. Applied to each pass as it comes, so that the hidden states of a long text are
         never held together; equal but for rounding, as mean and linear map commute.
-    autocast: dtype of mixed precision on CUDA.
+    autocast: dtype of mixed precision, None for float32.
     """
     outputs = []
     for batch in plan.batches:

@@ -17,11 +17,12 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from . import layers
-from .alignment import LostEntity, allowed_tags, lost_report, read_gold
+from .alignment import Gold, LostEntity, allowed_tags, lost_report, read_gold
 from .encoder import LoadedEncoder
 from .errors import BertCrfError
 from .optim import GroupedAdamW
 from .prediction import Predictor
+from .tag_counts import TagCounts
 from .tags import TagSet
 from .weights_file import NAME as WEIGHTS_FILE
 from .weights_file import WeightsFileError, weights_beside
@@ -31,6 +32,7 @@ DEFAULT_CONFIG = """
 scheme = "BIO"
 constraints = true
 constrain_training = false
+transitions_from_counts = true
 overwrite = false
 quantize = ""
 constrain_to_ents = true
@@ -77,6 +79,7 @@ def make_bert_crf(
     scheme: str,
     constraints: bool,
     constrain_training: bool,
+    transitions_from_counts: bool,
     overwrite: bool,
     quantize: str,
     constrain_to_ents: bool,
@@ -95,6 +98,7 @@ def make_bert_crf(
         scheme=scheme,
         constraints=constraints,
         constrain_training=constrain_training,
+        transitions_from_counts=transitions_from_counts,
         overwrite=overwrite,
         quantize=quantize,
         constrain_to_ents=constrain_to_ents,
@@ -115,6 +119,8 @@ class BertCrf(Predictor):
     scheme: BIO, BIOES, BMES or BILUO.
     constraints: leave transitions that the scheme forbids out of decoding.
     constrain_training: leave them out of the likelihood as well.
+    transitions_from_counts: a new CRF starts from how often tags follow one another in the
+        training examples, instead of from random scores.
     overwrite: replace entities that are on the doc. Otherwise they stay.
     quantize: "int8" to predict with the own encoder's linear layers in 8-bit integers, on a CPU.
         What is trained and saved stays float32. "" for float32.
@@ -143,6 +149,7 @@ class BertCrf(Predictor):
         scheme: str = "BIO",
         constraints: bool = True,
         constrain_training: bool = False,
+        transitions_from_counts: bool = True,
         overwrite: bool = False,
         quantize: str = "",
         constrain_to_ents: bool = True,
@@ -161,6 +168,7 @@ class BertCrf(Predictor):
         self.scheme = TagSet((), scheme).scheme  # refuses an unknown one now
         self.constraints = constraints
         self.constrain_training = constrain_training
+        self.transitions_from_counts = transitions_from_counts
         self.quantize = quantize
         self._init_prediction(
             overwrite=overwrite,
@@ -233,11 +241,13 @@ class BertCrf(Predictor):
         Raises BertCrfError if there are no labels or the encoder can't be loaded.
         """
         found: set[str] = set()
+        golds: list[Gold] = []
         lost: list[LostEntity] = []
         total = 0
         sample: list[Doc] = []
         for example in get_examples():
             gold = read_gold(example)
+            golds.append(gold)
             found.update(label for _, _, label in gold.spans)
             found.update(entity.label for entity in gold.lost)
             lost += gold.lost
@@ -275,7 +285,13 @@ class BertCrf(Predictor):
                 f"[{self.name}] the width of its token vectors is not known: is the transformer "
                 "that it listens to in the pipeline, before it?"
             )
+        is_new = not head.is_built
         head.build(width, len(self.tag_set.tags))
+        if is_new and self.transitions_from_counts:
+            counts = TagCounts(len(self.tag_set.tags))
+            for gold in golds:
+                counts.add(allowed_tags(gold, self.tag_set))
+            head.module.crf.set_scores(*counts.scores())
         self._apply_tags()
 
     def adopt(self, encoder: LoadedEncoder, labels: list[str], head: dict[str, Tensor]) -> None:

@@ -1,0 +1,54 @@
+"""How often tags begin, follow one another and end in a corpus, as scores for a CRF to start from.
+
+A CRF with these scores and no emissions is the Markov chain of the corpus's tags, so that training
+does not begin with finding out that most tokens are outside. Pure numpy.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Least score: a transition that was never seen stays possible.
+FLOOR = -6.0
+
+
+class ChainScores(NamedTuple):
+    """Logarithms of probabilities. start: [K], transitions[from, to]: [K, K], end: [K]."""
+
+    start: NDArray[np.float32]
+    transitions: NDArray[np.float32]
+    end: NDArray[np.float32]
+
+
+class TagCounts:
+    """Counts over docs, of steps whose tags are known.
+
+    n_tags: K.
+    """
+
+    def __init__(self, n_tags: int) -> None:
+        self.start = np.zeros(n_tags)
+        self.pairs = np.zeros((n_tags, n_tags))
+        self.end = np.zeros(n_tags)
+
+    def add(self, allowed: NDArray[np.bool_]) -> None:
+        """Count one doc. allowed: the tags each token may have, [tokens, K]."""
+        if not len(allowed):
+            return
+        known = allowed.sum(1) == 1
+        tags = allowed.argmax(1)
+        both = known[:-1] & known[1:]
+        np.add.at(self.pairs, (tags[:-1][both], tags[1:][both]), 1)
+        if known[0]:
+            self.start[tags[0]] += 1
+        if known[-1]:
+            self.end[tags[-1]] += 1
+
+    def scores(self) -> ChainScores:
+        """Log-probabilities with one added to each count, none below FLOOR."""
+        leave = np.concatenate([self.pairs, self.end[:, None]], axis=1) + 1
+        leave = np.log(leave / leave.sum(1, keepdims=True))
+        start = np.log((self.start + 1) / (self.start + 1).sum())
+        parts = (start, leave[:, :-1], leave[:, -1])
+        return ChainScores(*(np.maximum(part, FLOOR).astype(np.float32) for part in parts))
