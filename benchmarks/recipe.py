@@ -1,8 +1,7 @@
 """What of the training recipe pays: variants of a config, each with several seeds.
 
-    python benchmarks/recipe.py --encoder encoders/people-daily --train corpus/people-daily/train.spacy \\
-        --dev corpus/people-daily/dev.spacy --variants benchmarks/recipe.yml --layers 4 --limit 1500 \\
-        --output benchmarks/results/recipe
+    python benchmarks/recipe.py --encoder ENCODER --train train.spacy --dev dev.spacy \\
+        --variants benchmarks/recipe.yml --layers 4 --limit 1500 --output benchmarks/results/recipe
 
 Trainings that the result holds already are not run again, so that variants can be added later.
 """
@@ -183,7 +182,9 @@ def main() -> int:
                 continue
             content["runs"].append(run)
             scores = " ".join(f"{100 * f:.2f}" for f in run["ents_f"])
-            say(f"{time.monotonic() - began:6.0f} s  {run['variant']}, seed {run['seed']}: {scores}")
+            say(
+                f"{time.monotonic() - began:6.0f} s  {run['variant']}, seed {run['seed']}: {scores}"
+            )
             write_json(path, content)
             args.output.with_suffix(".md").write_text(markdown(content, variants), encoding="utf8")
     return int(bool(failed))

@@ -22,6 +22,9 @@ from .files import atomic_folder, write_text
 from .gold_docs import gold_docs
 from .prediction import Predictor
 
+#: Probabilities below this cost no more.
+_LEAST = 1e-12
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -95,6 +98,16 @@ def path_loss(pipe: Predictor, half: Half, temperature: float) -> float:
     every = posterior_layer.log_partitions(pipe.model, half.emissions, temperature)
     gold = posterior_layer.log_partitions(pipe.model, half.emissions, temperature, sets)
     return float((every - gold).mean())
+
+
+def entity_loss(pipe: Predictor, half: Half, temperature: float) -> float:
+    """Mean log loss of the probabilities of the entities that are found, at a temperature.
+
+    Which entities are found does not depend on it.
+    """
+    p, right = np.array(outcomes(pipe, half, temperature), dtype=np.float64).reshape(-1, 2).T
+    chosen = np.where(right > 0, p, 1 - p)
+    return float(-np.log(np.maximum(chosen, _LEAST)).mean())
 
 
 def outcomes(pipe: Predictor, half: Half, temperature: float) -> list[tuple[float, bool]]:

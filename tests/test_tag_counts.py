@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import spacy
 import torch
+from conftest import make_examples, own_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +67,13 @@ def test_without_emissions_the_crf_is_that_chain():
 def test_scores_of_another_size_are_refused():
     with pytest.raises(ValueError, match="shape"):
         LinearChainCRF(K).set_scores(np.zeros(2), np.zeros((K, K)), np.zeros(K))
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_new_crf_starts_from_counts_where_it_is_told_to(encoder_path, counts):
+    nlp = spacy.blank("zh")
+    config = {**own_config(encoder_path), "transitions_from_counts": counts}
+    pipe = nlp.add_pipe("bert_crf", config=config)
+    nlp.initialize(lambda: make_examples(nlp))
+    crf = pipe.model.get_ref("head").shims[0].module.crf
+    assert (float(crf.transitions.detach().min()) < -1) is counts
