@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -68,6 +69,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The command line; `set` as a dict, `stem` where the results go, `command` as it was."""
     args = parser.parse_args()
+    # So that trainings and temporary files go with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     args.command = "python benchmarks/" + shlex.join(map(_shown, sys.argv))
     for path in (args.encoder, args.train, args.dev):
         if not path.exists():

@@ -32,7 +32,7 @@ def confusion_picture(found: Confusion, title: str) -> str:
         _text(20, 24, title, "start", "title"),
         _text(20, 44, f"{found.gold} gold entities, {found.predicted} predicted, "
               f"{found.exact} right", "start"),
-        _text(left, 76, "predicted label", "start", "head"),
+        _text(left, 76, "predicted label (shade: share of the row)", "start", "head"),
         f'<text class="head" transform="translate(16 {middle:.1f}) rotate(-90)" '
         'text-anchor="middle">gold label</text>',
     ]  # fmt: skip
