@@ -6,7 +6,7 @@ Imports neither spaCy nor spacy_bert_crf. Import it before bert4torch itself.
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -103,15 +103,13 @@ def labelled(
     ids: dict[str, int],
     max_length: int,
     spelling: Sequence[str] = BIO,
-    matched: Callable[[Any, str, list[str]], list[list[int]]] | None = None,
 ) -> tuple[list[int], np.ndarray]:
     """Ids and tags of a text, special tokens included and tagged O, as in the example.
 
-    spelling: as BIO above, of another scheme. matched: gives the characters of each wordpiece in
-    the place of the tokenizer's rematch.
+    spelling: as BIO above, of another scheme.
     """
     tokens = tokenizer.tokenize(text, maxlen=max_length)
-    mapping = matched(tokenizer, text, tokens) if matched else tokenizer.rematch(text, tokens)
+    mapping = tokenizer.rematch(text, tokens)
     first = {places[0]: i for i, places in enumerate(mapping) if places}
     last = {places[-1]: i for i, places in enumerate(mapping) if places}
     labels = np.zeros(len(tokens), dtype=np.int64)
@@ -123,30 +121,6 @@ def labelled(
             labels[stop - 1] = ids[f"{ends}-{label}"]
             labels[begin] = ids[f"{alone if stop == begin + 1 else begins}-{label}"]
     return tokenizer.tokens_to_ids(tokens), labels
-
-
-def match_unknown(tokenizer: Any, text: str, tokens: list[str]) -> list[list[int]]:
-    """The characters of each wordpiece, those of [UNK] included; none for [CLS] and [SEP].
-
-    rematch gives [UNK] no place, so that no entity could begin or end there. Here it has the
-    characters between its neighbours; of several in a row
-    each has one and the last the rest; if there are too few, the first has all.
-    """
-    mapping: list[list[int]] = tokenizer.rematch(text, tokens)
-    at = 0
-    for i, token in enumerate(tokens):
-        if token == "[UNK]" and not mapping[i]:
-            count = 1
-            while tokens[i + count : i + count + 1] == ["[UNK]"]:
-                count += 1
-            following = next((m[0] for m in mapping[i + count :] if m), len(text))
-            gap = [c for c in range(at, following) if not text[c].isspace()]
-            if len(gap) >= count > 1:
-                mapping[i : i + count] = [[c] for c in gap[: count - 1]] + [gap[count - 1 :]]
-            else:
-                mapping[i] = gap
-        at = mapping[i][-1] + 1 if mapping[i] else at
-    return mapping
 
 
 def read_entities(

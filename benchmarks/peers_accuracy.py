@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
-from bert4torch_model import match_unknown  # isort: skip
 import torch
 from peer_loop import serve
 from peers_bert4torch import BATCH, FEWEST_IDS, Fit
@@ -50,7 +49,7 @@ class Trial(Fit):
 
     def __init__(self, train: list[Any], spelling: list[str], **job: Any) -> None:
         self.left_out = 0
-        super().__init__(train=train, spelling=spelling, matched=match_unknown, **job)
+        super().__init__(train=train, spelling=spelling, **job)
 
     def loader(self, collate: Any) -> DataLoader:
         """The batches of an epoch."""
@@ -99,7 +98,7 @@ class Trial(Fit):
     def _read(self, text: str, **limit: int) -> tuple[list[str], list[list[int]] | None]:
         tokens = self.tokenizer.tokenize(text, **limit)
         try:
-            return tokens, match_unknown(self.tokenizer, text, tokens)
+            return tokens, self.tokenizer.rematch(text, tokens)
         except ValueError:  # a wordpiece that is not in the text
             return tokens, None
 
