@@ -92,20 +92,34 @@ def check_loaded(model: Model, path: str) -> None:
             raise ValueError(f"bert4torch did not load {name}.")
 
 
+#: Prefixes of the first, the inner and the last wordpiece of an entity, and of one that is alone.
+BIO = ("B", "I", "I", "B")
+
+
 def labelled(
-    tokenizer: Any, text: str, spans: Sequence[Any], ids: dict[str, int], max_length: int
+    tokenizer: Any,
+    text: str,
+    spans: Sequence[Any],
+    ids: dict[str, int],
+    max_length: int,
+    spelling: Sequence[str] = BIO,
 ) -> tuple[list[int], np.ndarray]:
-    """Ids and tags of a text, special tokens included and tagged O, as in the example."""
+    """Ids and tags of a text, special tokens included and tagged O, as in the example.
+
+    spelling: as BIO above, of another scheme.
+    """
     tokens = tokenizer.tokenize(text, maxlen=max_length)
     mapping = tokenizer.rematch(text, tokens)
     first = {places[0]: i for i, places in enumerate(mapping) if places}
     last = {places[-1]: i for i, places in enumerate(mapping) if places}
     labels = np.zeros(len(tokens), dtype=np.int64)
+    begins, inside, ends, alone = spelling
     for start, end, label in spans:
         if start in first and end - 1 in last:
             begin, stop = first[start], last[end - 1] + 1
-            labels[begin:stop] = ids[f"I-{label}"]
-            labels[begin] = ids[f"B-{label}"]
+            labels[begin:stop] = ids[f"{inside}-{label}"]
+            labels[stop - 1] = ids[f"{ends}-{label}"]
+            labels[begin] = ids[f"{alone if stop == begin + 1 else begins}-{label}"]
     return tokenizer.tokens_to_ids(tokens), labels
 
 

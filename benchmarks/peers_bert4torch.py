@@ -71,7 +71,8 @@ class Predict:
 class Fit:
     """Its training as published: shuffled batches of 16 as they come, Adam at 2e-5, model.fit.
 
-    folder: holds bert4torch_config.json. train: (text, spans) pairs.
+    folder: holds bert4torch_config.json. train: (text, spans) pairs. Where other things than speed
+    are measured: rate: of Adam. lower: whether to lower-case. how: further arguments of labelled.
     """
 
     def __init__(
@@ -83,6 +84,9 @@ class Fit:
         tags: list[str],
         threads: int,
         seed: int,
+        rate: float = RATE,
+        lower: bool = True,
+        **how: Any,
     ) -> None:
         torch.set_num_threads(threads)
         random.seed(seed)
@@ -91,12 +95,14 @@ class Fit:
         self.train = train
         self.model = Model(Path(folder), checkpoint, len(tags))
         check_loaded(self.model, checkpoint)
-        tokenizer = Tokenizer(vocab, do_lower_case=True)
+        tokenizer = self.tokenizer = Tokenizer(vocab, do_lower_case=lower)
         ids = {tag: i for i, tag in enumerate(tags)}
         model = self.model
 
         def collate(batch: list[list[Any]]) -> tuple[Tensor, Tensor]:
-            pairs = [labelled(tokenizer, text, spans, ids, MAX_LENGTH) for text, spans in batch]
+            pairs = [
+                labelled(tokenizer, text, spans, ids, MAX_LENGTH, **how) for text, spans in batch
+            ]
             tokens, labels = (sequence_padding(list(part)) for part in zip(*pairs, strict=True))
             return torch.tensor(tokens), torch.tensor(labels, dtype=torch.long)
 
@@ -104,8 +110,12 @@ class Fit:
             def forward(self, outputs: Any, labels: Tensor) -> Tensor:
                 return model.crf(*outputs, labels)
 
-        self.batches = DataLoader(train, batch_size=BATCH, shuffle=True, collate_fn=collate)
-        self.model.compile(loss=Loss(), optimizer=torch.optim.Adam(model.parameters(), lr=RATE))
+        self.batches = self.loader(collate)
+        self.model.compile(loss=Loss(), optimizer=torch.optim.Adam(model.parameters(), lr=rate))
+
+    def loader(self, collate: Any) -> DataLoader:
+        """The batches of an epoch."""
+        return DataLoader(self.train, batch_size=BATCH, shuffle=True, collate_fn=collate)
 
     def run(self) -> dict[str, Any]:
         before = memory()

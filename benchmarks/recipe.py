@@ -31,25 +31,25 @@ ROOT = Path(__file__).resolve().parent.parent
 def train_one(job: dict[str, Any]) -> dict[str, Any]:
     """Train one variant in this process. RETURNS: scores of each epoch, and seconds."""
     import torch
-    from spacy.util import load_config
 
-    from spacy_bert_crf.optim import suggested_encoder_lr
     from spacy_bert_crf.training import train
+    from spacy_bert_crf.training_config import fill_config
 
     torch.set_num_threads(job["threads"])
-    width = srsly.read_json(Path(job["encoder"]) / "config.json")["hidden_size"]
-    overrides = {
-        "paths.train": job["train"],
-        "paths.dev": job["dev"],
-        "system.seed": job["seed"],
-        "components.bert_crf.model.tok2vec.name": job["encoder"],
-        "training.max_epochs": job["epochs"],
-        "training.optimizer.encoder_lr": suggested_encoder_lr(width),
-        "corpora.train.limit": job["limit"],
-        "corpora.dev.limit": job["dev_limit"],
-        **job["settings"],
-    }
-    config = load_config(ROOT / "configs" / "bert_crf.cfg", overrides=overrides)
+    config, _ = fill_config(
+        ROOT / "configs" / "bert_crf.cfg",
+        encoder=Path(job["encoder"]),
+        train=job["train"],
+        dev=job["dev"],
+        labels="",
+        seed=job["seed"],
+        max_epochs=job["epochs"],
+        settings={
+            "corpora.train.limit": job["limit"],
+            "corpora.dev.limit": job["dev_limit"],
+            **job["settings"],
+        },
+    )
     if job["layers"]:
         encoder = config["components"]["bert_crf"]["model"]["tok2vec"]
         encoder["transformer_config"] = {"num_hidden_layers": job["layers"]}

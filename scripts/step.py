@@ -98,36 +98,27 @@ def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
 
 def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
     """training/<profile>/{config.cfg,labels.json}: configs/bert_crf.cfg with the values set."""
-    from spacy.util import load_config
-
-    from spacy_bert_crf.checkpoint_files import read_json
-    from spacy_bert_crf.optim import suggested_encoder_lr
+    from spacy_bert_crf.training_config import fill_config
 
     training = profile["training"]
     folder, encoder = Path("training") / args.profile, Path("encoders") / args.profile
-    width = read_json(encoder / "config.json")["hidden_size"]
-    overrides = {
-        "nlp.lang": profile["corpus"]["lang"],
-        "paths.train": f"corpus/{args.profile}/train.spacy",
-        "paths.dev": f"corpus/{args.profile}/dev.spacy",
-        "paths.labels": f"training/{args.profile}/labels.json",
-        "system.seed": args.seed or training["seed"],
-        "components.bert_crf.model.tok2vec.name": encoder.as_posix(),
-        "training.max_epochs": args.max_epochs or training["max_epochs"],
-        "training.max_steps": args.max_steps or training["max_steps"],
-        "training.optimizer.encoder_lr": training["encoder_lr"] or suggested_encoder_lr(width),
-        **training["settings"],
-    }
-    try:
-        config = load_config(Path("configs") / "bert_crf.cfg", overrides=overrides)
-    except ValueError as err:
-        raise BertCrfError(
-            f"the profile's settings do not fit configs/bert_crf.cfg: {err}"
-        ) from err
+    config, overrides = fill_config(
+        Path("configs") / "bert_crf.cfg",
+        encoder=encoder,
+        train=f"corpus/{args.profile}/train.spacy",
+        dev=f"corpus/{args.profile}/dev.spacy",
+        labels=f"training/{args.profile}/labels.json",
+        seed=args.seed or training["seed"],
+        max_epochs=args.max_epochs or training["max_epochs"],
+        max_steps=args.max_steps or training["max_steps"],
+        encoder_lr=training["encoder_lr"],
+        lang=profile["corpus"]["lang"],
+        settings=training["settings"],
+    )
     labels = profile["corpus"]["labels"]
     write_text(folder / "labels.json", srsly.json_dumps(labels) + "\n")
     write_text(folder / "config.cfg", config.to_str(interpolate=False) + "\n")
-    print(f"{folder / 'config.cfg'}: encoder of width {width}, labels {', '.join(labels)}")
+    print(f"{folder / 'config.cfg'}: labels {', '.join(labels)}")
     for name, value in overrides.items():
         print(f"  {name} = {value}")
 

@@ -19,11 +19,13 @@ from .alignment import read_gold
 from .annotate import span_score
 from .calibration import reliability
 from .calibration_picture import picture as draw
+from .confusion import confusion
+from .confusion_picture import confusion_picture
 from .docbin import read_docbin
 from .errors import BertCrfError
 from .files import write_text
 from .prediction import Predictor
-from .scoring import Scores, score, table
+from .scoring import Scores, SpanTuple, score, table
 from .versions import versions
 
 
@@ -123,23 +125,29 @@ def outcomes(
                 yield p, (ent.start, ent.end, ent.label_) in gold.spans
 
 
+def aligned_spans(
+    predicted: list[Doc], docs: list[Doc]
+) -> Iterator[tuple[list[SpanTuple], list[SpanTuple], int]]:
+    """Predicted and gold entities of docs in the tokens of the predicted ones, and their number.
+
+    A gold entity that has no place in these tokens stands before token 0.
+    """
+    for ours, reference in zip(predicted, docs, strict=True):
+        aligned = read_gold(Example(ours, reference))
+        # An entity that has no place in these tokens can't be found, and counts as missed.
+        lost = [(-1 - i, -i, e.label) for i, e in enumerate(aligned.lost)]
+        # A prediction where the gold is not known is neither right nor wrong (as in spaCy).
+        spans = [
+            (ent.start, ent.end, ent.label_)
+            for ent in ours.ents
+            if aligned.known[ent.start : ent.end].all()
+        ]
+        yield spans, [*aligned.spans, *lost], len(ours)
+
+
 def score_docs(predicted: list[Doc], docs: list[Doc], scheme: str) -> Scores:
     """Scores of predicted docs against annotated ones of the same texts."""
-
-    def pairs() -> Iterator[tuple[Any, Any, int]]:
-        for ours, gold in zip(predicted, docs, strict=True):
-            aligned = read_gold(Example(ours, gold))
-            # An entity that has no place in these tokens can't be found, and counts as missed.
-            lost = [(-1 - i, -i, e.label) for i, e in enumerate(aligned.lost)]
-            # A prediction where the gold is not known is neither right nor wrong (as in spaCy).
-            spans = [
-                (ent.start, ent.end, ent.label_)
-                for ent in ours.ents
-                if aligned.known[ent.start : ent.end].all()
-            ]
-            yield spans, [*aligned.spans, *lost], len(ours)
-
-    return score(pairs(), scheme)
+    return score(aligned_spans(predicted, docs), scheme)
 
 
 def evaluate(
@@ -150,16 +158,19 @@ def evaluate(
     history: Optional[Path] = None,
     output: Optional[Path] = None,
     picture: Optional[Path] = None,
+    confused: Optional[Path] = None,
 ) -> dict[str, Any]:
     """Score a pipeline on a DocBin, print tables, and write the figures as JSON.
 
     dev: a second DocBin, whose figures stand under `dev`. history: the training's history.json,
         from which epochs and seed are taken over. picture: reliability diagram to write (.svg).
+    confused: confusion matrix to write (.svg); the figures then stand under `confusion`.
     RETURNS: what is written.
     Raises BertCrfError for a pipeline or a file that can't be read.
     """
-    if picture is not None and picture.suffix.lower() != ".svg":
-        raise BertCrfError(f"the picture {picture} must be an .svg file.")
+    for drawn in (picture, confused):
+        if drawn is not None and drawn.suffix.lower() != ".svg":
+            raise BertCrfError(f"the picture {drawn} must be an .svg file.")
     began = time.perf_counter()
     nlp = load_pipeline(pipeline)
     groups = [name for name, pipe in nlp.pipeline if isinstance(pipe, Predictor)]
@@ -185,6 +196,12 @@ def evaluate(
             print(f"{found.table()}\n", flush=True)
             if picture is not None and not key:
                 write_text(picture, draw(found, f"Entities in {path.name}"))
+        if confused is not None:
+            counts = confusion((a, b) for a, b, _ in aligned_spans(predicted, docs))
+            figures["confusion"] = counts.to_dict()
+            print(f"{counts.table()}\n", flush=True)
+            if not key:
+                write_text(confused, confusion_picture(counts, f"Entities in {path.name}"))
         metrics |= {key: figures} if key else figures
     if history is not None:
         metrics |= _from_history(history)

@@ -20,6 +20,9 @@ def evaluate_command(
     picture: Optional[Path] = typer.Option(
         None, "--picture", help="Reliability diagram of DATA to write (.svg)"
     ),
+    confused: Optional[Path] = typer.Option(
+        None, "--confusion", help="Confusion matrix of DATA to write (.svg)"
+    ),
     gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU"),
 ) -> None:
     """Score a pipeline's entities: precision, recall and F1, over all and per type.
@@ -27,12 +30,18 @@ def evaluate_command(
     By entity (borders and label must be right) and by token (tags other than O). And whether the
     probabilities of entities are what comes true: of those with P = 0.9, nine in ten should be
     right (expected calibration error; see `calibrate`).
+
+    With --confusion, where they differ from gold: same span but another label, other borders (too
+    short, too long, shifted), missed, spurious; as a picture, as text, and in the JSON.
     """
     from ..evaluation import evaluate
     from ..training import use_device
 
     use_device(gpu_id)
-    evaluate(pipeline, data, dev=dev, history=history, output=output, picture=picture)
-    for written in (output, picture):
+    evaluate(
+        pipeline, data, dev=dev, history=history, output=output, picture=picture,
+        confused=confused,
+    )  # fmt: skip
+    for written in (output, picture, confused):
         if written is not None:
             print(f"wrote {written}")

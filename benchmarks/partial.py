@@ -1,0 +1,169 @@
+"""What partial annotation is worth when it is learned from as what it is.
+
+Half of the training docs keep only some of their entities. README.md says what is compared.
+
+python benchmarks/partial.py --encoder encoders/people-daily --train TRAIN --dev DEV \
+    --epochs 3 --seeds 1 --output benchmarks/results/partial
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import spacy
+from accuracy_table import by_epoch, by_type, header, settings_line, versions_line
+from common import say, table
+from machine_info import describe_machine
+from spacy.tokens import Doc, DocBin
+from trials import ERRORS, Corpus, add_options, count, parse, prepare, say_epochs, train_ours
+
+from spacy_bert_crf.checkpoint_files import read_json
+from spacy_bert_crf.docbin import read_docbin
+from spacy_bert_crf.files import write_text
+
+#: Annotation of the tokens outside of the entities that are kept, by name of the variant.
+VARIANTS = {"full": None, "partial": "missing", "naive": "outside"}
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_options(parser)
+    add = parser.add_argument
+    add("--only", choices=tuple(VARIANTS), help="train this variant alone")
+    add("--docs", type=float, default=0.5, help="share of the docs that are reduced")
+    add("--kept", type=float, default=0.5, help="share of their entities that stay")
+    add("--choice", type=int, default=0, help="seed of which docs and entities these are")
+    args = parse(parser)
+    if not (0 <= args.docs <= 1 and 0 <= args.kept <= 1):
+        parser.error("--docs and --kept are shares, from 0 to 1")
+    return args
+
+
+def reduce(docs: list[Doc], default: str, share: float, kept: float, seed: int) -> int:
+    """Take entities away from some docs, in place.
+
+    The same docs and entities for the same seed, whatever `default` is.
+    default: what all tokens outside of the entities that stay become, "missing" or "outside".
+    share: of docs that are reduced. kept: share of the entities of all these that stay.
+    RETURNS: number of docs that were reduced.
+    """
+    rng = random.Random(seed)
+    chosen = rng.sample(range(len(docs)), round(share * len(docs)))
+    entities = [(i, j) for i in sorted(chosen) for j in range(len(docs[i].ents))]
+    stay = set(rng.sample(entities, round(kept * len(entities))))
+    for i in chosen:
+        ents = [ent for j, ent in enumerate(docs[i].ents) if (i, j) in stay]
+        docs[i].set_ents(ents, default=default)
+    return len(chosen)
+
+
+def make(variant: str, args: argparse.Namespace, corpus: Corpus, dst: Path) -> dict[str, Any]:
+    """Write the training docs of a variant. RETURNS: counts of what is annotated in them."""
+    docs = list(read_docbin(corpus.train, spacy.blank(corpus.lang).vocab))
+    default, reduced = VARIANTS[variant], 0
+    if default is not None:
+        reduced = reduce(docs, default, args.docs, args.kept, args.choice)
+    dst.write_bytes(DocBin(docs=docs).to_bytes())
+    return {**count(docs), "reduced_docs": reduced}
+
+
+def run(args: argparse.Namespace, work: Path) -> None:
+    """All trainings; what is there so far is written after each. Raises Failed, BertCrfError."""
+    machine = describe_machine(args.threads)
+    encoder, corpus = prepare(args, work)
+    config = read_json(encoder / "config.json")
+    names = [args.only] if args.only else list(VARIANTS)
+    made = {name: make(name, args, corpus, work / f"{name}.spacy") for name in names}
+    for name, counts in made.items():
+        say(
+            f"{name}: {counts['entities']:,} entities and {counts['annotated_tokens']:,} of "
+            f"{counts['tokens']:,} tokens annotated; {counts['reduced_docs']:,} of "
+            f"{counts['docs']:,} docs reduced"
+        )
+    sides: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    result: dict[str, Any] = {
+        "command": args.command,
+        "note": args.note,
+        "machine": machine,
+        "encoder": f"{args.encoder.name}, {config['num_hidden_layers']} layers, "
+        f"width {config['hidden_size']}",
+        "corpus": corpus.counts,
+        "labels": corpus.labels,
+        "epochs": args.epochs,
+        "variants": made,
+        "docs": args.docs,
+        "kept": args.kept,
+        "choice": args.choice,
+        "sides": sides,
+    }
+    for seed in args.seeds:
+        for name in names:
+            say(f"{name}, seed {seed}")
+            with tempfile.TemporaryDirectory(dir=work) as folder:
+                train = work / f"{name}.spacy"
+                found = train_ours(args, encoder, corpus, train, seed, Path(folder))
+            say_epochs(name, found)
+            sides[name].append(found)
+            text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+            write_text(f"{args.stem}.json", text)
+            write_text(f"{args.stem}.md", markdown(result))
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result for people."""
+    sides = result["sides"]
+    rows = [
+        (
+            name,
+            f"{counts['reduced_docs']:,} of {counts['docs']:,}",
+            f"{counts['entities']:,}",
+            f"{counts['annotated_tokens']:,} of {counts['tokens']:,}",
+        )
+        for name, counts in result["variants"].items()
+    ]
+    lines = [
+        "# Partial annotation",
+        "",
+        *header(result, "partial.py"),
+        "",
+        versions_line({"spacy bert-crf train": next(filter(None, sides.values()))}),
+        "",
+        settings_line({"all": next(filter(None, sides.values()))}),
+        "",
+        "## What is annotated in the training docs",
+        "",
+        *table(("", "docs reduced", "entities", "tokens with annotation"), rows),
+        "",
+        "## Entity precision, recall and F1 on dev in percent, means over seeds",
+        "",
+        *by_epoch(sides, result["epochs"]),
+        "",
+        "## Per type, after the last epoch",
+        "",
+        *by_type(sides),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """RETURNS: the exit code."""
+    args = options()
+    with tempfile.TemporaryDirectory(prefix="partial-") as folder:
+        try:
+            run(args, Path(folder))
+        except ERRORS as err:
+            say(f"✘ {err}")
+            return 1
+    print(Path(f"{args.stem}.md").read_text(encoding="utf8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

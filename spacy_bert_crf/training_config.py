@@ -1,0 +1,52 @@
+"""Filling in a training config for an encoder, a corpus and its labels."""
+
+from pathlib import Path
+from typing import Any, Optional
+
+from spacy.util import load_config
+from thinc.api import Config
+
+from .checkpoint_files import read_json
+from .errors import BertCrfError
+from .optim import suggested_encoder_lr
+
+
+def fill_config(
+    template: Path,
+    *,
+    encoder: Path,
+    train: str,
+    dev: str,
+    labels: str,
+    seed: int,
+    max_epochs: int,
+    max_steps: int = 0,
+    encoder_lr: float = 0.0,
+    lang: str = "zh",
+    settings: Optional[dict[str, Any]] = None,
+) -> tuple[Config, dict[str, Any]]:
+    """A training config with what a run needs, and the settings that were set.
+
+    template: such as configs/bert_crf.cfg.
+    encoder: folder of a converted encoder. train, dev: DocBins. labels: JSON file of the labels.
+    max_steps: 0 for no limit. encoder_lr: learning rate of the encoder; 0: by its width.
+    settings: further ones as {"section.name": value}; they count for more than the rest.
+    Raises BertCrfError for an encoder without a config.json of use, or settings that do not fit.
+    """
+    width = read_json(encoder / "config.json")["hidden_size"]
+    overrides = {
+        "nlp.lang": lang,
+        "paths.train": train,
+        "paths.dev": dev,
+        "paths.labels": labels,
+        "system.seed": seed,
+        "components.bert_crf.model.tok2vec.name": encoder.as_posix(),
+        "training.max_epochs": max_epochs,
+        "training.max_steps": max_steps,
+        "training.optimizer.encoder_lr": encoder_lr or suggested_encoder_lr(width),
+        **(settings or {}),
+    }
+    try:
+        return load_config(template, overrides=overrides), overrides
+    except ValueError as err:
+        raise BertCrfError(f"the settings do not fit {template}: {err}") from err
