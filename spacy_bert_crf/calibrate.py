@@ -1,6 +1,7 @@
 """A temperature for a trained pipeline, fitted on annotated docs, and what it is worth.
 
-Fitted on every second doc, measured on the others.
+What it is worth is measured on docs that had no part in it: every second doc with the temperature
+that was fitted on the others, and the other way round.
 """
 
 import shutil
@@ -22,19 +23,20 @@ from .files import atomic_folder, write_text
 from .gold_docs import gold_docs
 from .prediction import Predictor
 
-#: Probabilities below this cost no more.
-_LEAST = 1e-12
-
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature: fitted on one half. old: what the pipeline had. before, after: of the entities
-    that are found in the other half, with the old one and with this."""
+    """temperature: fitted on all docs. old: what the pipeline had. halves: fitted on the even docs,
+    and on the odd ones. before: of all entities that are found, with the old temperature. after:
+    those of either half with the temperature of the other one. each: after, for the odd docs and
+    for the even ones."""
 
     temperature: float
     old: float
+    halves: tuple[float, float]
     before: Reliability
     after: Reliability
+    each: tuple[Reliability, Reliability]
 
 
 @dataclass
@@ -43,6 +45,9 @@ class Half:
 
     emissions: list[Floats2d]
     golds: list[Gold]
+
+    def __add__(self, other: "Half") -> "Half":
+        return Half(self.emissions + other.emissions, self.golds + other.golds)
 
 
 def calibrate(
@@ -66,18 +71,26 @@ def calibrate(
             half = halves[item.number % 2]
             half.emissions.append(np.array(rows) if isinstance(rows, np.ndarray) else rows)
             half.golds.append(item.gold)
-    fit, measure = halves
-    if not any(gold.spans for gold in fit.golds) or not measure.golds:
+    even, odd = halves
+    every = even + odd
+    if not odd.golds or not any(gold.spans for gold in even.golds):
         raise BertCrfError(
             f"{data} has too few annotated docs to fit a temperature on every second one and to "
             "measure it on the others."
         )
-    temperature = round(best_temperature(lambda t: path_loss(pipe, fit, t)), 4)
+
+    def fitted(docs: Half) -> float:
+        return round(best_temperature(lambda t: path_loss(pipe, docs, t)), 4)
+
+    of_even, of_odd, temperature = fitted(even), fitted(odd), fitted(every)
+    crossed = outcomes(pipe, odd, of_even), outcomes(pipe, even, of_odd)
     found = Calibration(
         temperature,
         pipe.temperature,
-        reliability(outcomes(pipe, measure, pipe.temperature)),
-        reliability(outcomes(pipe, measure, temperature)),
+        (of_even, of_odd),
+        reliability(outcomes(pipe, every, pipe.temperature)),
+        reliability(crossed[0] + crossed[1]),
+        (reliability(crossed[0]), reliability(crossed[1])),
     )
     if output is None or output.resolve() == pipeline.resolve():
         _store(pipeline / pipe.name / "cfg", temperature)
@@ -100,16 +113,6 @@ def path_loss(pipe: Predictor, half: Half, temperature: float) -> float:
     return float((every - gold).mean())
 
 
-def entity_loss(pipe: Predictor, half: Half, temperature: float) -> float:
-    """Mean log loss of the probabilities of the entities that are found, at a temperature.
-
-    Which entities are found does not depend on it.
-    """
-    p, right = np.array(outcomes(pipe, half, temperature), dtype=np.float64).reshape(-1, 2).T
-    chosen = np.where(right > 0, p, 1 - p)
-    return float(-np.log(np.maximum(chosen, _LEAST)).mean())
-
-
 def outcomes(pipe: Predictor, half: Half, temperature: float) -> list[tuple[float, bool]]:
     """Probability of each entity that is found, and whether it is right. Entities where the gold
     is not known are left out."""
@@ -130,9 +133,13 @@ def outcomes(pipe: Predictor, half: Half, temperature: float) -> list[tuple[floa
 
 def report(found: Calibration) -> str:
     """What `calibrate` found, as text."""
+    (of_even, of_odd), (on_odd, on_even) = found.halves, found.each
     return (
-        f"temperature {found.old:g}, on the half that is not fitted on:\n{found.before.table()}\n\n"
-        f"temperature {found.temperature:g}, fitted on the other half:\n{found.after.table()}"
+        f"temperature {found.old:g}, on all docs:\n{found.before.table()}\n\n"
+        f"every second doc with the temperature fitted on the others ({of_even:g} and {of_odd:g}):"
+        f"\n{found.after.table()}\n"
+        f"(of one half {on_odd.ece:.4f}, of the other {on_even.ece:.4f})\n\n"
+        f"temperature {found.temperature:g}, fitted on all docs"
     )
 
 

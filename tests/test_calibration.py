@@ -137,7 +137,10 @@ def test_calibrate_finds_the_temperature_of_the_corpus(drawn):
     # Fitted again: the same, and measured against what it has now.
     again = calibrate(drawn / "p", drawn / "d.spacy")
     assert (again.old, again.temperature) == (found.temperature, found.temperature)
-    assert again.before == again.after == found.after
+    assert again.after == found.after and again.halves == found.halves
+    assert again.before.ece < found.before.ece
+    assert found.after.count == found.before.count == sum(half.count for half in found.each)
+    assert found.halves == pytest.approx((2.0, 2.0), rel=0.15)
     assert sorted(p.name for p in drawn.iterdir()) == ["copy", "d.spacy", "p"]
 
 

@@ -28,9 +28,9 @@ def calibrate_command(
 ) -> None:
     """Fit the temperature by which probabilities of entities become what comes true.
 
-    Every second doc serves to fit (the likelihood of the gold annotation), the others to measure:
-    the expected calibration error is printed before and after. The temperature is stored with the
-    component; what it finds stays the same.
+    It is fitted to the likelihood of the gold annotation. The expected calibration error is printed
+    before and after, where each half of the docs has the temperature that was fitted on the other.
+    The one fitted on all is stored with the component; what it finds stays the same.
 
     spacy bert-crf calibrate training/quickstart/model-best corpus/quickstart/dev.spacy
     """
