@@ -17,6 +17,7 @@ from .checkpoint_files import (
     read_json,
     read_tensors,
     read_vocab,
+    refuse_hub_code,
 )
 from .errors import BertCrfError
 from .files import atomic_folder
@@ -165,10 +166,13 @@ def check_complete(
     kind, where = raw["model_type"], path.parent / "config.json"
     try:
         config = CONFIG_MAPPING[kind].from_dict(dict(raw))
+        refuse_hub_code(config, where)
         with torch.device("meta"):
             model = AutoModel.from_config(config)
         raw["architectures"] = [type(model).__name__]
         config.hidden_size, config.num_hidden_layers, config.vocab_size  # noqa: B018
+    except BertCrfError:
+        raise
     except Exception as err:  # Whatever a wrong value makes transformers raise.
         raise BertCrfError(
             f"{where}: no {kind!r} model can be made of it ({type(err).__name__}: {err}). "
