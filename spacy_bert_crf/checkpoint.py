@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from .checkpoint_files import (
     AGAIN,
+    check_attention,
     find_weights,
     read_config,
     read_json,
     read_tensors,
     read_vocab,
-    refuse_hub_code,
 )
 from .errors import BertCrfError
 from .files import atomic_folder
@@ -166,7 +166,7 @@ def check_complete(
     kind, where = raw["model_type"], path.parent / "config.json"
     try:
         config = CONFIG_MAPPING[kind].from_dict(dict(raw))
-        refuse_hub_code(config, where)
+        check_attention(config, where)
         with torch.device("meta"):
             model = AutoModel.from_config(config)
         raw["architectures"] = [type(model).__name__]

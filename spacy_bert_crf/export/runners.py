@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..checkpoint_files import read_json, read_tensors, refuse_hub_code
+from ..checkpoint_files import check_attention, read_json, read_tensors
 from ..encoder import without_pooler
 from ..errors import BertCrfError
 from ..windows import IntArray
@@ -143,7 +143,7 @@ def _config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    refuse_hub_code(config, folder / "config.json")
+    check_attention(config, folder / "config.json")
     return config
 
 

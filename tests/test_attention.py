@@ -1,4 +1,5 @@
-"""A config may name code on a model hub as its attention: nothing of the kind is fetched or run."""
+"""A config may name code on a model hub as its attention: nothing of the kind is fetched or run.
+It may also say that an attention was chosen: that is not believed."""
 
 import json
 import shutil
@@ -81,3 +82,19 @@ def test_in_an_export(trained_path, tmp_path, name):
 def test_usual_attentions_are_let_through(encoder_path):
     for usual in ("eager", "sdpa"):
         load_encoder(str(encoder_path), {}, {"attn_implementation": usual})
+
+
+def test_attention_is_chosen_anew(encoder_path, tmp_path):
+    """Versions of transformers from 4.48 on write a mark with which it would be the slow one."""
+    usual = load_encoder(str(encoder_path), {}, {})
+    kind = type(usual.model.encoder.layer[0].attention.self)
+    assert kind.__name__ == "BertSdpaSelfAttention"
+    packed = pack(usual)
+    assert "_autoset" not in packed["config"]
+    mark = {"_attn_implementation_autoset": True}
+    packed["config"] = json.dumps({**json.loads(packed["config"]), **mark})
+    folder = shutil.copytree(encoder_path, tmp_path / "encoder")
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **mark}))
+    for encoder in (unpack(packed, weights_of(usual)), load_encoder(str(folder), {}, {})):
+        assert type(encoder.model.encoder.layer[0].attention.self) is kind
