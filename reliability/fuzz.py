@@ -7,6 +7,8 @@
 
 A case is good if its input is refused with BertCrfError, or accepted and not nonsense. Any other
 exception, a crash of the process, more than 1 second of CPU time (HANG) or more than 1 GiB is bad.
+(The limit is one of address space. A reader may ask for more, where a file claims a length, get
+none and refuse the file: that takes no memory and is good.)
 Cases run in child processes with limits; what a case was is said by target, seed and number.
 """
 

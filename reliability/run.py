@@ -29,9 +29,10 @@ PARTS: dict[str, tuple[list[str], list[str]]] = {
     "concurrency": (["--rounds", "20"], ["--rounds", "2"]),
     "memory": (["--minutes", "30"], ["--minutes", "0.2", "--epochs", "4"]),
     "versions": ([], []),
+    "audit": ([], []),
 }
-#: Takes environments of its own, so not in short.
-LONG_ONLY = ("versions",)
+#: Take environments of their own, so not in short.
+LONG_ONLY = ("versions", "audit")
 
 
 def table(results: Path) -> str:

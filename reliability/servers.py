@@ -26,13 +26,16 @@ BODY = bytes(range(256)) * 2000
 SHA = hashlib.sha256(BODY).hexdigest()
 #: Seconds without progress after which a download gives up, and all that a case may take.
 TIMEOUT, LIMIT = 0.5, 20.0
+#: Bytes that a client may take from a server that sends without end, and what it took.
+MOST = 200 << 20
+sent: list[int] = []
 
 Send = Callable[[socket.socket, str, int], None]
 
 
 def reply(status: str = "200 OK", body: bytes = BODY, **headers: object) -> bytes:
-    """An answer as bytes; names of headers have _ for -."""
-    given = {"Content-Length": len(body), "Connection": "close", **headers}
+    """An answer as bytes; names of headers have _ for -, and None is a header that is left out."""
+    given = {"Content_Length": len(body), "Connection": "close", **headers}
     lines = [f"HTTP/1.1 {status}"]
     lines += [f"{k.replace('_', '-')}: {v}" for k, v in given.items() if v is not None]
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -60,18 +63,18 @@ def dribble(sock: socket.socket, request: str, number: int) -> None:
         time.sleep(TIMEOUT / 10)
 
 
-def endless(sock: socket.socket, request: str, number: int) -> None:
-    """Never says how much, and never ends."""
-    sock.sendall(reply(body=b"", Content_Length=None))
-    for _ in range(10_000):
-        sock.sendall(bytes(1 << 16))
+def endless(start: bytes, piece: bytes, pause: float = 0) -> Send:
+    """Send this, and then a piece again and again, as long as they are read or the case lasts."""
 
+    def send(sock: socket.socket, request: str, number: int) -> None:
+        until = time.monotonic() + LIMIT
+        sock.sendall(start)
+        while time.monotonic() < until and sum(sent) < 2 * MOST:
+            sock.sendall(piece)
+            sent.append(len(piece))
+            time.sleep(pause)
 
-def endless_redirect(sock: socket.socket, request: str, number: int) -> None:
-    """A redirect whose own body never ends."""
-    sock.sendall(reply("302 Found", b"", Location="/g", Content_Length=None))
-    for _ in range(10_000):
-        sock.sendall(bytes(1 << 16))
+    return send
 
 
 def cut(times: int, reset: bool = False, ranges: bool = True) -> Send:
@@ -120,12 +123,20 @@ CASES: list[tuple[str, Send, bool, dict[str, object]]] = [
     ("says less than nothing", always(reply(Content_Length=-5)), False, {"sha256": "0" * 64}),
     ("says a length that is no number", always(reply(Content_Length="a lot")), True, {}),
     ("says a size of 10 TB", always(reply(Content_Length=10**13)), False, {"sha256": None}),
-    ("sends without end", endless, False, {"max_bytes": 1 << 22}),
+    ("sends without end", endless(
+        reply(body=b"", Content_Length=None), bytes(1 << 16)), False, {"max_bytes": 1 << 22}),
+    ("sends headers byte by byte", endless(b"HTTP/1.1 200 OK\r\nX: ", b"y", 0.01), False, {}),
+    ("sends 100 Continue without end", endless(
+        b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.001), False, {}),
+    ("sends trailers without end", endless(
+        reply(body=b"2\r\nab\r\n0\r\n", **_CHUNKED), b"X: y\r\n", 0.001), False, {}),
+    ("redirects once", then(redirect("/g"), GOOD), True, {}),
     ("sends HTML with status 200", always(reply(body=_PAGE, Content_Type="text/html")), False, {}),
     ("sends HTML as a binary file", always(reply(body=_PAGE)), False, {"sha256": None}),
     ("sends an empty file", always(reply(body=b"")), False, {}),
     ("redirects to itself for ever", redirect("/f"), False, {}),
-    ("redirects with a body without end", endless_redirect, False, {}),
+    ("redirects with a body without end", endless(
+        reply("302 Found", b"", Location="/g", Content_Length=None), bytes(1 << 16)), False, {}),
     ("redirects to a file of this machine", redirect("file:///etc/passwd"), False, {}),
     ("redirects to where nobody listens", redirect("http://127.0.0.1:9/f"), False, {}),
     ("cuts off twice", cut(2), True, {}),
@@ -186,6 +197,7 @@ def try_case(send: Send, comes: bool, settings: dict[str, object], folder: Path)
     module.BACKOFF = 0.01
     options = {"sha256": SHA, "timeout": TIMEOUT, "lock": folder / "lock.json", **settings}
     dst = folder / "file.bin"
+    sent.clear()
     with Server(send) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/f"
@@ -206,7 +218,11 @@ def try_case(send: Send, comes: bool, settings: dict[str, object], folder: Path)
         finally:
             server.shutdown()
     seconds = time.monotonic() - began
-    return wrong or (f"took {seconds:.1f} s" if seconds > LIMIT else "")
+    if not wrong and seconds > LIMIT:
+        wrong = f"took {seconds:.1f} s"
+    if not wrong and sum(sent) > MOST:
+        wrong = f"took {sum(sent):,} bytes"
+    return wrong
 
 
 def main() -> int:

@@ -4,6 +4,7 @@
     python reliability/versions.py --install-only
     python reliability/versions.py --sets oldest --tests tests/test_crf.py tests/test_tags.py
 
+What lies outside of the ranges (UNSUPPORTED) must be named at import, with what to install.
 Each set gets a virtual environment of its own under --venvs. Results of several calls add up.
 """
 
@@ -11,17 +12,23 @@ import argparse
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 import venv
 from pathlib import Path
 
-from common import ROOT, Result
+from common import ROOT, WORK, Result
 
 SETS = ("oldest", "newest")
 #: Extras that are tested, and one for what only the tests use, of which pip takes the newest.
 EXTRAS, TOOLS = ("onnx",), "test"
+#: Versions just outside of the ranges.
+UNSUPPORTED = (
+    "numpy==1.26.4", "spacy==3.8.14", "spacy-transformers==1.3.9", "thinc==8.3.10",
+    "transformers==4.47.1", "transformers==4.53.3",
+)  # fmt: skip
 
 
 def requirements(tools: bool = False) -> list[str]:
@@ -70,6 +77,24 @@ def install(which: str, folder: Path) -> Path:
     return python
 
 
+def named_at_import(requirement: str, folder: Path) -> str:
+    """Install a package alone, without what it needs, and import ours; what is wrong, or empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", "--target", str(folder), requirement], check=True)
+    # Without the packages of this environment: only the one in the folder is there.
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", "import spacy_bert_crf"],
+        check=False, capture_output=True, text=True, env=env, cwd=folder,
+    )  # fmt: skip
+    said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+    print(f"{requirement}: {said}", flush=True)
+    name, version = requirement.split("==")
+    is_named = said.startswith("ImportError") and f"{name} {version} is installed" in said
+    return "" if is_named and f'pip install "{name}>=' in said else f"{requirement}: {said}"
+
+
 def installed(python: Path) -> dict[str, str]:
     """The versions in an environment of what setup.py names."""
     names = [re.match(r"[\w.-]+", r)[0] for r in requirements()]  # type: ignore[index]
@@ -116,6 +141,17 @@ def main() -> int:
             note=last,
             versions=installed(python),
             seconds=round(time.monotonic() - began, 1),
+        )
+    if not (args.install_only or args.no_install):
+        found = [named_at_import(r, WORK / "unsupported") for r in UNSUPPORTED]
+        bad = [line for line in found if line]
+        result.add(
+            "versions outside of the ranges, named at import",
+            tries=len(UNSUPPORTED),
+            bad=len(bad),
+            command="python reliability/versions.py",
+            note=", ".join(UNSUPPORTED),
+            what_was_bad=bad,
         )
     result.write()
     return result.status()

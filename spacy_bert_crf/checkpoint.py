@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checkpoint_files import (
     AGAIN,
+    check_attention,
     find_weights,
     read_config,
     read_json,
@@ -165,10 +166,13 @@ def check_complete(
     kind, where = raw["model_type"], path.parent / "config.json"
     try:
         config = CONFIG_MAPPING[kind].from_dict(dict(raw))
+        check_attention(config, where)
         with torch.device("meta"):
             model = AutoModel.from_config(config)
         raw["architectures"] = [type(model).__name__]
         config.hidden_size, config.num_hidden_layers, config.vocab_size  # noqa: B018
+    except BertCrfError:
+        raise
     except Exception as err:  # Whatever a wrong value makes transformers raise.
         raise BertCrfError(
             f"{where}: no {kind!r} model can be made of it ({type(err).__name__}: {err}). "

@@ -130,6 +130,27 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def check_attention(config: Any, where: object) -> None:
+    """Raise BertCrfError if a transformers config names code on a model hub as its attention.
+
+    transformers fetches and runs that while it builds the model, if the package `kernels` is
+    installed and whatever trust_remote_code says (CVE-2026-4372).
+    Else the implementation is chosen when the model is built. Configs of some versions say that it
+    was, but not which, and give the slowest one.
+    """
+    named = getattr(config, "_attn_implementation_internal", None)
+    for value in named.values() if isinstance(named, dict) else [named]:
+        if isinstance(value, str) and ("/" in value or ":" in value):
+            raise BertCrfError(
+                f"{where} names code on a model hub as its attention ({value}), which is not run. "
+                "Take _attn_implementation out of it, if you trust the rest."
+            )
+    config._attn_implementation_autoset = False
+    for part in vars(config).values():
+        if hasattr(part, "_attn_implementation_internal"):
+            check_attention(part, where)
+
+
 def _plain(name: Any, value: Any, path: Path) -> "Tensor":
     """A tensor that owns its memory; what shares all of it with another one goes on doing so."""
     import torch

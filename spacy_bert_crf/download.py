@@ -20,6 +20,7 @@ from .checkpoint_files import AGAIN, read_json, read_tensors
 from .download_lock import check_recorded, file_sha256, record
 from .errors import BertCrfError
 from .files import atomic_file
+from .in_time import InTime, TooLong
 
 #: Seconds before the second attempt; doubled before each further one.
 BACKOFF = 0.5
@@ -28,6 +29,8 @@ MAX_UNPACKED, MAX_MEMBERS = 1 << 28, 10_000
 #: No download may be larger than this, unless its size is said.
 MAX_BYTES = 1 << 34
 MAX_REDIRECTS = 10
+#: Timeouts that all the headers of an answer may take, or one piece of its body.
+PATIENCE = 4
 #: Bytes a second, over as long as the timeout: what comes more slowly is taken to be stuck.
 SLOWEST = 1024
 
@@ -250,35 +253,51 @@ def _attempt(job: _Download) -> bool:
         headers["Range"] = f"bytes={there}-"
         if job.tag.exists():
             headers["If-Range"] = job.version()
+    in_time, close = InTime(PATIENCE * job.timeout), []
     try:
-        with _open(job, headers) as reply:
-            return _receive(job, reply, there)
+        reply = _open(job, headers, in_time)
+        close.append(reply.close)
+        return _receive(job, reply, there, in_time)
     except _REFUSED as err:
         raise job.error(str(err)) from err
     except (requests.exceptions.Timeout, TimeoutError) as err:
         raise _TryAgain(f"no answer for {job.timeout:g} seconds") from err
+    except TooLong as err:
+        raise _TryAgain(f"no whole answer for {in_time.seconds:g} seconds") from err
     except (requests.RequestException, HTTPError) as err:
         # The innermost cause: the outer layers say it with the addresses of their objects.
         cause = getattr(err.args[0] if err.args else err, "reason", err)
         raise _TryAgain(f"no connection ({str(cause).rpartition(': ')[2]})") from err
+    finally:
+        in_time.end(*close)
 
 
-def _open(job: _Download, headers: dict[str, str]) -> requests.Response:
-    """The answer at the end of the redirects. (requests would read the bodies on the way, however
-    long they are.)"""
+class _Session(requests.Session):
+    """Sees no redirects. Else requests reads their bodies, without any bound of time or memory,
+    even with allow_redirects=False."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
+def _open(job: _Download, headers: dict[str, str], in_time: InTime) -> requests.Response:
+    """The answer at the end of the redirects."""
+
+    def get() -> requests.Response:
+        with _Session() as session:
+            return session.get(url, headers=headers, stream=True, timeout=job.timeout)
+
     url = job.url
     for _ in range(MAX_REDIRECTS):
-        reply = requests.get(
-            url, headers=headers, stream=True, timeout=job.timeout, allow_redirects=False
-        )
+        reply = in_time.do(get)
         if not reply.is_redirect:
             return reply
-        reply.close()
+        in_time.do(reply.close)
         url = urljoin(url, reply.headers["Location"])
     raise job.error(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _receive(job: _Download, reply: requests.Response, there: int) -> bool:
+def _receive(job: _Download, reply: requests.Response, there: int, in_time: InTime) -> bool:
     status = reply.status_code
     span = re.match(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)$", reply.headers.get("Content-Range", ""))
     if status == 416 and there:
@@ -322,7 +341,7 @@ def _receive(job: _Download, reply: requests.Response, there: int) -> bool:
             disable=None,
         ) as bar,
     ):
-        for data in _pieces(reply, job.timeout):
+        for data in _pieces(reply, job.timeout, in_time):
             handle.write(data)
             bar.update(len(data))
             if handle.tell() > most:
@@ -336,7 +355,7 @@ def _receive(job: _Download, reply: requests.Response, there: int) -> bool:
     return start > 0
 
 
-def _pieces(reply: requests.Response, timeout: float) -> Iterator[bytes]:
+def _pieces(reply: requests.Response, timeout: float, in_time: InTime) -> Iterator[bytes]:
     """The bytes of an answer as they come, while they come fast enough."""
     # Raw: requests would unpack a .gz that the server calls an encoding. read1 gives what there
     # is, where read would wait until a whole chunk is together (and urllib3 1 has no other).
@@ -345,7 +364,7 @@ def _pieces(reply: requests.Response, timeout: float) -> Iterator[bytes]:
     else:
         pieces = reply.raw.stream(1 << 12, decode_content=False)
     came, since = 0, time.monotonic()
-    for data in pieces:
+    while data := in_time.do(lambda: next(pieces, b"")):
         yield data
         came += len(data)
         passed = time.monotonic() - since

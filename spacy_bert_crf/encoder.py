@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from .checkpoint_files import check_attention
 from .cpu_linear import prefer_cpu
 from .errors import BertCrfError
 from .windows import IntArray, Plan
@@ -58,6 +59,7 @@ def load_encoder(
     online = {"local_files_only": not allow_download, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **online, **transformer_config)
+        check_attention(config, f"the config of the encoder {name!r}")
         tokenizer = AutoTokenizer.from_pretrained(name, **online, **tokenizer_config)
         with _quiet():
             model, info = AutoModel.from_pretrained(
@@ -179,6 +181,7 @@ def pack(encoder: LoadedEncoder) -> dict[str, Any]:
         files = {f.name: f.read_bytes() for f in sorted(Path(folder).iterdir()) if f.is_file()}
     config = encoder.model.config.to_dict()
     config["_name_or_path"] = ""  # where it came from is nobody's business
+    config.pop("_attn_implementation_autoset", None)  # see check_attention
     return {
         "config": json.dumps(config, sort_keys=True, default=str),
         "tokenizer": files,
@@ -197,6 +200,7 @@ def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
             (Path(folder) / "config.json").write_text(data["config"], encoding="utf8")
             only = {"local_files_only": True, "trust_remote_code": False}
             config = AutoConfig.from_pretrained(folder, **only)
+            check_attention(config, "its config")
             _check_sizes(config, weights)
             tokenizer = AutoTokenizer.from_pretrained(folder, **only)
         with no_init_weights():

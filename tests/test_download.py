@@ -1,5 +1,6 @@
 """Downloads from a server of our own that behaves well or badly, and checks of files."""
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -9,6 +10,7 @@ import os
 import socket
 import tarfile
 import threading
+import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,6 +47,10 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         server.requests.append(dict(self.headers))
         number = len(server.requests)
+        if self.path == "/moved":
+            return self.redirect()
+        if server.endless:
+            return self.go_on_and_on(*server.endless)
         if self.path != "/f":
             return self.answer(404, b"no such file")
         if number <= server.failures:
@@ -77,6 +83,23 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         return None
 
+    def redirect(self):
+        """To /f, with a body that is as long as the client reads it."""
+        self.close_connection = True
+        self.send(302, {"Location": "/f", "Connection": "close"})
+        with contextlib.suppress(OSError):
+            while self.server.moved < 200_000_000:
+                self.wfile.write(bytes(1 << 16))
+                self.server.moved += 1 << 16
+
+    def go_on_and_on(self, start, piece):
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(start)
+            for _ in range(300):
+                self.wfile.write(piece)
+                time.sleep(0.01)
+
     def send(self, status, headers):
         self.send_response(status)
         for name, value in headers.items():
@@ -98,6 +121,8 @@ def server(monkeypatch):
         server.body, server.headers, server.requests = BODY, {"ETag": '"one"'}, []
         server.ranges, server.chunked, server.shift, server.careless = True, False, 0, False
         server.failures, server.failure_status = 0, 503
+        server.endless = ()  # a start and a piece that is sent again and again
+        server.moved = 0  # bytes of redirects' bodies
         server.cuts, server.stop_after = 0, 200_000  # the first so many answers are cut
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -283,6 +308,12 @@ def test_passing_trouble(server, dst):
     assert len(server.requests) == 2
 
 
+def test_bodies_of_redirects_are_not_read(server, dst):
+    download(server.url.replace("/f", "/moved"), dst, sha256=SHA, timeout=5)
+    assert dst.read_bytes() == BODY
+    assert 0 < server.moved < 100_000_000  # what fits between the sockets
+
+
 def test_not_found(server, dst):
     server.url += "/other"
     refused(server, dst, "the server answers 404 Not Found")
@@ -351,6 +382,26 @@ def test_silent_server(tmp_path, monkeypatch):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/f"
         with pytest.raises(BertCrfError, match="no answer for 0.2 seconds"):
             download(url, tmp_path / "f", retries=0, timeout=0.2)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED, b"X: y\r\n"),
+    ],
+    ids=["headers", "interim answers", "trailers"],
+)
+def test_answers_without_end(server, dst, endless):
+    server.endless = endless
+    began = time.monotonic()
+    left = ["file.bin.part"] if endless[0] == CHUNKED else []
+    refused(server, dst, "no whole answer for 0.4 seconds", left, timeout=0.1, retries=0)
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("url", ["no-scheme/f", "ftp://host/f", "http:///f", "/etc/hostname"])

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..checkpoint_files import read_json, read_tensors
+from ..checkpoint_files import check_attention, read_json, read_tensors
 from ..encoder import without_pooler
 from ..errors import BertCrfError
 from ..windows import IntArray
@@ -139,13 +139,21 @@ def _open(name: str, folder: Path, path: Path) -> Callable[..., Any]:
         raise BertCrfError(f"{path} can't be loaded ({reason}): export again.") from err
 
 
+def _config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    check_attention(config, folder / "config.json")
+    return config
+
+
 def _open_weights(name: str, folder: Path, path: Path) -> Callable[..., Any]:
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     tensors = read_tensors(path)
     if name == "bert4torch":
         tensors = from_bert4torch(tensors, path)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = _config(folder)
     encoder = AutoModel.from_config(config, **without_pooler(config))
     prefix = f"{encoder.base_model_prefix}."
     own = {k[len(prefix) :]: t for k, t in tensors.items() if k.startswith(prefix)}
@@ -170,7 +178,7 @@ def _open_huggingface(folder: Path) -> Callable[..., Any]:
     from transformers import AutoModelForTokenClassification
 
     model, info = AutoModelForTokenClassification.from_pretrained(
-        folder, local_files_only=True, output_loading_info=True
+        folder, config=_config(folder), local_files_only=True, output_loading_info=True
     )
     odd = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
     if odd:
