@@ -87,13 +87,13 @@ def create_adamw(
 
 
 def suggested_encoder_lr(hidden_size: int) -> float:
-    """A learning rate for fine-tuning a BERT of this width.
+    """A learning rate for fine-tuning a BERT of this width, with a `layer_decay` of 0.85.
 
-    Narrow encoders want larger steps: 3e-4 at a width of 384 and 5e-5 at 768, on the straight
-    line between the two in log-log, at most 1e-3.
+    Narrow encoders want larger steps: 5e-4 at a width of 384 and 8e-5 at 768, on the straight
+    line between the two in log-log, at most 1e-3. Without layer decay 0.6 of it.
     """
-    slope = math.log(3e-4 / 5e-5) / math.log(768 / 384)
-    return float(f"{min(1e-3, 3e-4 * (384 / hidden_size) ** slope):.2g}")
+    slope = math.log(5e-4 / 8e-5) / math.log(768 / 384)
+    return float(f"{min(1e-3, 5e-4 * (384 / hidden_size) ** slope):.2g}")
 
 
 def group_of(name: str) -> str:

@@ -130,10 +130,10 @@ def test_bad_settings_are_refused(setting):
 
 
 def test_suggested_rate_falls_with_width():
-    assert suggested_encoder_lr(384) == 3e-4
-    assert suggested_encoder_lr(768) == 5e-5
+    assert suggested_encoder_lr(384) == 5e-4
+    assert suggested_encoder_lr(768) == 8e-5
     assert suggested_encoder_lr(16) == 1e-3
-    assert suggested_encoder_lr(1024) < 5e-5
+    assert suggested_encoder_lr(1024) < 8e-5
 
 
 def params_of(nlp):
