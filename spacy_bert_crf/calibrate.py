@@ -15,13 +15,13 @@ from thinc.types import Floats2d
 
 from . import posterior_layer
 from .alignment import Gold, allowed_tags
-from .calibration import Reliability, best_temperature, reliability
+from .calibration import Reliability, ScoreMap, best_temperature, reliability
 from .errors import BertCrfError
 from .evaluation import load_pipeline, read_docs
 from .export.gather import find_component
 from .files import atomic_folder, write_text
 from .gold_docs import gold_docs
-from .prediction import Predictor
+from .prediction import SCORE_MAP, Predictor
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Calibration:
     """temperature: fitted on all docs. old: what the pipeline had. halves: fitted on the even docs,
     and on the odd ones. before: of all entities that are found, with the old temperature. after:
     those of either half with the temperature of the other one. each: after, for the odd docs and
-    for the even ones."""
+    for the even ones. score_map: fitted on all docs after the temperature. told: as after, with
+    the score_map of the other half too."""
 
     temperature: float
     old: float
@@ -37,6 +38,8 @@ class Calibration:
     before: Reliability
     after: Reliability
     each: tuple[Reliability, Reliability]
+    score_map: ScoreMap
+    told: Reliability
 
 
 @dataclass
@@ -84,6 +87,11 @@ def calibrate(
 
     of_even, of_odd, temperature = fitted(even), fitted(odd), fitted(every)
     crossed = outcomes(pipe, odd, of_even), outcomes(pipe, even, of_odd)
+    maps = [
+        ScoreMap.fitted(outcomes(pipe, docs, t))
+        for docs, t in ((even, of_even), (odd, of_odd), (every, temperature))
+    ]
+    told = [(m(p), right) for m, pairs in zip(maps, crossed, strict=False) for p, right in pairs]
     found = Calibration(
         temperature,
         pipe.temperature,
@@ -91,13 +99,15 @@ def calibrate(
         reliability(outcomes(pipe, every, pipe.temperature)),
         reliability(crossed[0] + crossed[1]),
         (reliability(crossed[0]), reliability(crossed[1])),
+        ScoreMap(round(maps[2].slope, 4), round(maps[2].offset, 4)),
+        reliability(told),
     )
     if output is None or output.resolve() == pipeline.resolve():
-        _store(pipeline / pipe.name / "cfg", temperature)
+        _store(pipeline / pipe.name / "cfg", found)
     else:
         with atomic_folder(output) as folder:
             shutil.copytree(pipeline, folder, dirs_exist_ok=True)
-            _store(folder / pipe.name / "cfg", temperature)
+            _store(folder / pipe.name / "cfg", found)
     return found
 
 
@@ -139,10 +149,15 @@ def report(found: Calibration) -> str:
         f"every second doc with the temperature fitted on the others ({of_even:g} and {of_odd:g}):"
         f"\n{found.after.table()}\n"
         f"(of one half {on_odd.ece:.4f}, of the other {on_even.ece:.4f})\n\n"
-        f"temperature {found.temperature:g}, fitted on all docs"
+        "the same, and log-odds corrected as fitted on the other half:\n"
+        f"{found.told.table()}\n\n"
+        f"temperature {found.temperature:g}, then {found.score_map.slope:g} times the log-odds "
+        f"{found.score_map.offset:+g}, fitted on all docs"
     )
 
 
-def _store(path: Path, temperature: float) -> None:
+def _store(path: Path, found: Calibration) -> None:
     cfg: dict[str, Any] = srsly.read_json(path)
-    write_text(path, srsly.json_dumps({**cfg, "temperature": temperature}, indent=2) + "\n")
+    score_map = [found.score_map.slope, found.score_map.offset]
+    cfg |= {"temperature": found.temperature, SCORE_MAP: score_map}
+    write_text(path, srsly.json_dumps(cfg, indent=2) + "\n")

@@ -82,6 +82,59 @@ def reliability(pairs: Iterable[tuple[float, bool]]) -> Reliability:
     return Reliability(tuple(bins), off / n if n else 0.0, brier, n)
 
 
+@dataclass(frozen=True)
+class ScoreMap:
+    """Log-odds of entities that were found, corrected: slope * log-odds + offset.
+
+    Those that made the best path are, of several readings, the ones that looked best, and so are
+    told too high where they are in doubt; no temperature mends that (Platt 1999, "Probabilistic
+    outputs for support vector machines"; for entities of a CRF: Kuleshov & Liang 2015,
+    "Calibrated structured prediction").
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, p: float) -> float:
+        """A probability, corrected."""
+        log_odds = self.slope * _log_odds(p) + self.offset
+        return 1 / (1 + math.exp(-log_odds))
+
+    @classmethod
+    def fitted(cls, pairs: Iterable[tuple[float, bool]]) -> "ScoreMap":
+        """The one with the least log loss on (probability, is it right), by Newton's method.
+
+        Held back towards no correction, for small corpora.
+        """
+        rows = np.array([(_log_odds(p), right) for p, right in pairs], dtype=np.float64)
+        x, right = rows.reshape(-1, 2).T
+        design = np.stack([x, np.ones_like(x)], axis=1)
+        start = np.array([1.0, 0.0])
+        found = start.copy()
+        for _ in range(50):
+            p = 1 / (1 + np.exp(-design @ found))
+            gradient = design.T @ (p - right) + _HOLD * (found - start)
+            hessian = (design.T * (p * (1 - p))) @ design + _HOLD * np.eye(2)
+            step = np.linalg.solve(hessian, gradient)
+            found -= step
+            if np.abs(step).max() < 1e-9:
+                break
+        return cls(max(float(found[0]), _LEAST_SLOPE), float(found[1]))
+
+
+#: How much a ScoreMap is held back, of the order of so many entities.
+_HOLD = 10.0
+#: So that a likelier entity is never told to be less likely.
+_LEAST_SLOPE = 0.05
+#: Probabilities closer to 0 and 1 than this count as this close.
+_CLOSEST = 1e-7
+
+
+def _log_odds(p: float) -> float:
+    p = min(max(p, _CLOSEST), 1 - _CLOSEST)
+    return math.log(p / (1 - p))
+
+
 def best_temperature(loss: Callable[[float], float], precision: float = 1e-3) -> float:
     """The temperature with the least loss, by golden-section search over its logarithm.
 

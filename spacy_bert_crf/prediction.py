@@ -12,6 +12,7 @@ from thinc.types import Floats2d
 
 from . import layers, posterior_layer
 from .annotate import register_labels, register_scores, set_ents, set_reading, writable
+from .calibration import ScoreMap
 from .decoding_sets import decoding_sets
 from .errors import BertCrfError
 from .posterior_layer import Reading, Sets
@@ -20,6 +21,8 @@ from .tags import TagSet
 #: Settings that are kept with the weights, in the component's cfg, and what they are in a cfg that
 #: lacks them.
 KEPT = {"threshold": 0.0, "temperature": 1.0}
+#: Where a cfg has slope and offset of a ScoreMap; it may lack them.
+SCORE_MAP = "score_map"
 
 #: Most tokens that `pipe` holds back to sort docs of like length together.
 _LOOKAHEAD_TOKENS = 100_000
@@ -100,6 +103,13 @@ class Predictor(TrainablePipe):
     @temperature.setter
     def temperature(self, value: float) -> None:
         self.cfg["temperature"] = self._checked("temperature", value)
+        self.cfg.pop(SCORE_MAP, None)  # it was fitted with the old one
+
+    @property
+    def score_map(self) -> ScoreMap:
+        """How the probabilities of entities that are found are corrected before they are told; as
+        `calibrate` fitted it with the temperature, otherwise not at all."""
+        return ScoreMap(*self.cfg.get(SCORE_MAP, ()))
 
     def predict(self, docs: Iterable[Doc]) -> Union[Tags, list[Reading]]:
         """Best tag ids of each doc, [tokens] each; or, if a setting asks for probabilities, what
@@ -107,7 +117,7 @@ class Predictor(TrainablePipe):
         docs = list(docs)
         emissions, sets = self._emissions(docs), self._sets(docs)
         if self._scores or self._candidates or self.threshold:
-            return self._read(emissions, sets, self._candidates)
+            return self._corrected(self._read(emissions, sets, self._candidates))
         if all(own is None for own in sets):
             return layers.decode(self.model, emissions)
         tags = posterior_layer.decode_within(self.model, emissions, sets)
@@ -235,6 +245,8 @@ class Predictor(TrainablePipe):
         was = self.cfg.get("given", {})
         for name, default in KEPT.items():
             if name not in self.cfg or was.get(name, default) != self._given[name]:
+                if name == "temperature" and self.cfg.get(name) != self._given[name]:
+                    self.cfg.pop(SCORE_MAP, None)
                 self.cfg[name] = self._given[name]
         self.cfg["given"] = dict(self._given)
 
@@ -266,6 +278,16 @@ class Predictor(TrainablePipe):
             asked=asked,
         )
         self._tell_lost_sets(sum(not reading.within_sets for reading in readings))
+        return readings
+
+    def _corrected(self, readings: list[Reading]) -> list[Reading]:
+        score_map = self.score_map
+        if score_map != ScoreMap():
+            for reading in readings:
+                reading.entities[:] = [
+                    entity._replace(probability=score_map(entity.probability))
+                    for entity in reading.entities
+                ]
         return readings
 
     def _tell_lost_sets(self, count: int) -> None:

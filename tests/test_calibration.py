@@ -15,7 +15,7 @@ from test_prediction import DATA, SHORT, make_random
 
 from spacy_bert_crf.alignment import Gold
 from spacy_bert_crf.calibrate import Half, calibrate, outcomes, path_loss
-from spacy_bert_crf.calibration import best_temperature, reliability
+from spacy_bert_crf.calibration import ScoreMap, best_temperature, reliability
 from spacy_bert_crf.calibration_picture import picture
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.evaluation import evaluate
@@ -61,6 +61,57 @@ def test_the_search_finds_the_minimum(minimum):
 
     assert best_temperature(loss) == pytest.approx(minimum, rel=1e-3)
     assert len(tried) < 30
+
+
+@given(
+    st.floats(0, 1), st.floats(0, 1), st.floats(0.05, 5), st.floats(-5, 5),
+)  # fmt: skip
+def test_corrected_probabilities_keep_their_order(one, other, slope, offset):
+    told = ScoreMap(slope, offset)
+    assert 0 <= told(one) <= 1
+    if one <= other:
+        assert told(one) <= told(other)
+    assert ScoreMap()(one) == pytest.approx(one, abs=1e-6)
+
+
+@pytest.mark.parametrize("slope, offset", [(1.0, 0.0), (1.3, -0.5), (0.7, 0.4)])
+def test_a_fitted_map_finds_what_probabilities_went_through(slope, offset):
+    rng = np.random.default_rng(0)
+    told = rng.beta(3, 1, size=20_000)
+    right = rng.random(20_000) < [ScoreMap(slope, offset)(p) for p in told]
+    found = ScoreMap.fitted(zip(told.tolist(), right.tolist(), strict=True))
+    assert found.slope == pytest.approx(slope, abs=0.1)
+    assert found.offset == pytest.approx(offset, abs=0.1)
+
+
+def test_a_map_of_little_is_close_to_none():
+    assert ScoreMap.fitted([]) == ScoreMap()
+    found = ScoreMap.fitted([(0.9, False)])
+    assert 0.5 < found.slope < 1 and -1 < found.offset < 0
+    always = ScoreMap.fitted([(0.9, True), (0.2, True), (1.0, True), (0.0, False)] * 50)
+    assert always(0.2) > 0.7 and always(0.2) <= always(0.9)
+
+
+def test_the_map_is_told_and_goes_with_its_temperature(encoder_path, tmp_path):
+    nlp = make_random(encoder_path)
+    pipe = nlp.get_pipe("bert_crf")
+    pipe.scores = True
+    texts = SHORT[:4]
+
+    def told(nlp):
+        return [s for doc in nlp.pipe(texts) for s in doc.spans["bert_crf"].attrs["scores"]]
+
+    plain = told(nlp)
+    pipe.cfg["score_map"] = [1.5, -1.0]
+    want = [pipe.score_map(p) for p in plain]
+    assert plain and told(nlp) == pytest.approx(want)
+    nlp.to_disk(tmp_path / "p")
+    again = spacy.load(tmp_path / "p", config={"components": {"bert_crf": {"scores": True}}})
+    assert told(again) == pytest.approx(want)
+    changed = spacy.load(tmp_path / "p", config={"components": {"bert_crf": {"temperature": 1.2}}})
+    assert changed.get_pipe("bert_crf").score_map == ScoreMap()
+    again.get_pipe("bert_crf").temperature = 1.0
+    assert told(again) == pytest.approx(plain)
 
 
 def half_of(nlp, texts, spans):
@@ -130,9 +181,10 @@ def test_calibrate_finds_the_temperature_of_the_corpus(drawn):
     assert (drawn / "copy" / "bert_crf" / "model").read_bytes() == weights
     text = cli("calibrate", drawn / "p", drawn / "d.spacy")
     assert f"stored temperature {found.temperature:g} in {drawn / 'p'}" in text
-    assert text.count("expected calibration error") == 2
+    assert text.count("expected calibration error") == 3
     nlp = spacy.load(drawn / "p")
     assert nlp.get_pipe("bert_crf").temperature == found.temperature
+    assert nlp.get_pipe("bert_crf").score_map == found.score_map
     assert (drawn / "p" / "bert_crf" / "model").read_bytes() == weights
     # Fitted again: the same, and measured against what it has now.
     again = calibrate(drawn / "p", drawn / "d.spacy")
