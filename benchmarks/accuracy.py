@@ -18,7 +18,7 @@ from accuracy_peer import train_theirs
 from accuracy_table import by_epoch, by_type, header, settings_line, versions_line
 from common import make_env, say
 from machine_info import describe_machine
-from trials import ERRORS, add_options, parse, prepare, say_epochs, train_ours
+from trials import add_options, parse, prepare, say_epochs, status, train_ours
 
 from spacy_bert_crf.checkpoint_files import read_json
 from spacy_bert_crf.files import write_text
@@ -115,15 +115,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 def main() -> int:
     """RETURNS: the exit code."""
-    args = options()
-    with tempfile.TemporaryDirectory(prefix="accuracy-") as folder:
-        try:
-            run(args, Path(folder))
-        except ERRORS as err:
-            say(f"✘ {err}")
-            return 1
-    print(Path(f"{args.stem}.md").read_text(encoding="utf8"))
-    return 0
+    return status(options(), run, "accuracy-")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from accuracy_table import by_epoch, by_type, header, settings_line, versions_li
 from common import say, table
 from machine_info import describe_machine
 from spacy.tokens import Doc, DocBin
-from trials import ERRORS, Corpus, add_options, count, parse, prepare, say_epochs, train_ours
+from trials import Corpus, add_options, count, parse, prepare, say_epochs, status, train_ours
 
 from spacy_bert_crf.checkpoint_files import read_json
 from spacy_bert_crf.docbin import read_docbin
@@ -154,15 +154,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 def main() -> int:
     """RETURNS: the exit code."""
-    args = options()
-    with tempfile.TemporaryDirectory(prefix="partial-") as folder:
-        try:
-            run(args, Path(folder))
-        except ERRORS as err:
-            say(f"✘ {err}")
-            return 1
-    print(Path(f"{args.stem}.md").read_text(encoding="utf8"))
-    return 0
+    return status(options(), run, "partial-")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -231,5 +233,15 @@ def say_epochs(name: str, run: dict[str, Any]) -> None:
         )
 
 
-#: What main() of both turns into one message.
-ERRORS = (Failed, BertCrfError)
+def status(
+    args: argparse.Namespace, run: Callable[[argparse.Namespace, Path], None], prefix: str
+) -> int:
+    """Run all trainings in a scratch folder and print the table. RETURNS: the exit code."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        try:
+            run(args, Path(folder))
+        except (Failed, BertCrfError) as err:
+            say(f"✘ {err}")
+            return 1
+    print(Path(f"{args.stem}.md").read_text(encoding="utf8"))
+    return 0
