@@ -4,6 +4,7 @@ What it is worth is measured on docs that had no part in it: every second doc wi
 that was fitted on the others, and the other way round.
 """
 
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ def calibrate(
         reliability(outcomes(pipe, every, pipe.temperature)),
         reliability(crossed[0] + crossed[1]),
         (reliability(crossed[0]), reliability(crossed[1])),
-        ScoreMap(round(maps[2].slope, 4), round(maps[2].offset, 4)),
+        maps[2],
         reliability(told),
     )
     if output is None or output.resolve() == pipeline.resolve():
@@ -144,20 +145,23 @@ def outcomes(pipe: Predictor, half: Half, temperature: float) -> list[tuple[floa
 def report(found: Calibration) -> str:
     """What `calibrate` found, as text."""
     (of_even, of_odd), (on_odd, on_even) = found.halves, found.each
+    points = "\n".join(
+        f"  {told:.3f} to {right:.3f}"
+        for told, right in zip(found.score_map.told, found.score_map.right, strict=True)
+    )
     return (
         f"temperature {found.old:g}, on all docs:\n{found.before.table()}\n\n"
         f"every second doc with the temperature fitted on the others ({of_even:g} and {of_odd:g}):"
         f"\n{found.after.table()}\n"
         f"(of one half {on_odd.ece:.4f}, of the other {on_even.ece:.4f})\n\n"
-        "the same, and log-odds corrected as fitted on the other half:\n"
+        "the same, then corrected as fitted on the other half:\n"
         f"{found.told.table()}\n\n"
-        f"temperature {found.temperature:g}, then {found.score_map.slope:g} times the log-odds "
-        f"{found.score_map.offset:+g}, fitted on all docs"
+        f"fitted on all docs: temperature {found.temperature:g}, then a correction of\n{points}"
     )
 
 
 def _store(path: Path, found: Calibration) -> None:
     cfg: dict[str, Any] = srsly.read_json(path)
-    score_map = [found.score_map.slope, found.score_map.offset]
+    score_map = dataclasses.asdict(found.score_map)
     cfg |= {"temperature": found.temperature, SCORE_MAP: score_map}
     write_text(path, srsly.json_dumps(cfg, indent=2) + "\n")

@@ -4,12 +4,14 @@ Of entities that are told with probability p, a share of p should be right. Guo 
 Calibration of Modern Neural Networks". Pure numpy.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 #: Bins of equal width between 0 and 1.
 N_BINS = 10
@@ -82,57 +84,67 @@ def reliability(pairs: Iterable[tuple[float, bool]]) -> Reliability:
     return Reliability(tuple(bins), off / n if n else 0.0, brier, n)
 
 
+#: Least number of entities of a block, and how many of unchanged probability are added to each.
+BLOCK, HOLD = 50, 10
+
+
 @dataclass(frozen=True)
 class ScoreMap:
-    """Log-odds of entities that were found, corrected: slope * log-odds + offset.
+    """Probabilities of entities that were found, corrected: a rising line through points.
 
     Those that made the best path are, of several readings, the ones that looked best, and so are
-    told too high where they are in doubt; no temperature mends that (Platt 1999, "Probabilistic
-    outputs for support vector machines"; for entities of a CRF: Kuleshov & Liang 2015,
-    "Calibrated structured prediction").
+    told too high where they are in doubt; no temperature mends that (Kuleshov & Liang 2015,
+    "Calibrated structured prediction"). Isotonic regression (Zadrozny & Elkan 2002) with points
+    in the middle of its blocks (Oron & Flournoy 2017), so that a likelier entity stays likelier.
+
+    told, right: the points, both rising strictly from 0 to 1. The default changes nothing.
+    Raises ValueError for points that do not.
     """
 
-    slope: float = 1.0
-    offset: float = 0.0
+    told: tuple[float, ...] = (0.0, 1.0)
+    right: tuple[float, ...] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for points in (self.told, self.right):
+            rise = all(a < b for a, b in itertools.pairwise(points))
+            if len(points) < 2 or points[0] != 0 or points[-1] != 1 or not rise:
+                raise ValueError(f"points of a correction must rise from 0 to 1: {points}")
+        if len(self.told) != len(self.right):
+            raise ValueError(f"{len(self.told)} and {len(self.right)} points of a correction")
 
     def __call__(self, p: float) -> float:
         """A probability, corrected."""
-        log_odds = self.slope * _log_odds(p) + self.offset
-        return 1 / (1 + math.exp(-log_odds))
+        return float(np.interp(p, self.told, self.right))
 
     @classmethod
     def fitted(cls, pairs: Iterable[tuple[float, bool]]) -> "ScoreMap":
-        """The one with the least log loss on (probability, is it right), by Newton's method.
+        """The one that fits (probability, is it right).
 
-        Held back towards no correction, for small corpora.
+        Of blocks of BLOCK entities or more, each held back by HOLD, for small corpora.
         """
-        rows = np.array([(_log_odds(p), right) for p, right in pairs], dtype=np.float64)
-        x, right = rows.reshape(-1, 2).T
-        design = np.stack([x, np.ones_like(x)], axis=1)
-        start = np.array([1.0, 0.0])
-        found = start.copy()
-        for _ in range(50):
-            p = 1 / (1 + np.exp(-design @ found))
-            gradient = design.T @ (p - right) + _HOLD * (found - start)
-            hessian = (design.T * (p * (1 - p))) @ design + _HOLD * np.eye(2)
-            step = np.linalg.solve(hessian, gradient)
-            found -= step
-            if np.abs(step).max() < 1e-9:
-                break
-        return cls(max(float(found[0]), _LEAST_SLOPE), float(found[1]))
+        rows = np.array(sorted(pairs), dtype=np.float64).reshape(-1, 2)
+        chunks = np.array_split(rows, max(1, len(rows) // BLOCK)) if len(rows) else []
+        # shape: (3,) each: entities, sum of probabilities, number of right ones
+        blocks = _rising([np.array([len(chunk), *chunk.sum(0)]) for chunk in chunks])
+        held = [block + HOLD * np.array([1, *2 * [block[1] / block[0]]]) for block in blocks]
+        told, right = [0.0], [0.0]
+        for n, probability, rate in _rising(held):
+            point = round(float(probability / n), 6), round(float(rate / n), 6)
+            if told[-1] < point[0] < 1 and right[-1] < point[1] < 1:
+                told.append(point[0])
+                right.append(point[1])
+        return cls((*told, 1.0), (*right, 1.0))
 
 
-#: How much a ScoreMap is held back, of the order of so many entities.
-_HOLD = 10.0
-#: So that a likelier entity is never told to be less likely.
-_LEAST_SLOPE = 0.05
-#: Probabilities closer to 0 and 1 than this count as this close.
-_CLOSEST = 1e-7
-
-
-def _log_odds(p: float) -> float:
-    p = min(max(p, _CLOSEST), 1 - _CLOSEST)
-    return math.log(p / (1 - p))
+def _rising(blocks: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Pool neighbours until the rate of right ones rises: Ayer et al. (1955)."""
+    out: list[NDArray[np.float64]] = []
+    for block in blocks:
+        out.append(block)
+        while len(out) > 1 and out[-2][2] / out[-2][0] >= out[-1][2] / out[-1][0]:
+            last = out.pop()
+            out[-1] = out[-1] + last
+    return out
 
 
 def best_temperature(loss: Callable[[float], float], precision: float = 1e-3) -> float:

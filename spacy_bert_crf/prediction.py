@@ -21,7 +21,7 @@ from .tags import TagSet
 #: Settings that are kept with the weights, in the component's cfg, and what they are in a cfg that
 #: lacks them.
 KEPT = {"threshold": 0.0, "temperature": 1.0}
-#: Where a cfg has slope and offset of a ScoreMap; it may lack them.
+#: Where a cfg has the points of a ScoreMap; it may lack them.
 SCORE_MAP = "score_map"
 
 #: Most tokens that `pipe` holds back to sort docs of like length together.
@@ -108,8 +108,19 @@ class Predictor(TrainablePipe):
     @property
     def score_map(self) -> ScoreMap:
         """How the probabilities of entities that are found are corrected before they are told; as
-        `calibrate` fitted it with the temperature, otherwise not at all."""
-        return ScoreMap(*self.cfg.get(SCORE_MAP, ()))
+        `calibrate` fitted it with the temperature, otherwise not at all.
+
+        Raises BertCrfError if what the cfg holds is no such map.
+        """
+        points = self.cfg.get(SCORE_MAP)
+        if points is None:
+            return ScoreMap()
+        try:
+            return ScoreMap(*(tuple(map(float, points[name])) for name in ("told", "right")))
+        except (KeyError, TypeError, ValueError) as err:
+            raise BertCrfError(
+                f"[{self.name}] {SCORE_MAP} in the cfg is damaged ({err}): calibrate anew."
+            ) from err
 
     def predict(self, docs: Iterable[Doc]) -> Union[Tags, list[Reading]]:
         """Best tag ids of each doc, [tokens] each; or, if a setting asks for probabilities, what
@@ -249,6 +260,7 @@ class Predictor(TrainablePipe):
                     self.cfg.pop(SCORE_MAP, None)
                 self.cfg[name] = self._given[name]
         self.cfg["given"] = dict(self._given)
+        _ = self.score_map  # refuses a damaged one now
 
     def _emissions(self, docs: list[Doc]) -> list[Floats2d]:
         if any(len(doc) for doc in docs):

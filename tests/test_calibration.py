@@ -63,33 +63,58 @@ def test_the_search_finds_the_minimum(minimum):
     assert len(tried) < 30
 
 
-@given(
-    st.floats(0, 1), st.floats(0, 1), st.floats(0.05, 5), st.floats(-5, 5),
-)  # fmt: skip
-def test_corrected_probabilities_keep_their_order(one, other, slope, offset):
-    told = ScoreMap(slope, offset)
-    assert 0 <= told(one) <= 1
+pairs_of_outcomes = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=400)
+
+
+@given(pairs_of_outcomes, st.floats(0, 1), st.floats(0, 1))
+def test_corrected_probabilities_keep_their_order(pairs, one, other):
+    told = ScoreMap.fitted(pairs)
+    assert told(0) == 0 and told(1) == 1 and 0 <= told(one) <= 1
     if one <= other:
         assert told(one) <= told(other)
-    assert ScoreMap()(one) == pytest.approx(one, abs=1e-6)
+    assert ScoreMap()(one) == one
 
 
 @pytest.mark.parametrize("slope, offset", [(1.0, 0.0), (1.3, -0.5), (0.7, 0.4)])
 def test_a_fitted_map_finds_what_probabilities_went_through(slope, offset):
+    def bent(p):
+        return 1 / (1 + np.exp(-slope * np.log(p / (1 - p)) - offset))
+
     rng = np.random.default_rng(0)
     told = rng.beta(3, 1, size=20_000)
-    right = rng.random(20_000) < [ScoreMap(slope, offset)(p) for p in told]
-    found = ScoreMap.fitted(zip(told.tolist(), right.tolist(), strict=True))
-    assert found.slope == pytest.approx(slope, abs=0.1)
-    assert found.offset == pytest.approx(offset, abs=0.1)
+    found = ScoreMap.fitted(
+        zip(told.tolist(), (rng.random(20_000) < bent(told)).tolist(), strict=True)
+    )
+    for p in (0.3, 0.5, 0.7, 0.9, 0.97):
+        assert found(p) == pytest.approx(bent(p), abs=0.04)
+
+
+def test_isotonic_regression_of_blocks_equals_that_by_hand():
+    # Two blocks: 50 at 0.4 of which 30 are right, 50 at 0.8 of which 40 are; each held by 10.
+    pairs = [(0.4, i < 30) for i in range(50)] + [(0.8, i < 40) for i in range(50)]
+    found = ScoreMap.fitted(pairs)
+    assert found.told == (0.0, 0.4, 0.8, 1.0)
+    assert found.right == pytest.approx((0.0, 34 / 60, 48 / 60, 1.0), abs=1e-6)
+    # Rates that fall are pooled: 70 of 100, at 0.6 in the mean, held by 10.
+    falling = [(0.4, i < 40) for i in range(50)] + [(0.8, i < 30) for i in range(50)]
+    assert ScoreMap.fitted(falling).told == (0.0, 0.6, 1.0)
+    assert ScoreMap.fitted(falling).right[1] == pytest.approx(76 / 110, abs=1e-6)
 
 
 def test_a_map_of_little_is_close_to_none():
     assert ScoreMap.fitted([]) == ScoreMap()
-    found = ScoreMap.fitted([(0.9, False)])
-    assert 0.5 < found.slope < 1 and -1 < found.offset < 0
-    always = ScoreMap.fitted([(0.9, True), (0.2, True), (1.0, True), (0.0, False)] * 50)
-    assert always(0.2) > 0.7 and always(0.2) <= always(0.9)
+    assert 0.75 < ScoreMap.fitted([(0.9, False)])(0.9) < 0.9
+    assert ScoreMap.fitted([(1.0, True)] * 500) == ScoreMap()
+    assert ScoreMap.fitted([(0.0, False)] * 500) == ScoreMap()
+
+
+@pytest.mark.parametrize(
+    "told, right",
+    [((0, 0.5, 1), (0, 1)), ((0, 0.5, 0.5, 1), (0, 0.2, 0.3, 1)), ((0, 1), (0, 0.9)), ((), ())],
+)
+def test_points_that_do_not_rise_from_0_to_1_are_refused(told, right):
+    with pytest.raises(ValueError, match="points"):
+        ScoreMap(told, right)
 
 
 def test_the_map_is_told_and_goes_with_its_temperature(encoder_path, tmp_path):
@@ -102,7 +127,7 @@ def test_the_map_is_told_and_goes_with_its_temperature(encoder_path, tmp_path):
         return [s for doc in nlp.pipe(texts) for s in doc.spans["bert_crf"].attrs["scores"]]
 
     plain = told(nlp)
-    pipe.cfg["score_map"] = [1.5, -1.0]
+    pipe.cfg["score_map"] = {"told": [0, 0.5, 1], "right": [0, 0.3, 1]}
     want = [pipe.score_map(p) for p in plain]
     assert plain and told(nlp) == pytest.approx(want)
     nlp.to_disk(tmp_path / "p")
@@ -112,6 +137,15 @@ def test_the_map_is_told_and_goes_with_its_temperature(encoder_path, tmp_path):
     assert changed.get_pipe("bert_crf").score_map == ScoreMap()
     again.get_pipe("bert_crf").temperature = 1.0
     assert told(again) == pytest.approx(plain)
+
+
+@pytest.mark.parametrize("points", [[1.5, -1.0], {"told": [0, 1]}, {"told": [0], "right": [1]}])
+def test_a_damaged_map_is_refused_at_load(encoder_path, tmp_path, points):
+    nlp = make_random(encoder_path)
+    nlp.get_pipe("bert_crf").cfg["score_map"] = points
+    nlp.to_disk(tmp_path / "p")
+    with pytest.raises(BertCrfError, match=r"\[bert_crf\] score_map in the cfg is damaged"):
+        spacy.load(tmp_path / "p")
 
 
 def half_of(nlp, texts, spans):
@@ -184,7 +218,9 @@ def test_calibrate_finds_the_temperature_of_the_corpus(drawn):
     assert text.count("expected calibration error") == 3
     nlp = spacy.load(drawn / "p")
     assert nlp.get_pipe("bert_crf").temperature == found.temperature
-    assert nlp.get_pipe("bert_crf").score_map == found.score_map
+    stored = nlp.get_pipe("bert_crf").score_map
+    assert stored.told == pytest.approx(found.score_map.told, abs=1e-9)
+    assert stored.right == pytest.approx(found.score_map.right, abs=1e-9)
     assert (drawn / "p" / "bert_crf" / "model").read_bytes() == weights
     # Fitted again: the same, and measured against what it has now.
     again = calibrate(drawn / "p", drawn / "d.spacy")
