@@ -88,7 +88,8 @@ def jobs_of(args: argparse.Namespace, variants: dict[str, dict[str, Any]]) -> It
             if args.only and name not in args.only:
                 continue
             yield {
-                "variant": name, "seed": seed, "settings": settings, "encoder": str(args.encoder),
+                "variant": name, "seed": seed, "settings": {**args.set, **settings},
+                "encoder": str(args.encoder),
                 "train": str(args.train), "dev": str(args.dev), "layers": args.layers,
                 "limit": args.limit, "dev_limit": args.dev_limit, "epochs": args.epochs,
                 "threads": args.threads,
@@ -146,6 +147,10 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=0, help="first layers only; 0: all")
     parser.add_argument("--limit", type=int, default=0, help="training docs; 0: all")
     parser.add_argument("--dev-limit", type=int, default=0, help="dev docs; 0: all")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.NAME=VALUE",
+        help="a setting of all variants (JSON), as often as wanted",
+    )  # fmt: skip
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time")
@@ -159,6 +164,12 @@ def main() -> int:
     missing = [n for n in ("encoder", "train", "dev", "variants", "output") if not getattr(args, n)]
     if missing:
         parser.error(f"give {', '.join('--' + name for name in missing)}")
+    try:
+        args.set = {
+            name: json.loads(value) for name, _, value in (x.partition("=") for x in args.set)
+        }
+    except ValueError as err:
+        parser.error(f"--set {err}: it is of the form SECTION.NAME=VALUE, the value as JSON")
     variants = {name: settings or {} for name, settings in srsly.read_yaml(args.variants).items()}
     path = args.output.with_suffix(".json")
     content: dict[str, Any] = {"runs": []}
