@@ -22,6 +22,7 @@ from typing import Any
 
 import srsly
 from common import Failed, machine, say, table, words, write_json
+from trials import settings_of
 
 from spacy_bert_crf.versions import versions
 
@@ -149,7 +150,7 @@ def main() -> int:
     parser.add_argument("--dev-limit", type=int, default=0, help="dev docs; 0: all")
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.NAME=VALUE",
-        help="a setting of all variants (JSON), as often as wanted",
+        help="a setting of all variants, as often as wanted",
     )  # fmt: skip
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -164,12 +165,7 @@ def main() -> int:
     missing = [n for n in ("encoder", "train", "dev", "variants", "output") if not getattr(args, n)]
     if missing:
         parser.error(f"give {', '.join('--' + name for name in missing)}")
-    try:
-        args.set = {
-            name: json.loads(value) for name, _, value in (x.partition("=") for x in args.set)
-        }
-    except ValueError as err:
-        parser.error(f"--set {err}: it is of the form SECTION.NAME=VALUE, the value as JSON")
+    args.set = settings_of(parser, args.set)
     variants = {name: settings or {} for name, settings in srsly.read_yaml(args.variants).items()}
     path = args.output.with_suffix(".json")
     content: dict[str, Any] = {"runs": []}

@@ -77,8 +77,18 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     for path in (args.encoder, args.train, args.dev):
         if not path.exists():
             parser.error(f"there is no {path}")
+    args.set = settings_of(parser, args.set)
+    if min(args.epochs, args.threads) < 1 or min(args.limit, args.layers) < 0:
+        parser.error("--epochs and --threads must be at least 1, --limit and --layers at least 0")
+    name = args.output.name.removesuffix(".md").removesuffix(".json")
+    args.stem = args.output.parent / name
+    return args
+
+
+def settings_of(parser: argparse.ArgumentParser, given: list[str]) -> dict[str, Any]:
+    """Settings that were given as SECTION.NAME=VALUE; values are JSON, or else text."""
     settings = {}
-    for text in args.set:
+    for text in given:
         name, equals, value = text.partition("=")
         if not equals or "." not in name:
             parser.error(f"--set {text} is not of the form SECTION.NAME=VALUE")
@@ -86,12 +96,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
             settings[name] = json.loads(value)
         except ValueError:
             settings[name] = value
-    args.set = settings
-    if min(args.epochs, args.threads) < 1 or min(args.limit, args.layers) < 0:
-        parser.error("--epochs and --threads must be at least 1, --limit and --layers at least 0")
-    name = args.output.name.removesuffix(".md").removesuffix(".json")
-    args.stem = args.output.parent / name
-    return args
+    return settings
 
 
 def _shown(word: str) -> str:

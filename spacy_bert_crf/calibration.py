@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 #: Bins of equal width between 0 and 1.
 N_BINS = 10
+#: Least number of entities of a ScoreMap's block, and how many of unchanged probability are added
+#: to each.
+BLOCK, HOLD = 50, 10
 #: Temperatures that are tried lie between these.
 _LOWEST, _HIGHEST = 0.05, 20.0
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -82,10 +85,6 @@ def reliability(pairs: Iterable[tuple[float, bool]]) -> Reliability:
     n = len(rows)
     brier = float(((p - right) ** 2).mean()) if n else 0.0
     return Reliability(tuple(bins), off / n if n else 0.0, brier, n)
-
-
-#: Least number of entities of a block, and how many of unchanged probability are added to each.
-BLOCK, HOLD = 50, 10
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ def test_isotonic_regression_of_blocks_equals_that_by_hand():
 def test_a_map_of_little_is_close_to_none():
     assert ScoreMap.fitted([]) == ScoreMap()
     assert 0.75 < ScoreMap.fitted([(0.9, False)])(0.9) < 0.9
+    always = ScoreMap.fitted([(0.9, True), (0.2, True), (1.0, True), (0.0, False)] * 50)
+    assert 0.2 < always(0.2) <= always(0.9)
     assert ScoreMap.fitted([(1.0, True)] * 500) == ScoreMap()
     assert ScoreMap.fitted([(0.0, False)] * 500) == ScoreMap()
 
