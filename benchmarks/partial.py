@@ -27,6 +27,7 @@ from spacy_bert_crf.files import write_text
 
 #: Annotation of the tokens outside of the entities that are kept, by name of the variant.
 VARIANTS = {"full": None, "partial": "missing", "naive": "outside"}
+SHARE = "components.bert_crf.annotated_share"
 
 
 def options() -> argparse.Namespace:
@@ -39,10 +40,13 @@ def options() -> argparse.Namespace:
     add("--only", choices=tuple(VARIANTS), help="train this variant alone")
     add("--docs", type=float, default=0.5, help="share of the docs that are reduced")
     add("--kept", type=float, default=0.5, help="share of their entities that stay")
+    add("--share", type=float, default=0.0, help="annotated_share of the variant partial")
     add("--choice", type=int, default=0, help="seed of which docs and entities these are")
     args = parse(parser)
     if not (0 <= args.docs <= 1 and 0 <= args.kept <= 1):
         parser.error("--docs and --kept are shares, from 0 to 1")
+    if not 0 <= args.share < 1:
+        parser.error("--share must be at least 0 and below 1")
     return args
 
 
@@ -108,7 +112,10 @@ def run(args: argparse.Namespace, work: Path) -> None:
             say(f"{name}, seed {seed}")
             with tempfile.TemporaryDirectory(dir=work) as folder:
                 train = work / f"{name}.spacy"
-                found = train_ours(args, encoder, corpus, train, seed, Path(folder))
+                own = argparse.Namespace(**vars(args))
+                if name == "partial" and args.share:
+                    own.set = {**args.set, SHARE: args.share}
+                found = train_ours(own, encoder, corpus, train, seed, Path(folder))
             say_epochs(name, found)
             sides[name].append(found)
             text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
@@ -135,7 +142,7 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         versions_line({"spacy bert-crf train": next(filter(None, sides.values()))}),
         "",
-        settings_line({"all": next(filter(None, sides.values()))}),
+        settings_line({name: runs for name, runs in sides.items() if runs}),
         "",
         "## What is annotated in the training docs",
         "",

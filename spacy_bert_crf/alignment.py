@@ -1,6 +1,7 @@
 """Gold annotation of a spaCy Example as sets of allowed tags, and what of it can't be placed."""
 
-from typing import NamedTuple
+import math
+from typing import NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,19 @@ def allowed_tags(gold: Gold, tags: TagSet) -> NDArray[np.bool_]:
             if end < n_tokens and not gold.known[end]:
                 allowed[end, inside] = False
     return allowed
+
+
+def open_weights(share: float, tags: TagSet) -> Optional[list[float]]:
+    """Logarithm of what each tag counts for at tokens whose annotation is unknown. [n_tags]
+
+    share: of the entities of a doc that is annotated in part, how many are annotated. If each is
+        with this probability, whatever it is, then one that is not has the factor 1 - share in the
+        likelihood of the annotation that there is. 0: as if nothing was known of that.
+    """
+    if not share:
+        return None
+    missing = math.log1p(-share)
+    return [missing if begins else 0.0 for begins in tags.begins()]
 
 
 def lost_report(lost: list[LostEntity], total: int, most: int = 10) -> str:

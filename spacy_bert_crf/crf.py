@@ -106,7 +106,12 @@ class LinearChainCRF(nn.Module):
             param.copy_(new)
 
     def forward(
-        self, emissions: Tensor, gold: Tensor, mask: Tensor, constrain: bool = False
+        self,
+        emissions: Tensor,
+        gold: Tensor,
+        mask: Tensor,
+        constrain: bool = False,
+        open_weights: Optional[Tensor] = None,
     ) -> Tensor:
         """Negative log-likelihood of each sequence. [B]
 
@@ -116,6 +121,8 @@ class LinearChainCRF(nn.Module):
             summed over by a constrained forward pass (partial supervision, Tsuboi et al. 2008).
         mask: bool [B, T].
         constrain: leave illegal transitions out of both sums.
+        open_weights: logarithm of a weight of each tag [K], by which the paths that the sets leave
+            open count, for each step whose set holds several tags. None: all count alike.
         Raises ValueError for shapes or dtypes that do not fit.
         """
         is_sets = gold.dtype is torch.bool
@@ -123,7 +130,7 @@ class LinearChainCRF(nn.Module):
         inputs = self._inputs(emissions, mask, constrain)
         if is_sets:
             with _no_autocast(emissions):
-                return self._partial(inputs, gold).to(emissions.dtype)
+                return self._partial(inputs, gold, open_weights).to(emissions.dtype)
         if gold.shape != mask.shape:
             raise ValueError(
                 f"tags have shape {tuple(gold.shape)}, mask {tuple(mask.shape)}: expected the same."
@@ -228,7 +235,7 @@ class LinearChainCRF(nn.Module):
         """
         return self.posterior(emissions, mask, constrain, allowed, temperature).marginals()
 
-    def _partial(self, inputs: _Inputs, allowed: Tensor) -> Tensor:
+    def _partial(self, inputs: _Inputs, allowed: Tensor, weights: Optional[Tensor]) -> Tensor:
         """Negative log-likelihood of sets of allowed tags. [B], float64
 
         Sequences with one tag in every set need no scan for their numerator. One read by the
@@ -243,7 +250,10 @@ class LinearChainCRF(nn.Module):
             return _log_partition(inputs) - _path_score(inputs, tags)
         # Denominators, and the numerators that need a scan, in one.
         # shape: (B + P, T, K)
-        both = torch.cat([emissions, emissions.index_select(0, rows)])
+        own = emissions.index_select(0, rows)
+        if weights is not None:
+            own = own + several.index_select(0, rows).unsqueeze(2) * weights.to(own)
+        both = torch.cat([emissions, own])
         sets = torch.cat([torch.ones_like(allowed), allowed.index_select(0, rows)])
         masks = torch.cat([mask, mask.index_select(0, rows)])
         log_z = _log_partition((both, start, end, transitions, masks), sets)

@@ -114,12 +114,14 @@ def likelihood(
     constrain: bool,
     accumulate: bool,
     n_docs: Optional[int] = None,
+    open_weights: Optional[list[float]] = None,
 ) -> tuple[float, list[Floats2d]]:
     """Negative log-likelihood, mean over the docs with known tokens, and its gradient.
 
     allowed: the tags that each token may have, [tokens, K] for each doc.
     n_docs: divide the sum by this instead, since these docs are a part of a batch.
     constrain: leave illegal transitions out of the sums.
+    open_weights: see `LinearChainCRF.forward`. [K]
     accumulate: add the gradient of the CRF's parameters to what they have.
     RETURNS: the loss, and the gradient of the emissions, [tokens, K] for each doc.
     """
@@ -134,6 +136,7 @@ def likelihood(
     begins = np.cumsum(lengths, dtype=np.int64) - np.array(lengths, dtype=np.int64)
     total = torch.zeros((), device=joined.device)
     params = list(crf.parameters())
+    weights = None if open_weights is None else joined.new_tensor(open_weights)
     for group in padded_batches([lengths[i] for i in members], CRF_BATCH_STEPS):
         at = [members[i] for i in group]
         rows, mask = padded_rows([lengths[i] for i in at], begins[at])
@@ -143,7 +146,8 @@ def likelihood(
         index = to_device(rows, joined.device)
         padded = joined[index].requires_grad_()
         on = to_device(mask, joined.device)
-        loss = crf(padded, to_device(sets, joined.device), on, constrain).sum() / n_docs
+        allowed_sets = to_device(sets, joined.device)
+        loss = crf(padded, allowed_sets, on, constrain, weights).sum() / n_docs
         d_padded, *d_params = torch.autograd.grad(loss, [padded, *params])
         # Padding rows carry a gradient of 0, and point at row 0 of their doc.
         grad.index_add_(0, index.flatten(), d_padded.flatten(0, 1))

@@ -17,7 +17,7 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from . import layers
-from .alignment import Gold, LostEntity, allowed_tags, lost_report, read_gold
+from .alignment import Gold, LostEntity, allowed_tags, lost_report, open_weights, read_gold
 from .encoder import LoadedEncoder
 from .errors import BertCrfError
 from .optim import GroupedAdamW
@@ -33,6 +33,7 @@ scheme = "BIO"
 constraints = true
 constrain_training = false
 transitions_from_counts = true
+annotated_share = 0.0
 overwrite = false
 quantize = ""
 constrain_to_ents = true
@@ -80,6 +81,7 @@ def make_bert_crf(
     constraints: bool,
     constrain_training: bool,
     transitions_from_counts: bool,
+    annotated_share: float,
     overwrite: bool,
     quantize: str,
     constrain_to_ents: bool,
@@ -99,6 +101,7 @@ def make_bert_crf(
         constraints=constraints,
         constrain_training=constrain_training,
         transitions_from_counts=transitions_from_counts,
+        annotated_share=annotated_share,
         overwrite=overwrite,
         quantize=quantize,
         constrain_to_ents=constrain_to_ents,
@@ -121,6 +124,9 @@ class BertCrf(Predictor):
     constrain_training: leave them out of the likelihood as well.
     transitions_from_counts: a new CRF starts from how often tags follow one another in the
         training examples, instead of from random scores.
+    annotated_share: of docs that are annotated in part, about what share of the entities is
+        annotated. Each further one among their unknown tokens then counts for one minus this.
+        0 says nothing about it, near 1 takes what is unknown for outside.
     overwrite: replace entities that are on the doc. Otherwise they stay.
     quantize: "int8" to predict with the own encoder's linear layers in 8-bit integers, on a CPU.
         What is trained and saved stays float32. "" for float32.
@@ -150,6 +156,7 @@ class BertCrf(Predictor):
         constraints: bool = True,
         constrain_training: bool = False,
         transitions_from_counts: bool = True,
+        annotated_share: float = 0.0,
         overwrite: bool = False,
         quantize: str = "",
         constrain_to_ents: bool = True,
@@ -169,6 +176,11 @@ class BertCrf(Predictor):
         self.constraints = constraints
         self.constrain_training = constrain_training
         self.transitions_from_counts = transitions_from_counts
+        if not 0 <= annotated_share < 1:
+            raise BertCrfError(
+                f"[{name}] annotated_share = {annotated_share!r} must be at least 0 and below 1."
+            )
+        self.annotated_share = annotated_share
         self.quantize = quantize
         self._init_prediction(
             overwrite=overwrite,
@@ -347,6 +359,7 @@ class BertCrf(Predictor):
                 constrain=self.constrain_training,
                 accumulate=True,
                 n_docs=n_docs,
+                open_weights=open_weights(self.annotated_share, self.tag_set),
             )
             backprop(gradient)
             losses[self.name] += loss
@@ -364,6 +377,7 @@ class BertCrf(Predictor):
             self._allowed(list(examples)),
             constrain=self.constrain_training,
             accumulate=False,
+            open_weights=open_weights(self.annotated_share, self.tag_set),
         )
 
     def finish_update(self, sgd: Optimizer) -> None:

@@ -84,6 +84,10 @@ class TagSet:
         """Whether the scheme marks the last token of an entity."""
         return Role.LAST in SCHEMES[self.scheme].values()
 
+    def begins(self) -> list[bool]:
+        """For each tag: does it begin an entity? [n_tags]"""
+        return [role in (Role.BEGIN, Role.UNIT) for role, _ in self.roles]
+
     def legal_start(self) -> list[bool]:
         """For each tag: may a sequence begin with it? [n_tags]"""
         return [role in (Role.OUT, Role.BEGIN, Role.UNIT) for role, _ in self.roles]

@@ -1,12 +1,18 @@
+import itertools
+import math
+
 import numpy as np
+import pytest
 import spacy
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_bert_crf.alignment import allowed_tags, lost_report, read_gold
-from spacy_bert_crf.tags import TagSet
+from spacy_bert_crf.alignment import allowed_tags, lost_report, open_weights, read_gold
+from spacy_bert_crf.crf import LinearChainCRF
+from spacy_bert_crf.tags import SCHEMES, TagSet
 
 NLP = spacy.blank("zh")
 TAGS = TagSet(("LOC", "PER"))
@@ -47,6 +53,43 @@ def test_missing_tokens_stay_unknown_and_do_not_prolong_an_entity():
     assert tags_of(eg) == ["B-PER", "I-PER", free, ALL, ALL]
     bioes = TagSet(("PER",), "BIOES")
     assert tags_of(eg, bioes)[:3] == ["B-PER", "E-PER", ",".join(bioes.tags)]
+
+
+def test_entities_at_unknown_tokens_count_less_the_more_are_annotated():
+    for scheme in SCHEMES:
+        tags = TagSet(("LOC", "PER"), scheme)
+        assert open_weights(0.0, tags) is None
+        weights = open_weights(0.75, tags)
+        for length in (1, 2, 4):  # each entity once, however long
+            spelled = tags.span_tags(length, "PER")
+            assert math.exp(sum(weights[tag] for tag in spelled)) == pytest.approx(0.25)
+        assert weights[0] == 0
+
+
+def test_the_likelihood_of_annotation_of_which_a_share_is_missing():
+    """Against the sum over all readings, each entity of which is annotated with probability s."""
+    share = 0.3
+    doc = spacy.blank("zh").make_doc("张三在家")
+    reference = doc.copy()
+    reference.set_ents([Span(reference, 0, 2, "PER")], default="missing")
+    tags = TagSet(("PER",))
+    allowed = allowed_tags(read_gold(Example(doc, reference)), tags)
+    torch.manual_seed(0)
+    crf = LinearChainCRF(3, tags.legal_start(), tags.legal_end(), tags.legal_transitions()).double()
+    emissions, mask = torch.randn(1, 4, 3, dtype=torch.float64), torch.ones(1, 4, dtype=torch.bool)
+    crf.requires_grad_(False)
+    total = 0.0
+    for path in itertools.product(range(3), repeat=4):
+        found = tags.decode(path)
+        score = crf.score(emissions, torch.tensor([path]), mask) - crf.log_partition(
+            emissions, mask, True
+        )
+        if list(path) == tags.encode(found, 4) and (0, 2, "PER") in found:
+            total += math.exp(score) * share * (1 - share) ** (len(found) - 1)
+    weights = torch.tensor(open_weights(share, tags))
+    loss = crf(emissions, torch.tensor(allowed)[None], mask, True, weights)
+    # What is annotated has the factor s whatever the model says.
+    assert math.exp(-loss) * share == pytest.approx(total)
 
 
 def test_blocked_tokens_are_unknown():

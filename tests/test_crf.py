@@ -91,20 +91,28 @@ def test_nll_of_known_tags_equals_enumeration():
 
 
 @pytest.mark.parametrize("constrain", [False, True])
-def test_nll_of_partial_tags_equals_enumeration(constrain):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nll_of_partial_tags_equals_enumeration(weighted, constrain):
     crf = make(seed=2)
     emissions, mask, _ = batch(crf.n_tags, LENGTHS, seed=2)
     allowed = torch.zeros_like(emissions, dtype=torch.bool)
     allowed[:, :, 0] = True  # O is always among them, so that a legal path exists
     allowed |= torch.rand(emissions.shape, generator=torch.Generator().manual_seed(3)) < 0.5
-    got = crf(emissions, allowed, mask, constrain)
+    weights = torch.linspace(-2, 0, crf.n_tags, dtype=torch.float64) if weighted else None
+    got = crf(emissions, allowed, mask, constrain, weights)
+
+    def counts(i, path):
+        if weights is None:
+            return 0.0
+        return sum(weights[tag].item() for t, tag in enumerate(path) if allowed[i, t].sum() > 1)
+
     for i, length in enumerate(LENGTHS):
         paths = all_paths(crf.n_tags, length)
         if constrain:
             paths = [p for p in paths if is_legal(crf, p)]
         inside = [p for p in paths if all(allowed[i, t, tag] for t, tag in enumerate(p))]
         z = lse([path_score(crf, emissions[i], p) for p in paths])
-        want = z - lse([path_score(crf, emissions[i], p) for p in inside])
+        want = z - lse([path_score(crf, emissions[i], p) + counts(i, p) for p in inside])
         assert got[i].item() == pytest.approx(want, abs=1e-9)
 
 
@@ -184,7 +192,8 @@ def test_gradcheck(partial, constrain):
         params = {
             "start_transitions": start, "end_transitions": end, "transitions": transitions,
         }  # fmt: skip
-        return torch.func.functional_call(crf, params, (e, gold, mask, constrain))
+        weights = torch.linspace(-1, 0, crf.n_tags, dtype=e.dtype)
+        return torch.func.functional_call(crf, params, (e, gold, mask, constrain, weights))
 
     inputs = [emissions, *(crf.get_parameter(n).detach() for n in (
         "start_transitions", "end_transitions", "transitions"))]  # fmt: skip

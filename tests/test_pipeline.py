@@ -227,6 +227,28 @@ def test_unknown_annotation_teaches_nothing(trained):
     assert mixed == pytest.approx(alone, rel=1e-3)
 
 
+def test_annotated_share_makes_entities_at_unknown_tokens_less_likely(trained):
+    pipe = trained.get_pipe("bert_crf")
+    example = make_examples(trained)[0]
+    kept, *others = example.reference.ents
+    assert others
+    example.reference.set_ents([kept], default="missing")
+    losses = []
+    for share in (0.0, 0.5, 0.9):
+        pipe.annotated_share = share
+        losses.append(trained.update([example], sgd=False)["bert_crf"])
+    assert losses[0] < losses[1] < losses[2]
+    example.reference.set_ents([], default="missing")
+    assert trained.update([example], sgd=False)["bert_crf"] == 0.0
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_an_impossible_share_is_refused(encoder_path, share):
+    config = {**own_config(encoder_path), "annotated_share": share}
+    with pytest.raises(BertCrfError, match="annotated_share"):
+        spacy.blank("zh").add_pipe("bert_crf", config=config)
+
+
 def test_entities_of_other_labels_warn_once(trained):
     example = make_examples(trained, [("张三", [(0, 2, "NEW")])])
     with pytest.warns(UserWarning, match=r"\['NEW'\] count as outside"):
