@@ -1,5 +1,6 @@
 """The part "streams" of speed.py: long docs, long streams, processes, imports, loading."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,8 @@ LONGEST_REAL = 5_000
 STREAMS = {"its beginning": 100_000, "the whole stream": 10_000_000}
 #: Docs that go to a process together.
 BATCH = 128
+#: Least number of such batches for each process, so that what counts is not how they divide.
+BATCHES = 10
 #: Seconds after which n_process is taken for deadlocked.
 PATIENCE = 900.0
 
@@ -117,6 +120,7 @@ def processes(
 ) -> dict[str, Any]:
     """n_process = `threads` with one thread each against one process with all threads."""
     found: dict[str, list[float]] = {}
+    texts = texts * math.ceil(BATCHES * BATCH * threads / len(texts))
     plans = {
         f"1 process, {threads} threads": (1, threads),
         f"{threads} processes, 1 thread each": (threads, 1),

@@ -348,7 +348,7 @@ class EncoderShim(TorchShim):
         packed, weights, file = enc.pack(self.loaded), enc.weights_of(self.loaded), beside()
         if file is None:
             return {**packed, "weights": safetensors.torch.save(weights)}
-        return {**packed, "weights_crc32": write_weights(file, weights)}
+        return {**packed, "weights_checksum": write_weights(file, weights)}
 
     def _unpack(self, saved: dict[str, Any]) -> None:
         if "weights" in saved:
@@ -357,9 +357,10 @@ class EncoderShim(TorchShim):
         file = beside()
         if file is None:
             raise BertCrfError("its weights are in a file beside it: load the component's folder.")
-        pending = PendingWeights(file)
+        is_crc = "weights_checksum" not in saved  # pipelines of the first version
+        pending = PendingWeights(file, is_crc)
         self.adopt(enc.unpack(saved, pending.tensors))
-        pending.check(saved["weights_crc32"])
+        pending.check(saved["weights_crc32" if is_crc else "weights_checksum"])
 
 
 def _checksum(saved: dict[str, Any]) -> int:

@@ -1,0 +1,99 @@
+"""Weights beside a component: mapped, checked, and never half-written."""
+
+import zlib
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_bert_crf.weights_file import (
+    NAME,
+    PendingWeights,
+    WeightsFileError,
+    beside,
+    weights_beside,
+    write_weights,
+)
+
+
+def weights(numbers=3_000, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "a": torch.randn(numbers, generator=generator),
+        "b.c": torch.randn(3, 5, generator=generator),
+    }
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / NAME
+    return path, write_weights(path, weights())
+
+
+def check(path, checksum, **settings):
+    pending = PendingWeights(path, **settings)
+    pending.check(checksum)
+    return pending.tensors
+
+
+@pytest.mark.parametrize("numbers", [1, 2_047, 2_048, 100_000])
+def test_what_is_written_is_read(tmp_path, numbers):
+    path = tmp_path / NAME
+    checksum = write_weights(path, weights(numbers))
+    found = check(path, checksum)
+    for name, tensor in weights(numbers).items():
+        assert torch.equal(found[name], tensor)
+        assert found[name].data_ptr() % 4 == 0
+
+
+def test_a_file_of_the_first_version_has_a_crc_of_its_whole(written):
+    path, checksum = written
+    crc = zlib.crc32(path.read_bytes())
+    assert set(check(path, crc, is_crc=True)) == {"a", "b.c"}
+    with pytest.raises(WeightsFileError, match="checksum"):
+        check(path, checksum, is_crc=True)
+
+
+@settings(deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_seen(written, tmp_path_factory, place, bit):
+    path, checksum = written
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 1 << bit
+    damaged = tmp_path_factory.mktemp("damaged") / NAME
+    damaged.write_bytes(data)
+    with pytest.raises(WeightsFileError):
+        check(damaged, checksum)
+
+
+def test_blocks_that_change_places_are_seen(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    numbers = torch.randn(4, 2_048)  # a block each
+    assert write_weights(one, {"a": numbers}) != write_weights(other, {"a": numbers[[1, 0, 2, 3]]})
+
+
+@pytest.mark.parametrize("what", ["missing", "empty", "cut", "longer"])
+def test_other_damage_is_named(written, tmp_path, what):
+    path, checksum = written
+    data = path.read_bytes()
+    damaged = tmp_path / NAME
+    if what != "missing":
+        damaged.write_bytes({"empty": b"", "cut": data[:-8], "longer": data + b"\0" * 8}[what])
+    with pytest.raises(WeightsFileError):
+        check(damaged, checksum)
+
+
+def test_the_former_file_stays_with_who_has_it_mapped(tmp_path):
+    path = tmp_path / NAME
+    tensors = check(path, write_weights(path, weights()))
+    write_weights(path, weights(seed=1))
+    assert torch.equal(tensors["a"], weights()["a"])
+    assert [file.name for file in tmp_path.iterdir()] == [NAME]
+
+
+def test_the_folder_holds_within_the_block_only(tmp_path):
+    assert beside() is None
+    with weights_beside(tmp_path):
+        assert beside() == tmp_path / NAME
+    assert beside() is None
