@@ -41,6 +41,11 @@ def options() -> argparse.Namespace:
     add("--docs", type=float, default=0.5, help="share of the docs that are reduced")
     add("--kept", type=float, default=0.5, help="share of their entities that stay")
     add("--share", type=float, default=0.0, help="annotated_share of the variant partial")
+    add(
+        "--same-updates", action="store_true",
+        help="the variant partial leaves out docs that teach nothing, and goes through the rest as "
+        "often as fits into the updates of full",
+    )  # fmt: skip
     add("--choice", type=int, default=0, help="seed of which docs and entities these are")
     args = parse(parser)
     if not (0 <= args.docs <= 1 and 0 <= args.kept <= 1):
@@ -74,6 +79,8 @@ def make(variant: str, args: argparse.Namespace, corpus: Corpus, dst: Path) -> d
     default, reduced = VARIANTS[variant], 0
     if default is not None:
         reduced = reduce(docs, default, args.docs, args.kept, args.choice)
+    if variant == "partial" and args.same_updates:
+        docs = [doc for doc in docs if doc.has_annotation("ENT_IOB")]
     dst.write_bytes(DocBin(docs=docs).to_bytes())
     return {**count(docs), "reduced_docs": reduced}
 
@@ -105,16 +112,25 @@ def run(args: argparse.Namespace, work: Path) -> None:
         "docs": args.docs,
         "kept": args.kept,
         "choice": args.choice,
+        "share": args.share,
+        "set": args.set,
+        "same_updates": args.same_updates,
         "sides": sides,
     }
+    for name, runs in earlier(Path(f"{args.stem}.json"), result).items():
+        sides[name] = runs
     for seed in args.seeds:
         for name in names:
+            if any(found["seed"] == seed for found in sides[name]):
+                continue
             say(f"{name}, seed {seed}")
             with tempfile.TemporaryDirectory(dir=work) as folder:
                 train = work / f"{name}.spacy"
                 own = argparse.Namespace(**vars(args))
                 if name == "partial" and args.share:
                     own.set = {**args.set, SHARE: args.share}
+                if args.same_updates:
+                    own.epochs = args.epochs * corpus.counts["train"]["docs"] // made[name]["docs"]
                 found = train_ours(own, encoder, corpus, train, seed, Path(folder))
             say_epochs(name, found)
             sides[name].append(found)
@@ -123,9 +139,21 @@ def run(args: argparse.Namespace, work: Path) -> None:
             write_text(f"{args.stem}.md", markdown(result))
 
 
+def earlier(path: Path, result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The trainings that the result holds already, if they are of the same docs and settings."""
+    if not path.is_file():
+        return {}
+    there = read_json(path)
+    same = ("encoder", "corpus", "epochs", "docs", "kept", "choice", "share", "set", "same_updates")
+    if any(there.get(key) != result[key] for key in same):
+        return {}
+    return {name: runs for name, runs in there["sides"].items() if name in result["sides"]}
+
+
 def markdown(result: dict[str, Any]) -> str:
     """The result for people."""
     sides = result["sides"]
+    longest = max(len(run["epochs"]) for runs in sides.values() for run in runs)
     rows = [
         (
             name,
@@ -150,7 +178,7 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         "## Entity precision, recall and F1 on dev in percent, means over seeds",
         "",
-        *by_epoch(sides, result["epochs"]),
+        *by_epoch(sides, longest),
         "",
         "## Per type, after the last epoch",
         "",

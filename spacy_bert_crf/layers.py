@@ -163,18 +163,21 @@ def taught(allowed: list[NDArray[np.bool_]]) -> list[int]:
     return [i for i, sets in enumerate(allowed) if sets.size and not sets.all()]
 
 
-def update_parts(model: Model, docs: list[Doc]) -> list[list[int]]:
+def update_parts(model: Model, docs: list[Doc], members: list[int]) -> list[list[int]]:
     """Which docs of a batch go through the model together in an update: of like length.
 
     The gradients of all parts are summed, so that a batch needs the memory of its largest part
-    only. One part where the encoder is shared: it hands out its vectors for a whole batch.
+    only. One part of all docs where the encoder is shared: it hands out its vectors for a whole
+    batch.
+    members: the docs that teach something (see `taught`); others are left out.
     """
     own = own_encoder_of(model)
     if own is None:
         return [list(range(len(docs)))]
     # Tokens stand for wordpieces, of which there are about as many.
-    parts = padded_batches([len(doc) + 2 for doc in docs], own.pass_size(is_train=True))
-    return [sorted(part) for part in parts]
+    lengths = [len(docs[i]) + 2 for i in members]
+    parts = padded_batches(lengths, own.pass_size(is_train=True))
+    return [sorted(members[i] for i in part) for part in parts]
 
 
 def padded_rows(lengths: list[int], begins: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:

@@ -337,8 +337,8 @@ class BertCrf(Predictor):
     ) -> dict[str, float]:
         """Learn from a batch. The loss is the negative log-likelihood, mean over the docs.
 
-        Examples without any known token teach nothing, but stay in the batch, since a shared
-        encoder hands out its vectors for exactly these docs.
+        Examples without any known token teach nothing. An own encoder does not read them; they
+        stay in the batch of a shared one, which hands out its vectors for exactly these docs.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -348,9 +348,9 @@ class BertCrf(Predictor):
             return losses
         set_dropout_rate(self.model, drop)
         allowed = self._allowed(examples)
-        n_docs = len(layers.taught(allowed))
+        taught = layers.taught(allowed)
         docs = [example.predicted for example in examples]
-        for part in layers.update_parts(self.model, docs):
+        for part in layers.update_parts(self.model, docs, taught):
             emissions, backprop = self.model.begin_update([docs[i] for i in part])
             loss, gradient = layers.likelihood(
                 self.model,
@@ -358,7 +358,7 @@ class BertCrf(Predictor):
                 [allowed[i] for i in part],
                 constrain=self.constrain_training,
                 accumulate=True,
-                n_docs=n_docs,
+                n_docs=len(taught),
                 open_weights=open_weights(self.annotated_share, self.tag_set),
             )
             backprop(gradient)
