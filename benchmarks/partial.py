@@ -117,8 +117,9 @@ def run(args: argparse.Namespace, work: Path) -> None:
         "same_updates": args.same_updates,
         "sides": sides,
     }
-    for name, runs in earlier(Path(f"{args.stem}.json"), result).items():
-        sides[name] = runs
+    there = earlier(Path(f"{args.stem}.json"), result)
+    sides |= there.get("sides", {})
+    result["variants"] = there.get("variants", {}) | made
     for seed in args.seeds:
         for name in names:
             if any(found["seed"] == seed for found in sides[name]):
@@ -139,15 +140,18 @@ def run(args: argparse.Namespace, work: Path) -> None:
             write_text(f"{args.stem}.md", markdown(result))
 
 
-def earlier(path: Path, result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The trainings that the result holds already, if they are of the same docs and settings."""
+def earlier(path: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """The result that is there already, if it is of the same docs and settings; else an empty one.
+
+    Variants that are not asked for now stay in it.
+    """
     if not path.is_file():
         return {}
     there = read_json(path)
     same = ("encoder", "corpus", "epochs", "docs", "kept", "choice", "share", "set", "same_updates")
     if any(there.get(key) != result[key] for key in same):
         return {}
-    return {name: runs for name, runs in there["sides"].items() if name in result["sides"]}
+    return there
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -170,7 +174,7 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         versions_line({"spacy bert-crf train": next(filter(None, sides.values()))}),
         "",
-        settings_line({name: runs for name, runs in sides.items() if runs}),
+        settings_line(sides),
         "",
         "## What is annotated in the training docs",
         "",

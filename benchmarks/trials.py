@@ -1,4 +1,7 @@
-"""What accuracy.py and partial.py share: corpora, and a training of the package with its scores."""
+"""What accuracy.py and partial.py share: corpora, and a training of the package with its scores.
+
+recipe.py reads its settings by settings_of, too.
+"""
 
 import argparse
 import json
