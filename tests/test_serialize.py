@@ -4,6 +4,8 @@ import pickle
 import subprocess
 import sys
 import threading
+import zlib
+from unittest import mock
 
 import pytest
 import spacy
@@ -11,6 +13,8 @@ from conftest import TEXTS, entities, make_examples
 
 from spacy_bert_crf import layers
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.shims import EncoderShim
+from spacy_bert_crf.weights_file import NAME, beside
 
 ALL = [text for text, _ in TEXTS] * 3
 
@@ -271,3 +275,21 @@ def test_the_weights_file_is_one_of_safetensors(trained, tmp_path):
     ):
         assert saved.keys() == weights.keys()
         assert all(torch.equal(saved[name], weights[name]) for name in weights)
+
+
+def test_weights_with_the_first_versions_checksum_load(trained, tmp_path):
+    pack = EncoderShim._pack
+
+    def pack_as_then(shim):
+        saved = pack(shim)
+        del saved["weights_checksum"]
+        return {**saved, "weights_crc32": zlib.crc32(beside().read_bytes())}
+
+    with mock.patch.object(EncoderShim, "_pack", pack_as_then):
+        trained.to_disk(tmp_path / "then")
+    text = TEXTS[0][0]
+    assert entities(spacy.load(tmp_path / "then")(text)) == entities(trained(text))
+    weights = tmp_path / "then" / "bert_crf" / NAME
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(BertCrfError, match="checksum"):
+        spacy.load(tmp_path / "then")
