@@ -20,8 +20,8 @@ from common import make_env, say
 from machine_info import describe_machine
 from trials import add_options, parse, prepare, say_epochs, status, train_ours
 
+from spacy_bert_crf._files import write_text
 from spacy_bert_crf.checkpoint_files import read_json
-from spacy_bert_crf.files import write_text
 
 OURS, THEIRS = "spacy bert-crf train", "bert4torch's example"
 

@@ -44,9 +44,9 @@ from spacy.tokens import Doc
 
 from spacy_bert_crf import encoder as enc
 from spacy_bert_crf import layers
+from spacy_bert_crf._provenance import versions
 from spacy_bert_crf.export.gather import gather
 from spacy_bert_crf.shims import doc_pieces
-from spacy_bert_crf.versions import versions
 
 #: Paths whose scores differ by no more are a tie: either is right.
 TIE = 1e-4

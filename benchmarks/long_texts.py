@@ -20,9 +20,9 @@ import torch
 from common import Entities, entities_of, machine, read_docs, say, table, words, write_json
 from spacy.tokens import Doc
 
+from spacy_bert_crf._provenance import versions
 from spacy_bert_crf.layers import own_encoder_of
 from spacy_bert_crf.pipeline import BertCrf
-from spacy_bert_crf.versions import versions
 
 #: (long_texts, max_length, overlap) of each row.
 COVERS = [

@@ -33,8 +33,8 @@ from spacy.language import Language
 from torch.profiler import ProfilerActivity, record_function
 
 from spacy_bert_crf import encoder, layers
+from spacy_bert_crf._provenance import versions
 from spacy_bert_crf.export.gather import find_component
-from spacy_bert_crf.versions import versions
 
 TOKENIZER, DOC = "wordpiece tokeniser", "spaCy tokeniser, Doc"
 DECODING, WRITING, OTHER = "decoding", "writing entities", "other"

@@ -24,7 +24,7 @@ import srsly
 from common import Failed, machine, say, table, words, write_json
 from trials import settings_of
 
-from spacy_bert_crf.versions import versions
+from spacy_bert_crf._provenance import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 

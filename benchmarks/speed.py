@@ -24,7 +24,7 @@ from speed_streams import streams
 from speed_table import markdown
 from speed_training import training
 
-from spacy_bert_crf.versions import versions
+from spacy_bert_crf._provenance import versions
 
 PARTS = ("inference", "base", "training", "streams")
 

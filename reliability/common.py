@@ -43,8 +43,8 @@ class Result:
         """Write the rows, beside those of former calls."""
         if not self.rows:
             return
-        from spacy_bert_crf.files import write_text
-        from spacy_bert_crf.versions import versions
+        from spacy_bert_crf._files import write_text
+        from spacy_bert_crf._provenance import versions
 
         old = []
         if self.path.is_file():

@@ -57,9 +57,9 @@ def multiply(dst: Path) -> Callable[[], Any]:
 
 def download(url: str, dst: Path) -> Callable[[], Any]:
     def run() -> None:
+        from spacy_bert_crf._signals import exit_status, terminable
         from spacy_bert_crf.download import download
         from spacy_bert_crf.errors import BertCrfError
-        from spacy_bert_crf.signals import exit_status, terminable
 
         try:
             with terminable():
@@ -166,7 +166,7 @@ def run_child(run: Callable[[], Any], fault: str) -> tuple[int, str]:
 
 
 def inject(fault: str) -> None:
-    from spacy_bert_crf import files
+    from spacy_bert_crf import _files as files
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if fault == "full disk":

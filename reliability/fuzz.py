@@ -168,7 +168,7 @@ def fuzz(names: list[str], cases: int, seed: int) -> int:
             flush=True,
         )
         status |= bool(counts.get("bad"))
-        from spacy_bert_crf.files import write_text
+        from spacy_bert_crf._files import write_text
 
         row = {"target": name, "seed": seed, "cases": wanted, **done, "seconds": round(seconds, 1)}
         write_text(folder / f"{name.replace(' ', '_')}-{seed}.json", json.dumps(row) + "\n")

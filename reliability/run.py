@@ -73,7 +73,7 @@ def main() -> int:
         if done.returncode:
             failed.append(name)
     sys.path.insert(0, str(HERE.parent))
-    from spacy_bert_crf.files import write_text
+    from spacy_bert_crf._files import write_text
 
     write_text(results / "table.md", table(results))
     print(f"wrote {results / 'table.md'}")

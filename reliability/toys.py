@@ -101,7 +101,7 @@ def pipeline() -> Path:
     optimizer = create_adamw(encoder_lr=3e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
     for _ in range(40):
         nlp.update(examples, sgd=optimizer)
-    from spacy_bert_crf.files import atomic_folder
+    from spacy_bert_crf._files import atomic_folder
 
     with atomic_folder(path) as folder:
         nlp.to_disk(folder)

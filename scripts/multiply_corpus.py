@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from spacy_bert_crf._files import write_text
+from spacy_bert_crf._signals import exit_status, terminable
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.files import write_text
-from spacy_bert_crf.signals import exit_status, terminable
 
 SPLITS = ("train", "dev", "test")
 SHARES = (0.78, 0.10, 0.12)

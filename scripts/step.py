@@ -14,6 +14,8 @@ from typing import Any
 
 import srsly
 
+from spacy_bert_crf._files import write_text
+from spacy_bert_crf._signals import Terminated, script_status
 from spacy_bert_crf.download import (
     check_checkpoint_file,
     check_json,
@@ -23,8 +25,6 @@ from spacy_bert_crf.download import (
     extract_tar,
 )
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.files import write_text
-from spacy_bert_crf.signals import Terminated, script_status
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")

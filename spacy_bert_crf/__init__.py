@@ -5,8 +5,8 @@ needs to be imported, and importing this package costs nothing but a look at the
 it stands on.
 """
 
+from ._provenance import check_versions
 from .errors import BertCrfError
-from .versions import check_versions
 
 check_versions()
 

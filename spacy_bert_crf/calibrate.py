@@ -15,12 +15,12 @@ import srsly
 from thinc.types import Floats2d
 
 from . import posterior_layer
+from ._files import atomic_folder, write_text
 from .alignment import Gold, allowed_tags
 from .calibration import Reliability, ScoreMap, best_temperature, reliability
 from .errors import BertCrfError
 from .evaluation import load_pipeline, read_docs
 from .export.gather import find_component
-from .files import atomic_folder, write_text
 from .gold_docs import gold_docs
 from .prediction import SCORE_MAP, Predictor
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from . import encoder as enc
 from . import layers
+from ._provenance import versions
 from .compare_table import Row
 from .crf import LinearChainCRF
 from .errors import BertCrfError
@@ -23,7 +24,6 @@ from .evaluation import load_pipeline, score_docs
 from .export.gather import find_component, find_encoder, gather, longest_window
 from .export.runners import Export, FloatArray
 from .shims import doc_pieces, plan_docs
-from .versions import versions
 from .windows import IntArray, Plan, padded_batches, plan_batches, plan_text
 
 #: Most wordpieces of one pass, padding included: as the pipeline's own default.

@@ -7,6 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from ._files import atomic_file, write_text
 from .columns import (
     BOM,
     SCHEME_NAMES,
@@ -22,7 +23,6 @@ from .columns import (
 )
 from .docbin import read_docbin
 from .errors import BertCrfError
-from .files import atomic_file, write_text
 from .tags import EntitySpan
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
+from ._files import atomic_file
 from .checkpoint_files import AGAIN, read_json, read_tensors
 from .download_lock import check_recorded, file_sha256, record
 from .errors import BertCrfError
-from .files import atomic_file
 from .in_time import InTime, TooLong
 
 #: Seconds before the second attempt; doubled before each further one.

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ._files import write_text
 from .errors import BertCrfError
-from .files import write_text
 
 _CHUNK = 1 << 20
 

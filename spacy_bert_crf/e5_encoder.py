@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._files import atomic_folder
 from .checkpoint_files import AGAIN
 from .e5_file import WORD_START, E5File, Floats, read_e5_file
 from .errors import BertCrfError
-from .files import atomic_folder
 from .toy_encoder import FIRST_PIECES, legacy_bytes
 
 if TYPE_CHECKING:

@@ -15,6 +15,8 @@ from spacy.training import Example
 from spacy.vectors import Vectors
 from tqdm import tqdm
 
+from ._files import write_text
+from ._provenance import versions
 from .alignment import read_gold
 from .annotate import span_score
 from .calibration import reliability
@@ -23,10 +25,8 @@ from .confusion import confusion
 from .confusion_picture import confusion_picture
 from .docbin import read_docbin
 from .errors import BertCrfError
-from .files import write_text
 from .prediction import Predictor
 from .scoring import Scores, SpanTuple, score, table
-from .versions import versions
 
 
 def _read_config(path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ._files import write_text
 from .export.gather import find_component
-from .files import write_text
 from .gold_docs import GoldDoc, gold_docs
 from .posterior_layer import Reading, ScoredSpan
 

@@ -32,14 +32,14 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import Config
 
 from . import training_state as ts
+from ._files import atomic_folder, remove_folder, sweep, write_text
+from ._provenance import META, versions
+from ._signals import Stop
 from .docbin import check_docbins
 from .errors import BertCrfError
-from .files import atomic_folder, remove_folder, sweep, write_text
 from .optim import GroupedAdamW
 from .pipeline import BertCrf
 from .progress import Progress
-from .signals import Stop
-from .versions import META, versions
 
 BEST, LAST, HISTORY = "model-best", "model-last", "history.json"
 

@@ -21,8 +21,8 @@ from spacy.language import Language
 from spacy.training import Example
 from thinc.api import Config, Model, Optimizer
 
+from ._files import atomic_folder
 from .errors import BertCrfError
-from .files import atomic_folder
 from .optim import GroupedAdamW
 
 FOLDER = "state"

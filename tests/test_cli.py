@@ -207,7 +207,7 @@ def test_a_signal_within_a_write(tmp_path, monkeypatch, name, code):
 
     from conftest import cli
 
-    from spacy_bert_crf import files
+    from spacy_bert_crf import _files as files
 
     (tmp_path / "a.txt").write_text("王 B-PER\n", encoding="utf8")
     (tmp_path / "a.spacy").write_text("old")

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from spacy_bert_crf import files
+from spacy_bert_crf import _files as files
+from spacy_bert_crf._files import atomic_file, atomic_folder, remove_folder, sweep, write_text
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.files import atomic_file, atomic_folder, remove_folder, sweep, write_text
 
 
 def rest(path):
@@ -104,7 +104,7 @@ def test_an_error_in_a_file_of_the_new_folder_names_the_folder(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from spacy_bert_crf.files import atomic_file, atomic_folder
+from spacy_bert_crf._files import atomic_file, atomic_folder
 with atomic_folder(sys.argv[1] + "/x") as folder, atomic_file(sys.argv[1] + "/y") as file:
     (folder / "a").write_text("half")
     file.write_text("half")

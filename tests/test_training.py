@@ -153,8 +153,8 @@ def test_a_kill_between_the_end_and_the_removal_of_the_state(settings, tmp_path,
 
 
 def test_what_a_pipeline_was_made_of_is_recorded(settings, tmp_path):
+    from spacy_bert_crf._provenance import versions
     from spacy_bert_crf.export import export_pipeline
-    from spacy_bert_crf.versions import versions
 
     settings["training.max_epochs"] = 1
     told = {}

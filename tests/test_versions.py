@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spacy_bert_crf import versions
-from spacy_bert_crf.versions import SUPPORTED, check_versions
+from spacy_bert_crf import _provenance as versions
+from spacy_bert_crf._provenance import SUPPORTED, check_versions
 
 
 def test_the_ranges_are_those_of_setup_py():

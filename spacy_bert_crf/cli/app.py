@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import typer
 from wasabi import msg
 
+from .._signals import exit_status, terminable
 from ..errors import BertCrfError
-from ..signals import exit_status, terminable
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -92,9 +92,9 @@ def nbest_command(
 
     echo 王小明在北京。 | spacy bert-crf nbest training/quickstart/model-best -k 3
     """
+    from .._files import atomic_file
     from ..evaluation import load_pipeline
     from ..export.gather import find_component
-    from ..files import atomic_file
     from ..training import use_device
 
     use_device(gpu_id)

@@ -70,11 +70,11 @@ def compare_exports_command(
     """
     import torch
 
+    from .._files import write_text
     from ..compare import compare_exports
     from ..compare_table import markdown
     from ..evaluation import load_pipeline, read_docs
     from ..export.runners import find_exports
-    from ..files import write_text
 
     if threads:
         torch.set_num_threads(threads)

@@ -10,8 +10,8 @@ from typing import Any, Optional
 
 from spacy.language import Language
 
+from .._files import atomic_folder
 from ..errors import BertCrfError
-from ..files import atomic_folder
 from .calibration import FOLDER, write_calibration
 from .folder import (
     SIDECAR,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .._provenance import versions
 from ..errors import BertCrfError
-from ..versions import versions
 from .gather import Trained
 
 WEIGHTS, SIDECAR, TRANSITIONS = "best_model.pt", "best_model.json", "transitions.npz"

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from .. import encoder as enc
 from .. import layers
+from .._provenance import META, versions
 from ..errors import BertCrfError
 from ..pipeline import BertCrf
 from ..smoothing import probe_inputs, smooth
 from ..tags import TagSet
 from ..training_state import config_hash, settings_of
-from ..versions import META, versions
 from .graphs import FORBIDDEN, EmissionModel, TagDecoder, plain_encoder
 
 
