@@ -8,9 +8,9 @@ from common import entities_of, say, write_json
 from trials import Corpus
 from workers import Worker
 
+from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.checkpoint_files import read_json
 from spacy_bert_crf.scoring import Scores, score
-from spacy_bert_crf.tags import TagSet
 
 #: An epoch that takes longer than so many seconds is taken for one that hangs.
 PATIENCE = 24 * 3600.0

@@ -23,10 +23,10 @@ from common import HERE, Failed, say, spacy_command
 from spacy.tokens import Doc, DocBin
 from workers import quiet_environ
 
+from spacy_bert_crf.annotation.columns import SCHEME_NAMES
+from spacy_bert_crf.annotation.convert import ON_ERROR
+from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.checkpoint_files import read_json
-from spacy_bert_crf.columns import SCHEME_NAMES
-from spacy_bert_crf.corpus import ON_ERROR
-from spacy_bert_crf.docbin import read_docbin
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.training_config import fill_config
 
@@ -156,7 +156,7 @@ def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus]:
 
 
 def _scheme_of(path: Path) -> str:
-    from spacy_bert_crf.columns import detect_scheme, read_columns
+    from spacy_bert_crf.annotation.columns import detect_scheme, read_columns
 
     return detect_scheme(read_columns(path))
 

@@ -22,10 +22,7 @@ def run(cases: int, seed: int) -> int:
     import atheris
 
     with atheris.instrument_imports(include=["spacy_bert_crf"]):
-        import spacy_bert_crf.checkpoint_files
-        import spacy_bert_crf.columns
-        import spacy_bert_crf.download_lock
-        import spacy_bert_crf.tags  # noqa: F401
+        pass
     import readers
     from common import Result
 

@@ -34,7 +34,12 @@ class Target:
 
 def read_columns(path: Path, data: bytes) -> bool:
     """Column files: rows, scheme, entities; and back."""
-    from spacy_bert_crf.columns import detect_scheme, make_tag_set, read_columns, read_spans
+    from spacy_bert_crf.annotation.columns import (
+        detect_scheme,
+        make_tag_set,
+        read_columns,
+        read_spans,
+    )
 
     join = " " if len(data) % 3 == 0 else ""
     sentences = read_columns(path, join)
@@ -54,7 +59,7 @@ def read_columns(path: Path, data: bytes) -> bool:
 
 def read_tags(path: Path, data: bytes) -> bool:
     """Tags of a best_model.json, and tag ids."""
-    from spacy_bert_crf.tags import SCHEMES, tag_set_from_tags
+    from spacy_bert_crf.annotation.schemes import SCHEMES, tag_set_from_tags
 
     words = data.decode("utf8", "replace").split("\n")
     scheme, tags = words[0], words[1:]
@@ -130,7 +135,7 @@ def read_docs(path: Path, data: bytes) -> bool:
     from spacy.tokens import DocBin
     from spacy.vocab import Vocab
 
-    from spacy_bert_crf.docbin import read_docbin
+    from spacy_bert_crf.annotation.docbin import read_docbin
 
     docs = list(read_docbin(path, Vocab()))
     for doc in docs:
@@ -220,7 +225,7 @@ def _columns() -> list[bytes]:
 
 
 def _tag_lists() -> list[bytes]:
-    from spacy_bert_crf.tags import SCHEMES, TagSet
+    from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
 
     sets = [TagSet(labels, s) for s in SCHEMES for labels in (("LOC", "PER"), ("A-B.c",))]
     return ["\n".join([s.scheme, *s.tags]).encode() for s in sets]

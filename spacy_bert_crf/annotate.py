@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 from spacy.tokens import Doc, Span, SpanGroup
 
-from .decoding_sets import labels_extension, taken_tokens
+from .annotation.allowed import labels_extension, taken_tokens
 from .posterior_layer import Reading, ScoredSpan
 
 #: Key of a span group's attrs that holds the probability of each of its spans (as in spancat).

@@ -16,7 +16,7 @@ from thinc.types import Floats2d
 
 from . import posterior_layer
 from ._files import atomic_folder, write_text
-from .alignment import Gold, allowed_tags
+from .annotation.gold import Gold, allowed_tags
 from .calibration import Reliability, ScoreMap, best_temperature, reliability
 from .errors import BertCrfError
 from .evaluation import load_pipeline, read_docs

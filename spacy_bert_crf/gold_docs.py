@@ -9,7 +9,7 @@ from spacy.training import Example
 from spacy.util import minibatch
 from tqdm import tqdm
 
-from .alignment import Gold, read_gold
+from .annotation.gold import Gold, read_gold
 from .errors import BertCrfError
 
 #: Docs that go through the component together, sorted by length.

@@ -17,13 +17,13 @@ from spacy.language import Language
 from torch import Tensor
 
 from ._files import atomic_folder
+from .annotation.schemes import SCHEMES, Role, TagSet, split_tag
 from .checkpoint import check_complete, check_finite, rename_tensors
 from .checkpoint_files import find_weights, read_config, read_json, read_tensors
 from .encoder import LoadedEncoder, without_pooler
 from .errors import BertCrfError
 from .export.bert4torch import CONFIG_FILE, from_bert4torch, is_bert4torch
 from .export.folder import SIDECAR, TRANSITIONS, WEIGHTS
-from .tags import SCHEMES, Role, TagSet, split_tag
 
 _HEAD = ("classifier.weight", "classifier.bias")
 _CRF = ("crf.start_transitions", "crf.end_transitions", "crf.transitions")

@@ -17,13 +17,13 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from . import layers
-from .alignment import Gold, LostEntity, allowed_tags, lost_report, open_weights, read_gold
+from .annotation.gold import Gold, LostEntity, allowed_tags, lost_report, open_weights, read_gold
+from .annotation.schemes import TagSet
+from .annotation.tag_counts import TagCounts
 from .encoder import LoadedEncoder
 from .errors import BertCrfError
 from .optim import GroupedAdamW
 from .prediction import Predictor
-from .tag_counts import TagCounts
-from .tags import TagSet
 from .weights_file import NAME as WEIGHTS_FILE
 from .weights_file import WeightsFileError, weights_beside
 

@@ -17,12 +17,12 @@ from thinc.api import Model
 from thinc.types import Floats2d
 from torch import Tensor
 
+from .annotation.schemes import EntitySpan, TagSet
 from .crf import LinearChainCRF
 from .crf_posterior import Posterior
 from .crf_scan import wide_dtype
 from .layers import CRF_BATCH_STEPS, head_of, join_rows, padded_rows, to_device
 from .span_queries import SpanQueries, candidate_spans
-from .tags import EntitySpan, TagSet
 from .windows import IntArray, padded_batches
 
 BoolArray = NDArray[np.bool_]

@@ -12,11 +12,11 @@ from thinc.types import Floats2d
 
 from . import layers, posterior_layer
 from .annotate import register_labels, register_scores, set_ents, set_reading, writable
+from .annotation.allowed import decoding_sets
+from .annotation.schemes import TagSet
 from .calibration import ScoreMap
-from .decoding_sets import decoding_sets
 from .errors import BertCrfError
 from .posterior_layer import Reading, Sets
-from .tags import TagSet
 
 #: Settings that are kept with the weights, in the component's cfg, and what they are in a cfg that
 #: lacks them.

@@ -35,7 +35,7 @@ from . import training_state as ts
 from ._files import atomic_folder, remove_folder, sweep, write_text
 from ._provenance import META, versions
 from ._signals import Stop
-from .docbin import check_docbins
+from .annotation.docbin import check_docbins
 from .errors import BertCrfError
 from .optim import GroupedAdamW
 from .pipeline import BertCrf

@@ -9,9 +9,9 @@ import spacy
 from conftest import TEXTS, entities, make_examples, own_config
 from spacy.training import Example
 
-from spacy_bert_crf.alignment import allowed_tags, read_gold
+from spacy_bert_crf.annotation.gold import allowed_tags, read_gold
+from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.optim import create_adamw
-from spacy_bert_crf.tags import TagSet
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_bert_crf.alignment import allowed_tags, lost_report, open_weights, read_gold
+from spacy_bert_crf.annotation.gold import allowed_tags, lost_report, open_weights, read_gold
+from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
 from spacy_bert_crf.crf import LinearChainCRF
-from spacy_bert_crf.tags import SCHEMES, TagSet
 
 NLP = spacy.blank("zh")
 TAGS = TagSet(("LOC", "PER"))

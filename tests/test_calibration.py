@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spacy.tokens import DocBin, Span
 from test_prediction import DATA, SHORT, make_random
 
-from spacy_bert_crf.alignment import Gold
+from spacy_bert_crf.annotation.gold import Gold
 from spacy_bert_crf.calibrate import Half, calibrate, outcomes, path_loss
 from spacy_bert_crf.calibration import ScoreMap, best_temperature, reliability
 from spacy_bert_crf.calibration_picture import picture

@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf.columns import SCHEME_NAMES, Row, detect_scheme, read_columns, read_spans
+from spacy_bert_crf.annotation.columns import (
+    SCHEME_NAMES,
+    Row,
+    detect_scheme,
+    read_columns,
+    read_spans,
+)
+from spacy_bert_crf.annotation.schemes import EntitySpan, TagSet
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.tags import EntitySpan, TagSet
 
 GOOD = "北 B-LOC\n京 I-LOC\n\n好 O\n"
 ODD = "\u3000 \t\xa0\u2028\u2029\x0b\x0c\x85\x1c\x1d\x1e\x1f\0\u200b\ufeff\ue000\ufffd😀-O龘"

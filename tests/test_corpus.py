@@ -17,11 +17,11 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 from test_columns import GOOD, columns_of, labels, texts_and_spans, write
 
-from spacy_bert_crf import corpus
-from spacy_bert_crf.columns import SCHEME_NAMES, Row
-from spacy_bert_crf.corpus import CorpusReport, convert_corpus, doc_units, make_doc
+from spacy_bert_crf.annotation import convert as corpus
+from spacy_bert_crf.annotation.columns import SCHEME_NAMES, Row
+from spacy_bert_crf.annotation.convert import CorpusReport, convert_corpus, doc_units, make_doc
+from spacy_bert_crf.annotation.schemes import EntitySpan, TagSet
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.tags import EntitySpan, TagSet
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SPACY_BERT_CRF_SHARED", ROOT.parent / "shared"))

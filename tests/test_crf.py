@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchcrf import CRF as PytorchCRF
 
+from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
 from spacy_bert_crf.crf import LinearChainCRF
 from spacy_bert_crf.crf_viterbi import _trace_back, _trace_back_on_cpu
-from spacy_bert_crf.tags import SCHEMES, TagSet
 
 
 def path_score(crf, emissions, path):

@@ -10,8 +10,8 @@ from conftest import entities, make_examples
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
-from spacy_bert_crf import docbin
-from spacy_bert_crf.docbin import check_docbin, read_docbin
+from spacy_bert_crf.annotation import docbin
+from spacy_bert_crf.annotation.docbin import check_docbin, read_docbin
 from spacy_bert_crf.errors import BertCrfError
 
 

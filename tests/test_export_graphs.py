@@ -8,6 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
 from spacy_bert_crf.crf import LinearChainCRF
 from spacy_bert_crf.export.graphs import (
     FORBIDDEN,
@@ -16,7 +17,6 @@ from spacy_bert_crf.export.graphs import (
     token_emissions,
     token_mask,
 )
-from spacy_bert_crf.tags import SCHEMES, TagSet
 
 
 def random_crf(tag_set, seed, constraints=True):

@@ -149,7 +149,7 @@ def test_the_readers_spans_are_those_of_the_scheme(scheme):
     """Any sequence of tags, illegal ones too."""
     import random
 
-    from spacy_bert_crf.tags import TagSet
+    from spacy_bert_crf.annotation.schemes import TagSet
 
     spans = runpy.run_path(str(READER))["spans"]
     tag_set, rng = TagSet(("A", "B-C"), scheme), random.Random(0)

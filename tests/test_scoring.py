@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
+from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.scoring import score, table
-from spacy_bert_crf.tags import TagSet
 
 LABELS = ("LOC", "ORG", "PER")
 

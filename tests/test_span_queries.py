@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from spacy_bert_crf.annotation.schemes import EntitySpan, Role, TagSet
 from spacy_bert_crf.span_queries import candidate_spans, spellings
-from spacy_bert_crf.tags import EntitySpan, Role, TagSet
 
 
 def spelled(tags, tag_set, span, constrained):

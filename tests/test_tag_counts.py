@@ -8,8 +8,8 @@ from conftest import make_examples, own_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_bert_crf.annotation.tag_counts import FLOOR, TagCounts
 from spacy_bert_crf.crf import LinearChainCRF
-from spacy_bert_crf.tag_counts import FLOOR, TagCounts
 
 K = 3
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_bert_crf.annotation.schemes import SCHEMES, Role, TagSet, split_tag, tag_set_from_tags
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.tags import SCHEMES, Role, TagSet, split_tag, tag_set_from_tags
 
 LABELS = ("LOC", "PER.NOM", "A-B")
 

@@ -80,7 +80,7 @@ def convert_corpus_command(
     Blank lines part sentences; a space or a tab parts the columns. If SRC ends in .spacy, columns
     are written to DST.
     """
-    from ..corpus import convert_corpus
+    from ..annotation.convert import convert_corpus
 
     report = convert_corpus(
         src, dst, scheme=scheme.value, lang=lang, join=join, on_error=on_error.value

@@ -14,10 +14,10 @@ from torch import Tensor
 from .. import encoder as enc
 from .. import layers
 from .._provenance import META, versions
+from ..annotation.schemes import TagSet
 from ..errors import BertCrfError
 from ..pipeline import BertCrf
 from ..smoothing import probe_inputs, smooth
-from ..tags import TagSet
 from ..training_state import config_hash, settings_of
 from .graphs import FORBIDDEN, EmissionModel, TagDecoder, plain_encoder
 

@@ -7,7 +7,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ._files import atomic_file, write_text
+from .._files import atomic_file, write_text
+from ..errors import BertCrfError
 from .columns import (
     BOM,
     SCHEME_NAMES,
@@ -22,8 +23,7 @@ from .columns import (
     read_spans,
 )
 from .docbin import read_docbin
-from .errors import BertCrfError
-from .tags import EntitySpan
+from .schemes import EntitySpan
 
 if TYPE_CHECKING:
     from spacy.language import Language

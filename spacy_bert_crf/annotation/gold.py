@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Span
 from spacy.training import Example
 
-from .tags import Role, TagSet
+from .schemes import Role, TagSet
 
 _O = 2  # spaCy's ENT_IOB: 0 missing, 1 I, 2 O, 3 B (with no type: blocked)
 

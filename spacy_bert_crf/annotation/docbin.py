@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import srsly
 
-from .errors import BertCrfError
+from ..errors import BertCrfError
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc

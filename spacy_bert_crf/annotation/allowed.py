@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 
-from .alignment import Gold, allowed_tags
-from .errors import BertCrfError
-from .tags import TagSet
+from ..errors import BertCrfError
+from .gold import Gold, allowed_tags
+from .schemes import TagSet
 
 BoolArray = NDArray[np.bool_]
 

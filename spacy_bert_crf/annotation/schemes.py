@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
 
-from .errors import BertCrfError
+from ..errors import BertCrfError
 
 
 class Role(Enum):

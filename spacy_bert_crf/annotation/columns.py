@@ -11,8 +11,8 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import BertCrfError
-from .tags import SCHEMES, EntitySpan, Role, TagSet, split_tag
+from ..errors import BertCrfError
+from .schemes import SCHEMES, EntitySpan, Role, TagSet, split_tag
 
 #: Key of tags.SCHEMES by the name used on the command line, the smallest scheme first.
 SCHEME_NAMES = {"bio": "BIO", "bmes": "BMES", "bioes": "BIOES", "bilu": "BILUO"}
