@@ -23,7 +23,7 @@ from torch import Tensor
 from torchcrf import CRF as PytorchCRF
 
 from spacy_bert_crf._files import atomic_file
-from spacy_bert_crf.crf import LinearChainCRF
+from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 
 #: Sequences, steps, tags.
 SHAPES = [(64, 128, 7), (16, 48, 7), (64, 128, 25), (8, 512, 17)]

@@ -18,7 +18,7 @@ from . import encoder as enc
 from . import layers
 from ._provenance import versions
 from .compare_table import Row
-from .crf import LinearChainCRF
+from .crf.linear_chain import LinearChainCRF
 from .errors import BertCrfError
 from .evaluation import load_pipeline, score_docs
 from .export.gather import find_component, find_encoder, gather, longest_window

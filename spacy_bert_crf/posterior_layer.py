@@ -18,9 +18,9 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from .annotation.schemes import EntitySpan, TagSet
-from .crf import LinearChainCRF
-from .crf_posterior import Posterior
-from .crf_scan import wide_dtype
+from .crf.forward_backward import wide_dtype
+from .crf.linear_chain import LinearChainCRF
+from .crf.posterior import Posterior
 from .layers import CRF_BATCH_STEPS, head_of, join_rows, padded_rows, to_device
 from .span_queries import SpanQueries, candidate_spans
 from .windows import IntArray, padded_batches

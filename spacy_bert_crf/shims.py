@@ -27,8 +27,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import encoder as enc
 from .cpu_linear import has_bfloat16_products
+from .crf.tag_head import TagHead
 from .errors import BertCrfError
-from .head import TagHead
 from .int8_encoder import int8_encoder
 from .optim import GroupedAdamW
 from .packed_encoder import packed_encoder, weights_stamp

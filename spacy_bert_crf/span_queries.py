@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .annotation.schemes import EntitySpan, Role, TagSet
-from .crf_posterior import Posterior
+from .crf.posterior import Posterior
 
 
 class Spelling(NamedTuple):

@@ -12,7 +12,7 @@ from spacy.training import Example
 
 from spacy_bert_crf.annotation.gold import allowed_tags, lost_report, open_weights, read_gold
 from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
-from spacy_bert_crf.crf import LinearChainCRF
+from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 
 NLP = spacy.blank("zh")
 TAGS = TagSet(("LOC", "PER"))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torchcrf import CRF as PytorchCRF
 
 from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
-from spacy_bert_crf.crf import LinearChainCRF
-from spacy_bert_crf.crf_viterbi import _trace_back, _trace_back_on_cpu
+from spacy_bert_crf.crf.linear_chain import LinearChainCRF
+from spacy_bert_crf.crf.viterbi import _trace_back, _trace_back_on_cpu
 
 
 def path_score(crf, emissions, path):
@@ -282,7 +282,7 @@ def test_viterbi_gives_ties_to_the_lower_tag(trace, lengths, n_tags, seed):
     steps = max(lengths)
     emissions = torch.randint(0, 2, (len(lengths), steps, n_tags), generator=generator).float()
     mask = torch.arange(steps)[None, :] < torch.tensor(lengths)[:, None]
-    with mock.patch("spacy_bert_crf.crf_viterbi._trace_back_on_cpu", trace):
+    with mock.patch("spacy_bert_crf.crf.viterbi._trace_back_on_cpu", trace):
         tags, score = crf.viterbi(emissions, mask)
     for i, length in enumerate(lengths):
         best = crf.start_transitions + emissions[i, 0]

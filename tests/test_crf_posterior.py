@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_crf import LENGTHS, batch, make
 
 from spacy_bert_crf.annotation.schemes import TagSet
-from spacy_bert_crf.crf import LinearChainCRF
+from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 

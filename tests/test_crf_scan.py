@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from test_crf import batch, make
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spacy_bert_crf.crf_scan import EXCLUDED, LogScan, ProbabilityScan, Weights, scan
+from spacy_bert_crf.crf.forward_backward import EXCLUDED, LogScan, ProbabilityScan, Weights, scan
 
 
 def plain_log_z(emissions, start, end, transitions, lengths, allowed=None):

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf import crf as crf_module
-from spacy_bert_crf import crf_viterbi_long
-from spacy_bert_crf.crf import LinearChainCRF
-from spacy_bert_crf.crf_viterbi import viterbi
-from spacy_bert_crf.crf_viterbi_long import viterbi_long
+from spacy_bert_crf.crf import linear_chain as crf_module
+from spacy_bert_crf.crf import viterbi_blocks as crf_viterbi_long
+from spacy_bert_crf.crf.linear_chain import LinearChainCRF
+from spacy_bert_crf.crf.viterbi import viterbi
+from spacy_bert_crf.crf.viterbi_blocks import viterbi_long
 
 
 def make(length, n_tags, seed, scale=3.0, excluded=0.0):

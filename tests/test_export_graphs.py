@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
-from spacy_bert_crf.crf import LinearChainCRF
+from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 from spacy_bert_crf.export.graphs import (
     FORBIDDEN,
     TagDecoder,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_bert_crf.annotation.tag_counts import FLOOR, TagCounts
-from spacy_bert_crf.crf import LinearChainCRF
+from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 
 K = 3
 

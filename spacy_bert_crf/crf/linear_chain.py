@@ -18,11 +18,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from .crf_autograd import LogPartition, PathScore
-from .crf_posterior import Posterior
-from .crf_scan import EXCLUDED, Weights, scan, wide_dtype
-from .crf_viterbi import nbest, viterbi
-from .crf_viterbi_long import LONG, viterbi_long
+from .autograd import LogPartition, PathScore
+from .forward_backward import EXCLUDED, Weights, scan, wide_dtype
+from .posterior import Posterior
+from .viterbi import nbest, viterbi
+from .viterbi_blocks import LONG, viterbi_long
 
 #: Emissions [B, T, K], start, end [K] and transition scores [from, to], mask [B, T].
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]

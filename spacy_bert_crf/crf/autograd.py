@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .crf_scan import Weights, scan, wide_dtype
+from .forward_backward import Weights, scan, wide_dtype
 
 
 class LogPartition(torch.autograd.Function):

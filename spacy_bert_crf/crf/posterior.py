@@ -8,8 +8,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from .crf_autograd import PathScore
-from .crf_scan import Weights, scan
+from .autograd import PathScore
+from .forward_backward import Weights, scan
 
 
 class Posterior:

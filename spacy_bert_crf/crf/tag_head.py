@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .crf import LinearChainCRF
+from .linear_chain import LinearChainCRF
 
 
 class TagHead(nn.Module):
