@@ -21,7 +21,7 @@ from machine_info import describe_machine
 from trials import add_options, parse, prepare, say_epochs, status, train_ours
 
 from spacy_bert_crf._files import write_text
-from spacy_bert_crf.checkpoint_files import read_json
+from spacy_bert_crf.encoder.checkpoint_files import read_json
 
 OURS, THEIRS = "spacy bert-crf train", "bert4torch's example"
 

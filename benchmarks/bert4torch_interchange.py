@@ -42,9 +42,9 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_bert_crf import encoder as enc
 from spacy_bert_crf import layers
 from spacy_bert_crf._provenance import versions
+from spacy_bert_crf.encoder import hf as enc
 from spacy_bert_crf.export.gather import gather
 from spacy_bert_crf.shims import doc_pieces
 

@@ -23,7 +23,7 @@ from trials import Corpus, add_options, count, parse, prepare, say_epochs, statu
 
 from spacy_bert_crf._files import write_text
 from spacy_bert_crf.annotation.docbin import read_docbin
-from spacy_bert_crf.checkpoint_files import read_json
+from spacy_bert_crf.encoder.checkpoint_files import read_json
 
 #: Annotation of the tokens outside of the entities that are kept, by name of the variant.
 VARIANTS = {"full": None, "partial": "missing", "naive": "outside"}

@@ -32,8 +32,9 @@ from peer_loop import evenly
 from spacy.language import Language
 from torch.profiler import ProfilerActivity, record_function
 
-from spacy_bert_crf import encoder, layers
+from spacy_bert_crf import layers
 from spacy_bert_crf._provenance import versions
+from spacy_bert_crf.encoder import hf as encoder
 from spacy_bert_crf.export.gather import find_component
 
 TOKENIZER, DOC = "wordpiece tokeniser", "spaCy tokeniser, Doc"

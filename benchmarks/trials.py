@@ -26,7 +26,7 @@ from workers import quiet_environ
 from spacy_bert_crf.annotation.columns import SCHEME_NAMES
 from spacy_bert_crf.annotation.convert import ON_ERROR
 from spacy_bert_crf.annotation.docbin import read_docbin
-from spacy_bert_crf.checkpoint_files import read_json
+from spacy_bert_crf.encoder.checkpoint_files import read_json
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.training_config import fill_config
 

@@ -74,7 +74,7 @@ def read_tags(path: Path, data: bytes) -> bool:
 
 def read_sidecar(path: Path, data: bytes) -> bool:
     """best_model.json with a config.json, as import-model takes their word."""
-    from spacy_bert_crf.checkpoint_files import read_json
+    from spacy_bert_crf.encoder.checkpoint_files import read_json
     from spacy_bert_crf.import_model import Asked, Source, _tag_set, _tags
 
     info = read_json(path)
@@ -89,7 +89,7 @@ def read_sidecar(path: Path, data: bytes) -> bool:
 
 def read_config(path: Path, data: bytes) -> bool:
     """config.json of an encoder."""
-    from spacy_bert_crf.checkpoint_files import read_config
+    from spacy_bert_crf.encoder.checkpoint_files import read_config
 
     config = read_config(path)
     if config["model_type"] == "bert":
@@ -101,7 +101,7 @@ def read_config(path: Path, data: bytes) -> bool:
 
 def read_vocab(path: Path, data: bytes) -> bool:
     """vocab.txt."""
-    from spacy_bert_crf.checkpoint_files import SPECIAL_PIECES, read_vocab
+    from spacy_bert_crf.encoder.checkpoint_files import SPECIAL_PIECES, read_vocab
 
     pieces = read_vocab(path)
     assert "\n".join(pieces).encode() == data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").rstrip(
@@ -115,7 +115,7 @@ def read_weights(path: Path, data: bytes) -> bool:
     """Weights: torch's zip, torch's old format, safetensors."""
     import torch
 
-    from spacy_bert_crf.checkpoint_files import read_tensors
+    from spacy_bert_crf.encoder.checkpoint_files import read_tensors
 
     file = path.with_suffix(".safetensors") if data[8:9] == b"{" else path
     if file != path:

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from ._files import atomic_file
-from .checkpoint_files import AGAIN, read_json, read_tensors
 from .download_lock import check_recorded, file_sha256, record
+from .encoder.checkpoint_files import AGAIN, read_json, read_tensors
 from .errors import BertCrfError
 from .in_time import InTime, TooLong
 

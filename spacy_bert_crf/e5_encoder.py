@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._files import atomic_folder
-from .checkpoint_files import AGAIN
 from .e5_file import WORD_START, E5File, Floats, read_e5_file
+from .encoder.checkpoint_files import AGAIN
 from .errors import BertCrfError
 from .toy_encoder import FIRST_PIECES, legacy_bytes
 

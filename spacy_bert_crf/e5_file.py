@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .checkpoint_files import AGAIN
+from .encoder.checkpoint_files import AGAIN
 from .errors import BertCrfError
 
 Floats = NDArray[np.float32]

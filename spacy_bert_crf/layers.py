@@ -15,8 +15,8 @@ from thinc.types import Floats2d
 from thinc.util import torch2xp, xp2torch
 from torch import Tensor
 
+from .encoder.windows import IntArray, padded_batches
 from .shims import EncoderShim, HeadShim, TorchShim
-from .windows import IntArray, padded_batches
 
 #: Most steps of one CRF batch, padding included: bounds its memory.
 CRF_BATCH_STEPS = 262_144

@@ -20,7 +20,7 @@ from . import layers
 from .annotation.gold import Gold, LostEntity, allowed_tags, lost_report, open_weights, read_gold
 from .annotation.schemes import TagSet
 from .annotation.tag_counts import TagCounts
-from .encoder import LoadedEncoder
+from .encoder.hf import LoadedEncoder
 from .errors import BertCrfError
 from .optim import GroupedAdamW
 from .prediction import Predictor

@@ -25,15 +25,15 @@ from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from . import encoder as enc
-from .cpu_linear import has_bfloat16_products
 from .crf.tag_head import TagHead
+from .encoder import hf as enc
+from .encoder.cpu.int8 import int8_encoder
+from .encoder.cpu.linear import has_bfloat16_products
+from .encoder.cpu.packed import packed_encoder, weights_stamp
+from .encoder.windows import IntArray, Plan, plan_batches, token_pieces
 from .errors import BertCrfError
-from .int8_encoder import int8_encoder
 from .optim import GroupedAdamW
-from .packed_encoder import packed_encoder, weights_stamp
 from .weights_file import PendingWeights, beside, write_weights
-from .windows import IntArray, Plan, plan_batches, token_pieces
 
 #: Most wordpieces of an encoder pass where the setting leaves it open. Small passes stay in a CPU's
 #: cache; those of an update keep what the way back needs, half a megabyte for each wordpiece.

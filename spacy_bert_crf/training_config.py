@@ -6,7 +6,7 @@ from typing import Any, Optional
 from spacy.util import load_config
 from thinc.api import Config
 
-from .checkpoint_files import read_json
+from .encoder.checkpoint_files import read_json
 from .errors import BertCrfError
 from .optim import suggested_encoder_lr
 

@@ -8,8 +8,8 @@ import pytest
 import spacy
 from transformers import AutoModel, BertConfig, modeling_utils
 
-from spacy_bert_crf.checkpoint import convert_checkpoint
-from spacy_bert_crf.encoder import load_encoder, pack, unpack, weights_of
+from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
+from spacy_bert_crf.encoder.hf import load_encoder, pack, unpack, weights_of
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export import export_pipeline
 from spacy_bert_crf.export.runners import open_export

@@ -25,8 +25,8 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from spacy_bert_crf.checkpoint import convert_checkpoint
-from spacy_bert_crf.checkpoint_files import read_tensors
+from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
+from spacy_bert_crf.encoder.checkpoint_files import read_tensors
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.toy_encoder import make_encoder
 
@@ -538,7 +538,7 @@ def test_read_tensors_keeps_ties(src):
 
 
 def test_commands_can_import_it_without_torch():
-    code = "import sys, spacy_bert_crf.checkpoint, spacy_bert_crf.download\n"
+    code = "import sys, spacy_bert_crf.encoder.checkpoint, spacy_bert_crf.download\n"
     code += "import spacy_bert_crf.toy_encoder\n"
     code += "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'safetensors')))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -4,8 +4,8 @@ import torch
 from conftest import own_config
 from torch import nn
 
-from spacy_bert_crf.cpu_linear import CpuLinear, prefer_cpu
-from spacy_bert_crf.encoder import load_encoder, pack, unpack, weights_of
+from spacy_bert_crf.encoder.cpu.linear import CpuLinear, prefer_cpu
+from spacy_bert_crf.encoder.hf import load_encoder, pack, unpack, weights_of
 
 
 def test_results_and_gradients():

@@ -16,9 +16,9 @@ from test_e5_file import PIECES, write_e5
 from transformers import AutoModel, BertTokenizerFast
 
 from spacy_bert_crf import e5_encoder as module
-from spacy_bert_crf.checkpoint import convert_checkpoint
 from spacy_bert_crf.e5_encoder import FILES, LICENSE, ORIGIN, make_e5_encoder, make_vocab
 from spacy_bert_crf.e5_file import read_e5_file
+from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.toy_encoder import FIRST_PIECES
 

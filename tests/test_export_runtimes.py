@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import FLOAT_FORMATS, INT8_FORMATS, TEXTS
 
-from spacy_bert_crf import encoder as enc
+from spacy_bert_crf.encoder import hf as enc
 from spacy_bert_crf.export.gather import gather
 from spacy_bert_crf.export.graphs import FORBIDDEN
 from spacy_bert_crf.export.runners import open_export
@@ -283,7 +283,7 @@ def test_static_ranges_are_those_of_the_calibration_files(toys):
 
 def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypatch):
     """The README names them and says why; the graph has them as they were."""
-    from spacy_bert_crf import smoothing
+    from spacy_bert_crf.encoder.cpu import smoothing
     from spacy_bert_crf.export import export_pipeline, onnx_graphs
 
     texts = [text for text, _ in TEXTS]

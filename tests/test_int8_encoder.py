@@ -21,9 +21,9 @@ from conftest import (
 from torch import nn
 from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
-from spacy_bert_crf import encoder as enc
-from spacy_bert_crf import int8_encoder as i8
-from spacy_bert_crf.encoder import load_encoder
+from spacy_bert_crf.encoder import hf as enc
+from spacy_bert_crf.encoder.cpu import int8 as i8
+from spacy_bert_crf.encoder.hf import load_encoder
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export.runners import open_export
 from spacy_bert_crf.layers import own_encoder_of

@@ -5,7 +5,7 @@ import torch
 from conftest import make_examples, own_config
 
 from spacy_bert_crf import shims
-from spacy_bert_crf.cpu_linear import has_bfloat16_products
+from spacy_bert_crf.encoder.cpu.linear import has_bfloat16_products
 from spacy_bert_crf.layers import own_encoder_of
 
 

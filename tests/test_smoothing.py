@@ -7,8 +7,8 @@ import torch
 from conftest import own_config
 from torch import nn
 
-from spacy_bert_crf import smoothing
-from spacy_bert_crf.encoder import load_encoder
+from spacy_bert_crf.encoder.cpu import smoothing
+from spacy_bert_crf.encoder.hf import load_encoder
 from spacy_bert_crf.export.graphs import plain_encoder
 from spacy_bert_crf.export.torch_int8 import quantized
 

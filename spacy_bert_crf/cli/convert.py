@@ -53,7 +53,7 @@ def convert_checkpoint_command(
     for is there in the right shape, and writes a complete Hugging Face folder (model.safetensors,
     config, tokenizer) and pytorch_model_cvt.bin. Never executes code from a checkpoint.
     """
-    from ..checkpoint import convert_checkpoint
+    from ..encoder.checkpoint import convert_checkpoint
 
     report = convert_checkpoint(src, dst, layers=layers, lower_case=lower_case.value)
     print(report.text())

@@ -46,7 +46,7 @@ def export_command(
 
     spacy bert-crf export training/quickstart/model-best export/quickstart --to onnx
     """
-    from ..checkpoint_files import read_json
+    from ..encoder.checkpoint_files import read_json
     from ..evaluation import load_pipeline, read_docs
     from ..export import FORMATS, export_pipeline
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import encoder as enc
+from ..encoder import hf as enc
 from ..errors import BertCrfError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from ..encoder import without_pooler
+from ..encoder.hf import without_pooler
 from ..errors import BertCrfError
 
 #: Score of what the constraints forbid. Finite, so that a text without a legal path has a result.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..encoder.cpu.smoothing import LEAST_SNR, Range, left_in_float
 from ..errors import BertCrfError
-from ..smoothing import LEAST_SNR, Range, left_in_float
 from .calibration import read_calibration
 from .graphs import EmissionModel, example_inputs
 from .quiet import quiet

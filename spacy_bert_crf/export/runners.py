@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..checkpoint_files import check_attention, read_json, read_tensors
-from ..encoder import without_pooler
+from ..encoder.checkpoint_files import check_attention, read_json, read_tensors
+from ..encoder.hf import without_pooler
+from ..encoder.windows import IntArray
 from ..errors import BertCrfError
-from ..windows import IntArray
 from .bert4torch import from_bert4torch
 from .folder import SIDECAR, TRANSITIONS, WEIGHTS
 from .graphs import EmissionModel

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..smoothing import LEAST_SNR, left_in_float, rounding_ratios
+from ..encoder.cpu.smoothing import LEAST_SNR, left_in_float, rounding_ratios
 from .graphs import DecodeModel, EmissionModel, example_inputs
 from .quiet import quiet
 from .torch_int8 import quantized

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import BertCrfError
+from ..errors import BertCrfError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from ..errors import BertCrfError
 from .checkpoint_files import check_attention
-from .cpu_linear import prefer_cpu
-from .errors import BertCrfError
+from .cpu.linear import prefer_cpu
 from .windows import IntArray, Plan
 
 #: Attributes in which attention layers of different models keep a dropout rate as a number.

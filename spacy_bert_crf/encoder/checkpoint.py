@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._files import atomic_folder
+from .._files import atomic_folder
+from ..errors import BertCrfError
 from .checkpoint_files import (
     AGAIN,
     check_attention,
@@ -20,7 +21,6 @@ from .checkpoint_files import (
     read_tensors,
     read_vocab,
 )
-from .errors import BertCrfError
 
 if TYPE_CHECKING:
     from torch import Tensor

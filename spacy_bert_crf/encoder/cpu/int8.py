@@ -14,7 +14,8 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from .bert_layer import (
+from ...errors import BertCrfError
+from .fused import (
     FUSED_ACTIVATIONS,
     TYPICAL_ROWS,
     FusedBertLayer,
@@ -22,7 +23,6 @@ from .bert_layer import (
     joined,
     replace,
 )
-from .errors import BertCrfError
 from .smoothing import LEAST_SNR, ScaledLinear, probe_inputs, rounding_ratios, smooth
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .bert_layer import (
+from .fused import (
     FUSED_ACTIVATIONS,
     TYPICAL_ROWS,
     FusedBertLayer,
