@@ -45,13 +45,15 @@ setup(
     entry_points={
         "spacy_factories": ["bert_crf = spacy_bert_crf.pipeline:make_bert_crf"],
         "spacy_architectures": [
-            "spacy_bert_crf.BertCrf.v1 = spacy_bert_crf.architectures:create_bert_crf",
-            "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.architectures:create_encoder",
+            "spacy_bert_crf.BertCrf.v1 = spacy_bert_crf.model.architectures:create_bert_crf",
+            "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.model.architectures:create_encoder",
         ],
         "spacy_batchers": [
             "spacy_bert_crf.batch_by_length.v1 = spacy_bert_crf.batchers:create_batch_by_length",
         ],
-        "thinc_optimizers": ["spacy_bert_crf.AdamW.v1 = spacy_bert_crf.optim:create_adamw"],
+        "thinc_optimizers": [
+            "spacy_bert_crf.AdamW.v1 = spacy_bert_crf.model.optimizer:create_adamw"
+        ],
         "spacy_cli": ["bert-crf = spacy_bert_crf.cli"],
     },
     classifiers=[

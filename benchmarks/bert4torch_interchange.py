@@ -42,11 +42,11 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_bert_crf import layers
 from spacy_bert_crf._provenance import versions
 from spacy_bert_crf.encoder import hf as enc
 from spacy_bert_crf.export.gather import gather
-from spacy_bert_crf.shims import doc_pieces
+from spacy_bert_crf.model import layers
+from spacy_bert_crf.model.shims import doc_pieces
 
 #: Paths whose scores differ by no more are a tie: either is right.
 TIE = 1e-4

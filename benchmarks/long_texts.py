@@ -21,7 +21,7 @@ from common import Entities, entities_of, machine, read_docs, say, table, words,
 from spacy.tokens import Doc
 
 from spacy_bert_crf._provenance import versions
-from spacy_bert_crf.layers import own_encoder_of
+from spacy_bert_crf.model.layers import own_encoder_of
 from spacy_bert_crf.pipeline import BertCrf
 
 #: (long_texts, max_length, overlap) of each row.

@@ -32,10 +32,10 @@ from peer_loop import evenly
 from spacy.language import Language
 from torch.profiler import ProfilerActivity, record_function
 
-from spacy_bert_crf import layers
 from spacy_bert_crf._provenance import versions
 from spacy_bert_crf.encoder import hf as encoder
 from spacy_bert_crf.export.gather import find_component
+from spacy_bert_crf.model import layers
 
 TOKENIZER, DOC = "wordpiece tokeniser", "spaCy tokeniser, Doc"
 DECODING, WRITING, OTHER = "decoding", "writing entities", "other"

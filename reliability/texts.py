@@ -110,7 +110,7 @@ def is_tie(nlp: Any, batch: list[str], at: int) -> bool:
     """Whether a text's tag paths in its batch and alone score within TIE of each other."""
     import torch
 
-    from spacy_bert_crf import layers
+    from spacy_bert_crf.model import layers
 
     pipe = nlp.get_pipe("bert_crf")
     crf = layers.head_of(pipe.model).module.crf

@@ -87,7 +87,7 @@ def pipeline() -> Path:
     import spacy
     from spacy.training import Example
 
-    from spacy_bert_crf.optim import create_adamw
+    from spacy_bert_crf.model.optimizer import create_adamw
 
     path = WORK / "toy" / "pipeline"
     if (path / "meta.json").is_file():

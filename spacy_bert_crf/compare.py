@@ -14,7 +14,6 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from tqdm import tqdm
 
-from . import layers
 from ._provenance import versions
 from .compare_table import Row
 from .crf.linear_chain import LinearChainCRF
@@ -24,7 +23,8 @@ from .errors import BertCrfError
 from .evaluation import load_pipeline, score_docs
 from .export.gather import find_component, find_encoder, gather, longest_window
 from .export.runners import Export, FloatArray
-from .shims import doc_pieces, plan_docs
+from .model import layers
+from .model.shims import doc_pieces, plan_docs
 
 #: Most wordpieces of one pass, padding included: as the pipeline's own default.
 _BATCH_PIECES = 4096

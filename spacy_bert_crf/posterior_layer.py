@@ -22,7 +22,7 @@ from .crf.forward_backward import wide_dtype
 from .crf.linear_chain import LinearChainCRF
 from .crf.posterior import Posterior
 from .encoder.windows import IntArray, padded_batches
-from .layers import CRF_BATCH_STEPS, head_of, join_rows, padded_rows, to_device
+from .model.layers import CRF_BATCH_STEPS, head_of, join_rows, padded_rows, to_device
 from .span_queries import SpanQueries, candidate_spans
 
 BoolArray = NDArray[np.bool_]

@@ -37,7 +37,7 @@ from ._provenance import META, versions
 from ._signals import Stop
 from .annotation.docbin import check_docbins
 from .errors import BertCrfError
-from .optim import GroupedAdamW
+from .model.optimizer import GroupedAdamW
 from .pipeline import BertCrf
 from .progress import Progress
 

@@ -23,7 +23,7 @@ from thinc.api import Config, Model, Optimizer
 
 from ._files import atomic_folder
 from .errors import BertCrfError
-from .optim import GroupedAdamW
+from .model.optimizer import GroupedAdamW
 
 FOLDER = "state"
 #: Settings that may differ between two runs of one training: where files are, not what they say.

@@ -131,7 +131,7 @@ def train_toy(encoder_path, updates=40, **component):
     nlp.add_pipe("bert_crf", config={**own_config(encoder_path), **component})
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
-    from spacy_bert_crf.optim import create_adamw
+    from spacy_bert_crf.model.optimizer import create_adamw
 
     optimizer = create_adamw(encoder_lr=5e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
     for _ in range(updates):
@@ -180,8 +180,8 @@ def toys(encoder_path, tmp_path_factory) -> dict:
     """Toys by name, exported to all float32 formats, the plain one to all there are."""
     pytest.importorskip("onnxruntime")
     from spacy_bert_crf.export import FORMATS, export_pipeline
-    from spacy_bert_crf.layers import head_of
-    from spacy_bert_crf.optim import create_adamw
+    from spacy_bert_crf.model.layers import head_of
+    from spacy_bert_crf.model.optimizer import create_adamw
 
     out = {}
     for name, (lang, data, updates, settings) in EXPORTED.items():

@@ -11,7 +11,7 @@ from spacy.training import Example
 
 from spacy_bert_crf.annotation.gold import allowed_tags, read_gold
 from spacy_bert_crf.annotation.schemes import TagSet
-from spacy_bert_crf.optim import create_adamw
+from spacy_bert_crf.model.optimizer import create_adamw
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -19,7 +19,7 @@ from transformers import (
 
 from spacy_bert_crf.export.gather import digest, gather
 from spacy_bert_crf.export.runners import find_exports
-from spacy_bert_crf.layers import head_of
+from spacy_bert_crf.model.layers import head_of
 
 FORMATS = FLOAT_FORMATS + INT8_FORMATS
 COMMON = {"README.md", "best_model.json", "transitions.npz", "config.json", "vocab.txt"}

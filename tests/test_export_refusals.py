@@ -140,7 +140,7 @@ def roberta(tmp_path_factory):
     nlp.add_pipe("bert_crf", config=own_config(folder / "encoder"))
     examples = make_examples(nlp, ENGLISH)
     nlp.initialize(lambda: examples)
-    from spacy_bert_crf.optim import create_adamw
+    from spacy_bert_crf.model.optimizer import create_adamw
 
     optimizer = create_adamw(encoder_lr=5e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
     for _ in range(30):

@@ -11,7 +11,7 @@ from spacy_bert_crf.encoder import hf as enc
 from spacy_bert_crf.export.gather import gather
 from spacy_bert_crf.export.graphs import FORBIDDEN
 from spacy_bert_crf.export.runners import open_export
-from spacy_bert_crf.shims import doc_pieces
+from spacy_bert_crf.model.shims import doc_pieces
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

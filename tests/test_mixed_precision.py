@@ -4,9 +4,9 @@ import spacy
 import torch
 from conftest import make_examples, own_config
 
-from spacy_bert_crf import shims
 from spacy_bert_crf.encoder.cpu.linear import has_bfloat16_products
-from spacy_bert_crf.layers import own_encoder_of
+from spacy_bert_crf.model import shims
+from spacy_bert_crf.model.layers import own_encoder_of
 
 
 def pipeline(encoder_path, mixed):

@@ -9,9 +9,15 @@ import torch
 from conftest import make_examples, own_config, shared_config, transformer_config
 from thinc.api import Adam
 
-from spacy_bert_crf import layers
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.optim import GroupedAdamW, create_adamw, decays, group_of, suggested_encoder_lr
+from spacy_bert_crf.model import layers
+from spacy_bert_crf.model.optimizer import (
+    GroupedAdamW,
+    create_adamw,
+    decays,
+    group_of,
+    suggested_encoder_lr,
+)
 
 
 def named(n, value=1.0):

@@ -12,8 +12,9 @@ from conftest import entities, make_examples, own_config
 from spacy.tokens import Doc, Span
 from test_crf_posterior import Enumeration
 
-from spacy_bert_crf import layers, posterior_layer
+from spacy_bert_crf import posterior_layer
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.model import layers
 
 DATA = [("张三在北京。", [(0, 2, "PER"), (3, 5, "LOC")])]
 #: Short enough to enumerate; the last ones have white space and no token at all.

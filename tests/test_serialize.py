@@ -11,10 +11,10 @@ import pytest
 import spacy
 from conftest import TEXTS, entities, make_examples
 
-from spacy_bert_crf import layers
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.shims import EncoderShim
-from spacy_bert_crf.weights_file import NAME, beside
+from spacy_bert_crf.model import layers
+from spacy_bert_crf.model.shims import EncoderShim
+from spacy_bert_crf.model.weights_file import NAME, beside
 
 ALL = [text for text, _ in TEXTS] * 3
 
@@ -38,7 +38,7 @@ def test_disk_and_bytes(trained, tmp_path):
 
 def test_a_loaded_pipeline_can_be_trained_on(trained_path):
     nlp = spacy.load(trained_path)
-    from spacy_bert_crf.optim import create_adamw
+    from spacy_bert_crf.model.optimizer import create_adamw
 
     optimizer = create_adamw(1e-3)
     first = nlp.update(make_examples(nlp), sgd=optimizer)["bert_crf"]

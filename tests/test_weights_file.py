@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf.weights_file import (
+from spacy_bert_crf.model.weights_file import (
     NAME,
     PendingWeights,
     WeightsFileError,

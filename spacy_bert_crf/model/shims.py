@@ -25,14 +25,14 @@ from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .crf.tag_head import TagHead
-from .encoder import hf as enc
-from .encoder.cpu.int8 import int8_encoder
-from .encoder.cpu.linear import has_bfloat16_products
-from .encoder.cpu.packed import packed_encoder, weights_stamp
-from .encoder.windows import IntArray, Plan, plan_batches, token_pieces
-from .errors import BertCrfError
-from .optim import GroupedAdamW
+from ..crf.tag_head import TagHead
+from ..encoder import hf as enc
+from ..encoder.cpu.int8 import int8_encoder
+from ..encoder.cpu.linear import has_bfloat16_products
+from ..encoder.cpu.packed import packed_encoder, weights_stamp
+from ..encoder.windows import IntArray, Plan, plan_batches, token_pieces
+from ..errors import BertCrfError
+from .optimizer import GroupedAdamW
 from .weights_file import PendingWeights, beside, write_weights
 
 #: Most wordpieces of an encoder pass where the setting leaves it open. Small passes stay in a CPU's

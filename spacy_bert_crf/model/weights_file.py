@@ -20,8 +20,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from ._files import atomic_file
-from .errors import BertCrfError
+from .._files import atomic_file
+from ..errors import BertCrfError
 
 NAME = "encoder.safetensors"
 

@@ -8,7 +8,7 @@ from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .errors import BertCrfError
+from ..errors import BertCrfError
 from .layers import bert_crf_layer, encoder_layer
 from .shims import EncoderShim
 

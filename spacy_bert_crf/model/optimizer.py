@@ -20,7 +20,7 @@ from thinc.util import xp2torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from .errors import BertCrfError
+from ..errors import BertCrfError
 
 Key = tuple[int, str]
 
