@@ -21,8 +21,8 @@ from common import Entities, entities_of, machine, read_docs, say, table, words,
 from spacy.tokens import Doc
 
 from spacy_bert_crf._provenance import versions
+from spacy_bert_crf.component.pipe import BertCrf
 from spacy_bert_crf.model.layers import own_encoder_of
-from spacy_bert_crf.pipeline import BertCrf
 
 #: (long_texts, max_length, overlap) of each row.
 COVERS = [

@@ -17,15 +17,15 @@ from tqdm import tqdm
 
 from ._files import write_text
 from ._provenance import versions
-from .annotate import span_score
 from .annotation.docbin import read_docbin
 from .annotation.gold import read_gold
 from .calibration import reliability
 from .calibration_picture import picture as draw
+from .component.doc_output import span_score
+from .component.prediction import Predictor
 from .confusion import confusion
 from .confusion_picture import confusion_picture
 from .errors import BertCrfError
-from .prediction import Predictor
 from .scoring import Scores, SpanTuple, score, table
 
 

@@ -9,9 +9,9 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ._files import write_text
+from .component.reading import Reading, ScoredSpan
 from .export.gather import find_component
 from .gold_docs import GoldDoc, gold_docs
-from .posterior_layer import Reading, ScoredSpan
 
 #: Characters of context on either side of an entity.
 _CONTEXT = 12

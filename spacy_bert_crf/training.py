@@ -36,9 +36,9 @@ from ._files import atomic_folder, remove_folder, sweep, write_text
 from ._provenance import META, versions
 from ._signals import Stop
 from .annotation.docbin import check_docbins
+from .component.pipe import BertCrf
 from .errors import BertCrfError
 from .model.optimizer import GroupedAdamW
-from .pipeline import BertCrf
 from .progress import Progress
 
 BEST, LAST, HISTORY = "model-best", "model-last", "history.json"

@@ -14,7 +14,7 @@ from spacy.cli.find_threshold import find_threshold
 from spacy.tokens import Doc, DocBin, Span
 from test_prediction import SHORT, make_random
 
-from spacy_bert_crf.annotate import span_score
+from spacy_bert_crf.component.doc_output import span_score
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.evaluation import load_pipeline
 
@@ -64,7 +64,7 @@ def test_groups_figures_and_the_extension(scored):
 
 def test_trimmed_entities_have_the_probability_of_their_tags(scored):
     pipe = scored.get_pipe("bert_crf")
-    from spacy_bert_crf.posterior_layer import Reading, ScoredSpan
+    from spacy_bert_crf.component.reading import Reading, ScoredSpan
 
     doc = scored.make_doc("\n张三\n")
     reading = Reading(

@@ -12,7 +12,7 @@ from conftest import entities, make_examples, own_config
 from spacy.tokens import Doc, Span
 from test_crf_posterior import Enumeration
 
-from spacy_bert_crf import posterior_layer
+from spacy_bert_crf.component import reading as posterior_layer
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model import layers
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spacy_bert_crf.annotation.schemes import EntitySpan, Role, TagSet
-from spacy_bert_crf.span_queries import candidate_spans, spellings
+from spacy_bert_crf.component.entity_spans import candidate_spans, spellings
 
 
 def spelled(tags, tag_set, span, constrained):

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from .._provenance import META, versions
 from ..annotation.schemes import TagSet
+from ..component.pipe import BertCrf
 from ..encoder import hf as enc
 from ..encoder.cpu.smoothing import probe_inputs, smooth
 from ..errors import BertCrfError
 from ..model import layers
-from ..pipeline import BertCrf
 from ..training_state import config_hash, settings_of
 from .graphs import FORBIDDEN, EmissionModel, TagDecoder, plain_encoder
 

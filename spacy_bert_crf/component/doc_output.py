@@ -8,8 +8,8 @@ from typing import NamedTuple, Optional
 import numpy as np
 from spacy.tokens import Doc, Span, SpanGroup
 
-from .annotation.allowed import labels_extension, taken_tokens
-from .posterior_layer import Reading, ScoredSpan
+from ..annotation.allowed import labels_extension, taken_tokens
+from .reading import Reading, ScoredSpan
 
 #: Key of a span group's attrs that holds the probability of each of its spans (as in spancat).
 SCORES = "scores"

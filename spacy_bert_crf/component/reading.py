@@ -17,13 +17,13 @@ from thinc.api import Model
 from thinc.types import Floats2d
 from torch import Tensor
 
-from .annotation.schemes import EntitySpan, TagSet
-from .crf.forward_backward import wide_dtype
-from .crf.linear_chain import LinearChainCRF
-from .crf.posterior import Posterior
-from .encoder.windows import IntArray, padded_batches
-from .model.layers import CRF_BATCH_STEPS, head_of, join_rows, padded_rows, to_device
-from .span_queries import SpanQueries, candidate_spans
+from ..annotation.schemes import EntitySpan, TagSet
+from ..crf.forward_backward import wide_dtype
+from ..crf.linear_chain import LinearChainCRF
+from ..crf.posterior import Posterior
+from ..encoder.windows import IntArray, padded_batches
+from ..model.layers import CRF_BATCH_STEPS, head_of, join_rows, padded_rows, to_device
+from .entity_spans import SpanQueries, candidate_spans
 
 BoolArray = NDArray[np.bool_]
 #: Tags that each token of a doc may have, [tokens, K]; None for all.

@@ -10,14 +10,14 @@ from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
 from thinc.types import Floats2d
 
-from . import posterior_layer
-from .annotate import register_labels, register_scores, set_ents, set_reading, writable
-from .annotation.allowed import decoding_sets
-from .annotation.schemes import TagSet
-from .calibration import ScoreMap
-from .errors import BertCrfError
-from .model import layers
-from .posterior_layer import Reading, Sets
+from ..annotation.allowed import decoding_sets
+from ..annotation.schemes import TagSet
+from ..calibration import ScoreMap
+from ..errors import BertCrfError
+from ..model import layers
+from . import reading as posterior_layer
+from .doc_output import register_labels, register_scores, set_ents, set_reading, writable
+from .reading import Reading, Sets
 
 #: Settings that are kept with the weights, in the component's cfg, and what they are in a cfg that
 #: lacks them.

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .annotation.schemes import EntitySpan, Role, TagSet
-from .crf.posterior import Posterior
+from ..annotation.schemes import EntitySpan, Role, TagSet
+from ..crf.posterior import Posterior
 
 
 class Spelling(NamedTuple):

@@ -16,15 +16,15 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 from torch import Tensor
 
-from .annotation.gold import Gold, LostEntity, allowed_tags, lost_report, open_weights, read_gold
-from .annotation.schemes import TagSet
-from .annotation.tag_counts import TagCounts
-from .encoder.hf import LoadedEncoder
-from .errors import BertCrfError
-from .model import layers
-from .model.optimizer import GroupedAdamW
-from .model.weights_file import NAME as WEIGHTS_FILE
-from .model.weights_file import WeightsFileError, weights_beside
+from ..annotation.gold import Gold, LostEntity, allowed_tags, lost_report, open_weights, read_gold
+from ..annotation.schemes import TagSet
+from ..annotation.tag_counts import TagCounts
+from ..encoder.hf import LoadedEncoder
+from ..errors import BertCrfError
+from ..model import layers
+from ..model.optimizer import GroupedAdamW
+from ..model.weights_file import NAME as WEIGHTS_FILE
+from ..model.weights_file import WeightsFileError, weights_beside
 from .prediction import Predictor
 
 DEFAULT_CONFIG = """
@@ -388,7 +388,7 @@ class BertCrf(Predictor):
 
     def create_optimizer(self) -> Optimizer:
         """The optimizer that suits the component."""
-        from .model.optimizer import create_adamw
+        from ..model.optimizer import create_adamw
 
         return create_adamw()
 
