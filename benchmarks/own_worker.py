@@ -18,7 +18,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import load_config
 
-from spacy_bert_crf.training import train
+from spacy_bert_crf.training.loop import train
 
 #: Least characters that are timed together where docs are short.
 LEAST = 5_000

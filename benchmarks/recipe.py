@@ -33,8 +33,8 @@ def train_one(job: dict[str, Any]) -> dict[str, Any]:
     """Train one variant in this process. RETURNS: scores of each epoch, and seconds."""
     import torch
 
-    from spacy_bert_crf.training import train
-    from spacy_bert_crf.training_config import fill_config
+    from spacy_bert_crf.training.config import fill_config
+    from spacy_bert_crf.training.loop import train
 
     torch.set_num_threads(job["threads"])
     config, _ = fill_config(

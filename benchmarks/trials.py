@@ -28,7 +28,7 @@ from spacy_bert_crf.annotation.convert import ON_ERROR
 from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.encoder.checkpoint_files import read_json
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.training_config import fill_config
+from spacy_bert_crf.training.config import fill_config
 
 TEMPLATE = HERE.parent / "configs" / "bert_crf.cfg"
 

@@ -74,7 +74,7 @@ def train(epochs: int) -> tuple[list[int], str]:
     """Train; a sample of memory after each epoch."""
     from spacy.util import load_config
 
-    from spacy_bert_crf import training
+    from spacy_bert_crf.training import loop as training
 
     samples: list[int] = []
     real = training._Run._evaluate

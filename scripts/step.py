@@ -98,7 +98,7 @@ def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
 
 def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
     """training/<profile>/{config.cfg,labels.json}: configs/bert_crf.cfg with the values set."""
-    from spacy_bert_crf.training_config import fill_config
+    from spacy_bert_crf.training.config import fill_config
 
     training = profile["training"]
     folder, encoder = Path("training") / args.profile, Path("encoders") / args.profile

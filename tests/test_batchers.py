@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.training import Example
 
-from spacy_bert_crf.batchers import create_batch_by_length
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.training.batcher import create_batch_by_length
 
 NLP = spacy.blank("zh")
 

@@ -15,9 +15,9 @@ from spacy.cli.train import train as spacy_train
 from spacy.tokens import DocBin
 from spacy.util import load_config
 
-from spacy_bert_crf import training
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.training import train
+from spacy_bert_crf.training import loop as training
+from spacy_bert_crf.training.loop import train
 
 CONFIG = Path(__file__).parents[1] / "configs" / "bert_crf.cfg"
 

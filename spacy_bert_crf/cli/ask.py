@@ -35,7 +35,7 @@ def calibrate_command(
     spacy bert-crf calibrate training/quickstart/model-best corpus/quickstart/dev.spacy
     """
     from ..calibrate import calibrate, report
-    from ..training import use_device
+    from ..training.loop import use_device
 
     use_device(gpu_id)
     found = calibrate(pipeline, data, component=component, output=output)
@@ -62,7 +62,7 @@ def find_errors_command(
     """
     from ..evaluation import load_pipeline, read_docs
     from ..find_errors import find_errors, table, write
-    from ..training import use_device
+    from ..training.loop import use_device
 
     use_device(gpu_id)
     nlp = load_pipeline(pipeline)
@@ -95,7 +95,7 @@ def nbest_command(
     from .._files import atomic_file
     from ..evaluation import load_pipeline
     from ..export.gather import find_component
-    from ..training import use_device
+    from ..training.loop import use_device
 
     use_device(gpu_id)
     lines = _lines(texts)

@@ -35,7 +35,7 @@ def evaluate_command(
     short, too long, shifted), missed, spurious; as a picture, as text, and in the JSON.
     """
     from ..evaluation import evaluate
-    from ..training import use_device
+    from ..training.loop import use_device
 
     use_device(gpu_id)
     evaluate(

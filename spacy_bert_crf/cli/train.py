@@ -45,7 +45,7 @@ def train_command(
     from spacy.util import load_config
 
     from ..errors import BertCrfError
-    from ..training import train
+    from ..training.loop import train
 
     if not config_path.is_file():
         raise BertCrfError(f"there is no config {config_path}.")

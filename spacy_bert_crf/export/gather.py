@@ -18,7 +18,7 @@ from ..encoder import hf as enc
 from ..encoder.cpu.smoothing import probe_inputs, smooth
 from ..errors import BertCrfError
 from ..model import layers
-from ..training_state import config_hash, settings_of
+from ..training.state import config_hash, settings_of
 from .graphs import FORBIDDEN, EmissionModel, TagDecoder, plain_encoder
 
 

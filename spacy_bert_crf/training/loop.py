@@ -31,14 +31,14 @@ from spacy.training.loop import (
 from spacy.util import registry, resolve_dot_names
 from thinc.api import Config
 
-from . import training_state as ts
-from ._files import atomic_folder, remove_folder, sweep, write_text
-from ._provenance import META, versions
-from ._signals import Stop
-from .annotation.docbin import check_docbins
-from .component.pipe import BertCrf
-from .errors import BertCrfError
-from .model.optimizer import GroupedAdamW
+from .._files import atomic_folder, remove_folder, sweep, write_text
+from .._provenance import META, versions
+from .._signals import Stop
+from ..annotation.docbin import check_docbins
+from ..component.pipe import BertCrf
+from ..errors import BertCrfError
+from ..model.optimizer import GroupedAdamW
+from . import state as ts
 from .progress import Progress
 
 BEST, LAST, HISTORY = "model-best", "model-last", "history.json"

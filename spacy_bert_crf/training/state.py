@@ -21,9 +21,9 @@ from spacy.language import Language
 from spacy.training import Example
 from thinc.api import Config, Model, Optimizer
 
-from ._files import atomic_folder
-from .errors import BertCrfError
-from .model.optimizer import GroupedAdamW
+from .._files import atomic_folder
+from ..errors import BertCrfError
+from ..model.optimizer import GroupedAdamW
 
 FOLDER = "state"
 #: Settings that may differ between two runs of one training: where files are, not what they say.

@@ -6,9 +6,9 @@ from typing import Any, Optional
 from spacy.util import load_config
 from thinc.api import Config
 
-from .encoder.checkpoint_files import read_json
-from .errors import BertCrfError
-from .model.optimizer import suggested_encoder_lr
+from ..encoder.checkpoint_files import read_json
+from ..errors import BertCrfError
+from ..model.optimizer import suggested_encoder_lr
 
 
 def fill_config(

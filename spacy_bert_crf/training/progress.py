@@ -7,7 +7,7 @@ from typing import Any, Optional
 from thinc.api import Optimizer
 from tqdm import tqdm
 
-from .model.optimizer import GroupedAdamW
+from ..model.optimizer import GroupedAdamW
 
 #: Seconds between two lines where the output is no terminal.
 _QUIET_SECONDS = 30.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from spacy.training import Example
 from spacy.util import registry
 
-from .errors import BertCrfError
+from ..errors import BertCrfError
 
 
 @registry.batchers("spacy_bert_crf.batch_by_length.v1")
