@@ -10,7 +10,7 @@ from workers import Worker
 
 from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.encoder.checkpoint_files import read_json
-from spacy_bert_crf.scoring import Scores, score
+from spacy_bert_crf.evaluation.scores import Scores, score
 
 #: An epoch that takes longer than so many seconds is taken for one that hangs.
 PATIENCE = 24 * 3600.0

@@ -19,10 +19,10 @@ from spacy.tokens import Doc
 
 from spacy_bert_crf._files import write_text
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.evaluation import load_pipeline, read_docs, score_docs
+from spacy_bert_crf.evaluation.evaluate import load_pipeline, read_docs, score_docs
+from spacy_bert_crf.evaluation.scores import table
 from spacy_bert_crf.export.gather import find_component
 from spacy_bert_crf.model import layers
-from spacy_bert_crf.scoring import table
 
 
 def spans(doc: Doc) -> set[tuple[int, int, str]]:

@@ -20,7 +20,7 @@ from .crf.linear_chain import LinearChainCRF
 from .encoder import hf as enc
 from .encoder.windows import IntArray, Plan, padded_batches, plan_batches, plan_text
 from .errors import BertCrfError
-from .evaluation import load_pipeline, score_docs
+from .evaluation.evaluate import load_pipeline, score_docs
 from .export.gather import find_component, find_encoder, gather, longest_window
 from .export.runners import Export, FloatArray
 from .model import layers

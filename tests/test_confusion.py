@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from spacy.tokens import DocBin, Span
 from test_calibration import cli
 
-from spacy_bert_crf.confusion import LONG, SHIFTED, SHORT, Confusion, confusion, match
-from spacy_bert_crf.confusion_picture import confusion_picture
-from spacy_bert_crf.evaluation import evaluate
-from spacy_bert_crf.scoring import score
+from spacy_bert_crf.evaluation.confusion import LONG, SHIFTED, SHORT, Confusion, confusion, match
+from spacy_bert_crf.evaluation.confusion_picture import confusion_picture
+from spacy_bert_crf.evaluation.evaluate import evaluate
+from spacy_bert_crf.evaluation.scores import score
 
 LABELS = ("LOC", "ORG", "PER")
 
@@ -150,7 +150,7 @@ def test_evaluate_tells_confusion(trained_path, tmp_path):
 
 
 def test_predictions_where_gold_is_unknown_are_left_out(trained):
-    from spacy_bert_crf.evaluation import aligned_spans
+    from spacy_bert_crf.evaluation.evaluate import aligned_spans
 
     gold = trained.make_doc("张三和李四都喜欢南京。")
     gold.set_ents([Span(gold, 0, 2, label="PER")], default="missing")

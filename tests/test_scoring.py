@@ -5,7 +5,7 @@ from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
 from spacy_bert_crf.annotation.schemes import TagSet
-from spacy_bert_crf.scoring import score, table
+from spacy_bert_crf.evaluation.scores import score, table
 
 LABELS = ("LOC", "ORG", "PER")
 

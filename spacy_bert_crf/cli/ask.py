@@ -34,7 +34,7 @@ def calibrate_command(
 
     spacy bert-crf calibrate training/quickstart/model-best corpus/quickstart/dev.spacy
     """
-    from ..calibrate import calibrate, report
+    from ..evaluation.calibrate import calibrate, report
     from ..training.loop import use_device
 
     use_device(gpu_id)
@@ -60,8 +60,8 @@ def find_errors_command(
 
     spacy bert-crf find-errors training/quickstart/model-best corpus/quickstart/dev.spacy --top 10
     """
-    from ..evaluation import load_pipeline, read_docs
-    from ..find_errors import find_errors, table, write
+    from ..evaluation.evaluate import load_pipeline, read_docs
+    from ..evaluation.suspects import find_errors, table, write
     from ..training.loop import use_device
 
     use_device(gpu_id)
@@ -93,7 +93,7 @@ def nbest_command(
     echo 王小明在北京。 | spacy bert-crf nbest training/quickstart/model-best -k 3
     """
     from .._files import atomic_file
-    from ..evaluation import load_pipeline
+    from ..evaluation.evaluate import load_pipeline
     from ..export.gather import find_component
     from ..training.loop import use_device
 
@@ -131,7 +131,7 @@ def _decoded(path: Path) -> Iterator[str]:
 def _readings(nlp: Any, pipe: Any, lines: Iterator[str], k: int) -> Iterator[str]:
     from spacy.util import minibatch
 
-    from ..gold_docs import docs_before
+    from ..evaluation.gold_docs import docs_before
 
     for batch in minibatch(lines, 64):
         docs = docs_before(nlp, pipe.name, batch)

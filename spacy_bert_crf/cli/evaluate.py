@@ -34,7 +34,7 @@ def evaluate_command(
     With --confusion, where they differ from gold: same span but another label, other borders (too
     short, too long, shifted), missed, spurious; as a picture, as text, and in the JSON.
     """
-    from ..evaluation import evaluate
+    from ..evaluation.evaluate import evaluate
     from ..training.loop import use_device
 
     use_device(gpu_id)

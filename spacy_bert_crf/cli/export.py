@@ -47,7 +47,7 @@ def export_command(
     spacy bert-crf export training/quickstart/model-best export/quickstart --to onnx
     """
     from ..encoder.checkpoint_files import read_json
-    from ..evaluation import load_pipeline, read_docs
+    from ..evaluation.evaluate import load_pipeline, read_docs
     from ..export import FORMATS, export_pipeline
 
     if (calibration > 0) != (calibration_data is not None):

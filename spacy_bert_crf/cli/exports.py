@@ -73,7 +73,7 @@ def compare_exports_command(
     from .._files import write_text
     from ..compare import compare_exports
     from ..compare_table import markdown
-    from ..evaluation import load_pipeline, read_docs
+    from ..evaluation.evaluate import load_pipeline, read_docs
     from ..export.runners import find_exports
 
     if threads:

@@ -12,8 +12,8 @@ from thinc.types import Floats2d
 
 from ..annotation.allowed import decoding_sets
 from ..annotation.schemes import TagSet
-from ..calibration import ScoreMap
 from ..errors import BertCrfError
+from ..evaluation.reliability import ScoreMap
 from ..model import layers
 from . import reading as posterior_layer
 from .doc_output import register_labels, register_scores, set_ents, set_reading, writable

@@ -1,6 +1,6 @@
 """A reliability diagram as SVG, written by hand: no plotting library is needed."""
 
-from .calibration import Reliability
+from .reliability import Reliability
 
 _LEFT, _TOP, _SIZE, _COUNTS = 70, 50, 360, 80
 _STYLE = (

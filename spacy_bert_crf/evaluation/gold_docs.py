@@ -9,8 +9,8 @@ from spacy.training import Example
 from spacy.util import minibatch
 from tqdm import tqdm
 
-from .annotation.gold import Gold, read_gold
-from .errors import BertCrfError
+from ..annotation.gold import Gold, read_gold
+from ..errors import BertCrfError
 
 #: Docs that go through the component together, sorted by length.
 _BATCH = 256

@@ -14,15 +14,15 @@ import numpy as np
 import srsly
 from thinc.types import Floats2d
 
-from ._files import atomic_folder, write_text
-from .annotation.gold import Gold, allowed_tags
-from .calibration import Reliability, ScoreMap, best_temperature, reliability
-from .component import reading as posterior_layer
-from .component.prediction import SCORE_MAP, Predictor
-from .errors import BertCrfError
-from .evaluation import load_pipeline, read_docs
-from .export.gather import find_component
+from .._files import atomic_folder, write_text
+from ..annotation.gold import Gold, allowed_tags
+from ..component import reading as posterior_layer
+from ..component.prediction import SCORE_MAP, Predictor
+from ..errors import BertCrfError
+from ..export.gather import find_component
+from .evaluate import load_pipeline, read_docs
 from .gold_docs import gold_docs
+from .reliability import Reliability, ScoreMap, best_temperature, reliability
 
 
 @dataclass(frozen=True)

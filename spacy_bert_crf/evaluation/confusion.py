@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .scoring import SpanTuple
+from .scores import SpanTuple
 
 #: How the borders of a predicted entity differ from the gold one's: it lies within it, around it,
 #: or is shifted against it.

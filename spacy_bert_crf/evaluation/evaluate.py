@@ -15,18 +15,18 @@ from spacy.training import Example
 from spacy.vectors import Vectors
 from tqdm import tqdm
 
-from ._files import write_text
-from ._provenance import versions
-from .annotation.docbin import read_docbin
-from .annotation.gold import read_gold
-from .calibration import reliability
+from .._files import write_text
+from .._provenance import versions
+from ..annotation.docbin import read_docbin
+from ..annotation.gold import read_gold
+from ..component.doc_output import span_score
+from ..component.prediction import Predictor
+from ..errors import BertCrfError
 from .calibration_picture import picture as draw
-from .component.doc_output import span_score
-from .component.prediction import Predictor
 from .confusion import confusion
 from .confusion_picture import confusion_picture
-from .errors import BertCrfError
-from .scoring import Scores, SpanTuple, score, table
+from .reliability import reliability
+from .scores import Scores, SpanTuple, score, table
 
 
 def _read_config(path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .annotation.schemes import TagSet
+from ..annotation.schemes import TagSet
 
 SpanTuple = tuple[int, int, str]
 

@@ -8,9 +8,9 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ._files import write_text
-from .component.reading import Reading, ScoredSpan
-from .export.gather import find_component
+from .._files import write_text
+from ..component.reading import Reading, ScoredSpan
+from ..export.gather import find_component
 from .gold_docs import GoldDoc, gold_docs
 
 #: Characters of context on either side of an entity.
