@@ -44,7 +44,7 @@ from spacy.tokens import Doc
 
 from spacy_bert_crf._provenance import versions
 from spacy_bert_crf.encoder import hf as enc
-from spacy_bert_crf.export.gather import gather
+from spacy_bert_crf.export.trained import gather
 from spacy_bert_crf.model import layers
 from spacy_bert_crf.model.shims import doc_pieces
 

@@ -30,7 +30,7 @@ def text_hash(texts: Sequence[str]) -> str:
 def make(nlp: Any, texts: Sequence[str]) -> dict[str, Any]:
     """What a golden file holds."""
     from spacy_bert_crf._provenance import versions
-    from spacy_bert_crf.export.gather import gather
+    from spacy_bert_crf.export.trained import gather
 
     return {
         "versions": versions(),

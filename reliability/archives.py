@@ -173,7 +173,7 @@ def damaged_folders(tmp: Path) -> Iterator[tuple[str, str]]:
 
     from spacy_bert_crf.evaluation.evaluate import load_pipeline
     from spacy_bert_crf.export import export_pipeline
-    from spacy_bert_crf.import_model import Asked, import_model
+    from spacy_bert_crf.export.import_model import Asked, import_model
 
     pipeline, export = tmp / "pipeline", tmp / "export"
     shutil.copytree(toys.pipeline(), pipeline)

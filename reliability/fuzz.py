@@ -144,7 +144,7 @@ def fuzz(names: list[str], cases: int, seed: int) -> int:
     import spacy  # noqa: F401  (once, before the children are forked)
     import torch
 
-    import spacy_bert_crf.import_model  # noqa: F401
+    import spacy_bert_crf.export.import_model  # noqa: F401
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

@@ -128,7 +128,7 @@ def digest(pipeline: Path, folder: Path) -> str:
 def tensors(pipeline: Path) -> dict[str, Any]:
     import spacy
 
-    from spacy_bert_crf.export.gather import gather
+    from spacy_bert_crf.export.trained import gather
 
     return gather(spacy.load(pipeline), "", {}).tensors()
 

@@ -75,7 +75,7 @@ def read_tags(path: Path, data: bytes) -> bool:
 def read_sidecar(path: Path, data: bytes) -> bool:
     """best_model.json with a config.json, as import-model takes their word."""
     from spacy_bert_crf.encoder.checkpoint_files import read_json
-    from spacy_bert_crf.import_model import Asked, Source, _tag_set, _tags
+    from spacy_bert_crf.export.import_model import Asked, Source, _tag_set, _tags
 
     info = read_json(path)
     source = Source("best_model.pt", path, {}, info.get("config") or {}, info, path.parent)
@@ -148,7 +148,7 @@ def read_docs(path: Path, data: bytes) -> bool:
 
 def read_transitions(path: Path, data: bytes) -> bool:
     """transitions.npz."""
-    from spacy_bert_crf.import_model import _read_transitions
+    from spacy_bert_crf.export.import_model import _read_transitions
 
     for tensor in _read_transitions(path).values():
         tensor.clone()

@@ -21,7 +21,7 @@ from spacy_bert_crf._files import write_text
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.evaluation.evaluate import load_pipeline, read_docs, score_docs
 from spacy_bert_crf.evaluation.scores import table
-from spacy_bert_crf.export.gather import find_component
+from spacy_bert_crf.export.trained import find_component
 from spacy_bert_crf.model import layers
 
 

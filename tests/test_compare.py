@@ -17,11 +17,11 @@ from conftest import (
 )
 from spacy.tokens import DocBin
 
-from spacy_bert_crf.compare import compare_exports
-from spacy_bert_crf.compare_table import markdown
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export import export_pipeline
-from spacy_bert_crf.export.runners import find_exports
+from spacy_bert_crf.export.compare import compare_exports
+from spacy_bert_crf.export.compare_table import markdown
+from spacy_bert_crf.export.open import find_exports
 
 FILES = {
     "bert4torch": ["best_model.pt"], "huggingface": ["model.safetensors"],

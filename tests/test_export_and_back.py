@@ -10,7 +10,7 @@ import torch
 from conftest import characters, cli, make_examples
 
 from spacy_bert_crf.export import export_pipeline
-from spacy_bert_crf.import_model import Asked, import_model
+from spacy_bert_crf.export.import_model import Asked, import_model
 from spacy_bert_crf.model.layers import head_of
 
 

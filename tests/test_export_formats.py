@@ -17,8 +17,8 @@ from transformers import (
     BertTokenizerFast,
 )
 
-from spacy_bert_crf.export.gather import digest, gather
-from spacy_bert_crf.export.runners import find_exports
+from spacy_bert_crf.export.open import find_exports
+from spacy_bert_crf.export.trained import digest, gather
 from spacy_bert_crf.model.layers import head_of
 
 FORMATS = FLOAT_FORMATS + INT8_FORMATS

@@ -74,7 +74,7 @@ def test_without_the_optional_packages(trained_path, tmp_path, monkeypatch, lack
 
 def test_a_failure_leaves_the_old_export(trained_path, tmp_path, monkeypatch):
     """A format that turns out not to keep the model, after others were written."""
-    from spacy_bert_crf.export import formats
+    from spacy_bert_crf.export.formats import registry as formats
 
     out = tmp_path / "out"
     export_pipeline(spacy.load(trained_path), out, formats=["huggingface"])

@@ -8,9 +8,9 @@ import torch
 from conftest import FLOAT_FORMATS, INT8_FORMATS, TEXTS
 
 from spacy_bert_crf.encoder import hf as enc
-from spacy_bert_crf.export.gather import gather
 from spacy_bert_crf.export.graphs import FORBIDDEN
-from spacy_bert_crf.export.runners import open_export
+from spacy_bert_crf.export.open import open_export
+from spacy_bert_crf.export.trained import gather
 from spacy_bert_crf.model.shims import doc_pieces
 
 onnx = pytest.importorskip("onnx")
@@ -234,7 +234,7 @@ def test_calibration_files(toys):
 
 
 def test_calibration_is_cut_batched_and_always_the_same(toys, tmp_path):
-    from spacy_bert_crf.export.calibration import read_calibration, write_calibration
+    from spacy_bert_crf.export.calibration_inputs import read_calibration, write_calibration
 
     trained = gather(toys["zh"].nlp, "", {})
     texts = [text for text, _ in TEXTS]
@@ -284,7 +284,8 @@ def test_static_ranges_are_those_of_the_calibration_files(toys):
 def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypatch):
     """The README names them and says why; the graph has them as they were."""
     from spacy_bert_crf.encoder.cpu import smoothing
-    from spacy_bert_crf.export import export_pipeline, onnx_graphs
+    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.export.formats import onnx as onnx_graphs
 
     texts = [text for text, _ in TEXTS]
     plain = tmp_path / "plain.onnx"

@@ -11,8 +11,8 @@ import torch
 from conftest import TEXTS, cli
 from safetensors.torch import load_file, save_file
 
-from spacy_bert_crf.export.gather import gather
-from spacy_bert_crf.import_model import Asked, import_model
+from spacy_bert_crf.export.import_model import Asked, import_model
+from spacy_bert_crf.export.trained import gather
 from spacy_bert_crf.model.layers import head_of
 
 COMPANIONS = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")

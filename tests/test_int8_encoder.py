@@ -25,7 +25,7 @@ from spacy_bert_crf.encoder import hf as enc
 from spacy_bert_crf.encoder.cpu import int8 as i8
 from spacy_bert_crf.encoder.hf import load_encoder
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.export.runners import open_export
+from spacy_bert_crf.export.open import open_export
 from spacy_bert_crf.model.layers import own_encoder_of
 from spacy_bert_crf.model.optimizer import create_adamw
 from spacy_bert_crf.model.shims import doc_pieces

@@ -9,8 +9,8 @@ from torch import nn
 
 from spacy_bert_crf.encoder.cpu import smoothing
 from spacy_bert_crf.encoder.hf import load_encoder
+from spacy_bert_crf.export.formats.torch_int8 import quantized
 from spacy_bert_crf.export.graphs import plain_encoder
-from spacy_bert_crf.export.torch_int8 import quantized
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def nbest_command(
     """
     from .._files import atomic_file
     from ..evaluation.evaluate import load_pipeline
-    from ..export.gather import find_component
+    from ..export.trained import find_component
     from ..training.loop import use_device
 
     use_device(gpu_id)

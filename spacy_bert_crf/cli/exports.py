@@ -34,7 +34,7 @@ def import_model_command(
 
     spacy bert-crf import-model theirs/ pipeline/ --labels LOC,PER,ORG --scheme BIO
     """
-    from ..import_model import Asked, import_model
+    from ..export.import_model import Asked, import_model
 
     asked = Asked(
         labels=[label.strip() for label in labels.split(",")] if labels else (),
@@ -71,10 +71,10 @@ def compare_exports_command(
     import torch
 
     from .._files import write_text
-    from ..compare import compare_exports
-    from ..compare_table import markdown
     from ..evaluation.evaluate import load_pipeline, read_docs
-    from ..export.runners import find_exports
+    from ..export.compare import compare_exports
+    from ..export.compare_table import markdown
+    from ..export.open import find_exports
 
     if threads:
         torch.set_num_threads(threads)

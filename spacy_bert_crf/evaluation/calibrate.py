@@ -19,7 +19,7 @@ from ..annotation.gold import Gold, allowed_tags
 from ..component import reading as posterior_layer
 from ..component.prediction import SCORE_MAP, Predictor
 from ..errors import BertCrfError
-from ..export.gather import find_component
+from ..export.trained import find_component
 from .evaluate import load_pipeline, read_docs
 from .gold_docs import gold_docs
 from .reliability import Reliability, ScoreMap, best_temperature, reliability

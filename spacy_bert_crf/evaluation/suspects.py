@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 
 from .._files import write_text
 from ..component.reading import Reading, ScoredSpan
-from ..export.gather import find_component
+from ..export.trained import find_component
 from .gold_docs import GoldDoc, gold_docs
 
 #: Characters of context on either side of an entity.

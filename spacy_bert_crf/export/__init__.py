@@ -12,7 +12,7 @@ from spacy.language import Language
 
 from .._files import atomic_folder
 from ..errors import BertCrfError
-from .calibration import FOLDER, write_calibration
+from .calibration_inputs import FOLDER, write_calibration
 from .folder import (
     SIDECAR,
     WEIGHTS,
@@ -22,8 +22,8 @@ from .folder import (
     to_json,
     write_companions,
 )
-from .formats import FORMATS, Options, check_formats, weights_bytes, write_format
-from .gather import gather
+from .formats.registry import FORMATS, Options, check_formats, weights_bytes, write_format
+from .trained import gather
 
 __all__ = ["FORMATS", "export_pipeline"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._provenance import versions
 from ..errors import BertCrfError
-from .gather import Trained
+from .trained import Trained
 
 WEIGHTS, SIDECAR, TRANSITIONS = "best_model.pt", "best_model.json", "transitions.npz"
 

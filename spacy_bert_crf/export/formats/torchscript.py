@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..encoder.cpu.smoothing import LEAST_SNR, left_in_float, rounding_ratios
-from .graphs import DecodeModel, EmissionModel, example_inputs
+from ...encoder.cpu.smoothing import LEAST_SNR, left_in_float, rounding_ratios
+from ..graphs import DecodeModel, EmissionModel, example_inputs
 from .quiet import quiet
 from .torch_int8 import quantized
 
 if TYPE_CHECKING:
-    from .gather import Trained
+    from ..trained import Trained
 
 #: A length that no other dimension of the graph has, so that nothing looks constant by accident.
 TRACED = (2, 19)

@@ -17,8 +17,8 @@ from ..encoder.checkpoint_files import check_attention, read_json, read_tensors
 from ..encoder.hf import without_pooler
 from ..encoder.windows import IntArray
 from ..errors import BertCrfError
-from .bert4torch import from_bert4torch
 from .folder import SIDECAR, TRANSITIONS, WEIGHTS
+from .formats.bert4torch import from_bert4torch
 from .graphs import EmissionModel
 
 FloatArray = NDArray[np.float32]
@@ -194,7 +194,7 @@ def _open_huggingface(folder: Path) -> Callable[..., Any]:
 
 
 def _open_onnx(path: Path) -> Callable[..., Any]:
-    from .onnx_graphs import need_onnx
+    from .formats.onnx import need_onnx
 
     need_onnx()
     import onnxruntime

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BertCrfError
+from ...errors import BertCrfError
 
 if TYPE_CHECKING:
-    from .gather import Trained
+    from ..trained import Trained
 
 
 def write_huggingface(folder: Path, trained: "Trained") -> None:

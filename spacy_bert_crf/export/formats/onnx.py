@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..encoder.cpu.smoothing import LEAST_SNR, Range, left_in_float
-from ..errors import BertCrfError
-from .calibration import read_calibration
-from .graphs import EmissionModel, example_inputs
+from ...encoder.cpu.smoothing import LEAST_SNR, Range, left_in_float
+from ...errors import BertCrfError
+from ..calibration_inputs import read_calibration
+from ..graphs import EmissionModel, example_inputs
 from .quiet import quiet
 from .torchscript import TRACED, example_pieces
 
 if TYPE_CHECKING:
-    from .gather import Trained
+    from ..trained import Trained
 
 #: The opset of the graphs: of 2022, so that runtimes have it.
 OPSET = 17

@@ -8,15 +8,15 @@ from typing import Optional
 
 import torch
 
-from ..errors import BertCrfError
+from ...errors import BertCrfError
+from ..calibration_inputs import FOLDER as CALIBRATION
+from ..calibration_inputs import LIST_FILE
+from ..folder import WEIGHTS, config_dict, write_format_files, write_readme
+from ..open import open_export
+from ..trained import Trained
 from . import bert4torch
-from .calibration import FOLDER as CALIBRATION
-from .calibration import LIST_FILE
-from .folder import WEIGHTS, config_dict, write_format_files, write_readme
-from .gather import Trained
 from .huggingface import write_huggingface
-from .onnx_graphs import need_onnx, write_onnx, write_onnx_int8, write_onnx_static
-from .runners import open_export
+from .onnx import need_onnx, write_onnx, write_onnx_int8, write_onnx_static
 from .torchscript import write_torch_int8, write_torchscript
 
 #: Most that an emission of a float32 format may differ from ours.

@@ -14,17 +14,17 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from tqdm import tqdm
 
-from ._provenance import versions
+from .._provenance import versions
+from ..crf.linear_chain import LinearChainCRF
+from ..encoder import hf as enc
+from ..encoder.windows import IntArray, Plan, padded_batches, plan_batches, plan_text
+from ..errors import BertCrfError
+from ..evaluation.evaluate import load_pipeline, score_docs
+from ..model import layers
+from ..model.shims import doc_pieces, plan_docs
 from .compare_table import Row
-from .crf.linear_chain import LinearChainCRF
-from .encoder import hf as enc
-from .encoder.windows import IntArray, Plan, padded_batches, plan_batches, plan_text
-from .errors import BertCrfError
-from .evaluation.evaluate import load_pipeline, score_docs
-from .export.gather import find_component, find_encoder, gather, longest_window
-from .export.runners import Export, FloatArray
-from .model import layers
-from .model.shims import doc_pieces, plan_docs
+from .open import Export, FloatArray
+from .trained import find_component, find_encoder, gather, longest_window
 
 #: Most wordpieces of one pass, padding included: as the pipeline's own default.
 _BATCH_PIECES = 4096

@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BertCrfError
+from ...errors import BertCrfError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .gather import Trained
+    from ..trained import Trained
 
 CONFIG_FILE = "bert4torch_config.json"
 #: What its BERT takes. Of the rest of a Hugging Face config, return_dict would break its example:

@@ -16,14 +16,14 @@ import torch
 from spacy.language import Language
 from torch import Tensor
 
-from ._files import atomic_folder
-from .annotation.schemes import SCHEMES, Role, TagSet, split_tag
-from .encoder.checkpoint import check_complete, check_finite, rename_tensors
-from .encoder.checkpoint_files import find_weights, read_config, read_json, read_tensors
-from .encoder.hf import LoadedEncoder, without_pooler
-from .errors import BertCrfError
-from .export.bert4torch import CONFIG_FILE, from_bert4torch, is_bert4torch
-from .export.folder import SIDECAR, TRANSITIONS, WEIGHTS
+from .._files import atomic_folder
+from ..annotation.schemes import SCHEMES, Role, TagSet, split_tag
+from ..encoder.checkpoint import check_complete, check_finite, rename_tensors
+from ..encoder.checkpoint_files import find_weights, read_config, read_json, read_tensors
+from ..encoder.hf import LoadedEncoder, without_pooler
+from ..errors import BertCrfError
+from .folder import SIDECAR, TRANSITIONS, WEIGHTS
+from .formats.bert4torch import CONFIG_FILE, from_bert4torch, is_bert4torch
 
 _HEAD = ("classifier.weight", "classifier.bias")
 _CRF = ("crf.start_transitions", "crf.end_transitions", "crf.transitions")
@@ -314,8 +314,8 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
 
 
 def _is_lower(vocab: Path) -> bool:
-    from .encoder.checkpoint import is_lower_case
-    from .encoder.checkpoint_files import read_vocab
+    from ..encoder.checkpoint import is_lower_case
+    from ..encoder.checkpoint_files import read_vocab
 
     return is_lower_case(vocab.parent, read_vocab(vocab), "auto")
 

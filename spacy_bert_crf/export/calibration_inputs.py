@@ -12,7 +12,7 @@ from ..encoder import hf as enc
 from ..errors import BertCrfError
 
 if TYPE_CHECKING:
-    from .gather import Trained
+    from .trained import Trained
 
 LIST_FILE = "files.txt"
 FOLDER = "calibration"
