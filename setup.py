@@ -49,7 +49,8 @@ setup(
             "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.model.architectures:create_encoder",
         ],
         "spacy_batchers": [
-            "spacy_bert_crf.batch_by_length.v1 = spacy_bert_crf.training.batcher:create_batch_by_length",
+            "spacy_bert_crf.batch_by_length.v1 = "
+            "spacy_bert_crf.training.batcher:create_batch_by_length",
         ],
         "thinc_optimizers": [
             "spacy_bert_crf.AdamW.v1 = spacy_bert_crf.model.optimizer:create_adamw"

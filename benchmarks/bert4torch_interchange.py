@@ -43,10 +43,9 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from spacy_bert_crf._provenance import versions
-from spacy_bert_crf.encoder import hf as enc
+from spacy_bert_crf.encoder.passes import doc_pieces, tokenize
 from spacy_bert_crf.export.trained import gather
 from spacy_bert_crf.model import layers
-from spacy_bert_crf.model.shims import doc_pieces
 
 #: Paths whose scores differ by no more are a tie: either is right.
 TIE = 1e-4
@@ -136,7 +135,7 @@ def own_side(nlp: Language, texts: list[str]) -> tuple[Side, list[bool]]:
     for i in range(0, len(docs), 256):
         emissions += pipe.model.predict(docs[i : i + 256])
     tags = layers.decode(pipe.model, emissions)
-    pieces = enc.tokenize(trained.encoder.tokenizer, texts)
+    pieces = tokenize(trained.encoder.tokenizer, texts)
     start, end, transitions = (score.numpy() for score in trained.baked())
     side = Side(
         entities,

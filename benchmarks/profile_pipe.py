@@ -33,8 +33,8 @@ from spacy.language import Language
 from torch.profiler import ProfilerActivity, record_function
 
 from spacy_bert_crf._provenance import versions
+from spacy_bert_crf.component.pipelines import find_component
 from spacy_bert_crf.encoder import hf as encoder
-from spacy_bert_crf.export.trained import find_component
 from spacy_bert_crf.model import layers
 
 TOKENIZER, DOC = "wordpiece tokeniser", "spaCy tokeniser, Doc"

@@ -171,7 +171,7 @@ def damaged_folders(tmp: Path) -> Iterator[tuple[str, str]]:
     """Every file of a pipeline folder and of an export, damaged in each way."""
     import spacy
 
-    from spacy_bert_crf.evaluation.evaluate import load_pipeline
+    from spacy_bert_crf.component.pipelines import load_pipeline
     from spacy_bert_crf.export import export_pipeline
     from spacy_bert_crf.export.import_model import Asked, import_model
 

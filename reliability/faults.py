@@ -194,7 +194,7 @@ def try_fault(name: str, path: Path, run: Callable[[], Any], fault: str, out: Pa
     if left := leftovers(out):
         return f"left behind: {left}"
     if name == "train":
-        from spacy_bert_crf.evaluation.evaluate import load_pipeline
+        from spacy_bert_crf.component.pipelines import load_pipeline
 
         load_pipeline(path / "model-best")
         load_pipeline(path / "model-last")

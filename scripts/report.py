@@ -18,10 +18,11 @@ from spacy import displacy
 from spacy.tokens import Doc
 
 from spacy_bert_crf._files import write_text
+from spacy_bert_crf.annotation.docbin import read_docs
+from spacy_bert_crf.component.pipelines import find_component, load_pipeline
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.evaluation.evaluate import load_pipeline, read_docs, score_docs
+from spacy_bert_crf.evaluation.evaluate import score_docs
 from spacy_bert_crf.evaluation.scores import table
-from spacy_bert_crf.export.trained import find_component
 from spacy_bert_crf.model import layers
 
 

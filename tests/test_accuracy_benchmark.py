@@ -9,7 +9,8 @@ import spacy
 from conftest import TEXTS, entities, make_examples, own_config
 from spacy.training import Example
 
-from spacy_bert_crf.annotation.gold import allowed_tags, read_gold
+from spacy_bert_crf.annotation.allowed import allowed_tags
+from spacy_bert_crf.annotation.gold import read_gold
 from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.model.optimizer import create_adamw
 

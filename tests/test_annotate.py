@@ -15,8 +15,8 @@ from spacy.tokens import Doc, DocBin, Span
 from test_prediction import SHORT, make_random
 
 from spacy_bert_crf.component.doc_output import span_score
+from spacy_bert_crf.component.pipelines import load_pipeline
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.evaluation.evaluate import load_pipeline
 
 NAMES = ("bert_crf_log_probability", "bert_crf_entropy")
 

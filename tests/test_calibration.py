@@ -14,11 +14,12 @@ from spacy.tokens import DocBin, Span
 from test_prediction import DATA, SHORT, make_random
 
 from spacy_bert_crf.annotation.gold import Gold
+from spacy_bert_crf.component.score_map import ScoreMap
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.evaluation.calibrate import Half, calibrate, outcomes, path_loss
 from spacy_bert_crf.evaluation.calibration_picture import picture
 from spacy_bert_crf.evaluation.evaluate import evaluate
-from spacy_bert_crf.evaluation.reliability import ScoreMap, best_temperature, reliability
+from spacy_bert_crf.evaluation.reliability import best_temperature, reliability
 
 
 def test_expected_calibration_error_by_hand():
@@ -392,7 +393,8 @@ def test_docs_have_passed_the_pipes_before_and_no_other(encoder_path):
     from conftest import shared_config
     from test_pipeline import shared_pipeline
 
-    from spacy_bert_crf.evaluation.gold_docs import docs_before, gold_docs
+    from spacy_bert_crf.component.pipelines import docs_before
+    from spacy_bert_crf.evaluation.gold_docs import gold_docs
 
     nlp = shared_pipeline(encoder_path)
     # Random scores: before it is trained, one that starts from counts finds nothing.

@@ -3,8 +3,10 @@ import spacy
 from conftest import TEXTS, make_examples
 from spacy.tokens import DocBin
 
+from spacy_bert_crf.annotation.docbin import read_docs
+from spacy_bert_crf.component.pipelines import load_pipeline
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.evaluation.evaluate import evaluate, evaluate_docs, load_pipeline, read_docs
+from spacy_bert_crf.evaluation.evaluate import evaluate, evaluate_docs
 
 
 def test_perfect_and_partial_gold(trained):

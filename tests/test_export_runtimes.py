@@ -7,11 +7,10 @@ import pytest
 import torch
 from conftest import FLOAT_FORMATS, INT8_FORMATS, TEXTS
 
-from spacy_bert_crf.encoder import hf as enc
+from spacy_bert_crf.encoder.passes import doc_pieces, special_ids, tokenize
 from spacy_bert_crf.export.graphs import FORBIDDEN
 from spacy_bert_crf.export.open import open_export
 from spacy_bert_crf.export.trained import gather
-from spacy_bert_crf.model.shims import doc_pieces
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -55,8 +54,8 @@ def decode_inputs(toy, texts):
     """Inputs of a decode graph by the rule of the READMEs: zeros behind shorter texts."""
     tokenizer = gather(toy.nlp, "", {}).encoder.tokenizer
     docs = [toy.nlp.make_doc(text) for text in texts]
-    pieces = enc.tokenize(tokenizer, texts)
-    prefix, suffix, pad = enc.special_ids(tokenizer)
+    pieces = tokenize(tokenizer, texts)
+    prefix, suffix, pad = special_ids(tokenizer)
     lengths = [len(p.ids) + len(prefix) + len(suffix) for p in pieces]
     ids = np.full((len(texts), max(lengths)), pad, dtype=np.int64)
     mask = np.zeros_like(ids)

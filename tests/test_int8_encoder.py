@@ -21,14 +21,13 @@ from conftest import (
 from torch import nn
 from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
-from spacy_bert_crf.encoder import hf as enc
 from spacy_bert_crf.encoder.cpu import int8 as i8
 from spacy_bert_crf.encoder.hf import load_encoder
+from spacy_bert_crf.encoder.passes import doc_pieces, special_ids, tokenize
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export.open import open_export
 from spacy_bert_crf.model.layers import own_encoder_of
 from spacy_bert_crf.model.optimizer import create_adamw
-from spacy_bert_crf.model.shims import doc_pieces
 
 
 @pytest.fixture(autouse=True)
@@ -196,11 +195,11 @@ def test_emissions_of_the_export(toys):
     pipes = [spacy.load(toy.path, config=more).get_pipe("bert_crf") for more in (config, {})]
     run = open_export(toy.out / "torch-int8").open_emissions()
     tokenizer = own_encoder_of(pipes[0].model).loaded.tokenizer
-    before, after, _ = enc.special_ids(tokenizer)
+    before, after, _ = special_ids(tokenizer)
     apart, lost = [], []
     for text in [text for text in toy.texts if text.strip()]:
         doc = toy.nlp.make_doc(text)
-        (pieces,) = enc.tokenize(tokenizer, [text])
+        (pieces,) = tokenize(tokenizer, [text])
         first, last = doc_pieces(doc, pieces).T
         single = np.flatnonzero(last - first == 1)
         ids = np.array([[*before, *pieces.ids, *after]])

@@ -7,9 +7,13 @@ import torch
 from conftest import TEXTS, entities
 from transformers import AutoModel, BertConfig, DistilBertConfig
 
-from spacy_bert_crf.encoder.cpu import packed as module
-from spacy_bert_crf.encoder.cpu.fused import FusedBertLayer, round_size
-from spacy_bert_crf.encoder.cpu.packed import packed_encoder, weights_stamp
+from spacy_bert_crf.encoder.cpu import fused as module
+from spacy_bert_crf.encoder.cpu.fused import (
+    FusedBertLayer,
+    packed_encoder,
+    round_size,
+    weights_stamp,
+)
 from spacy_bert_crf.model.layers import own_encoder_of
 
 SIZES = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}

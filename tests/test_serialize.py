@@ -113,7 +113,7 @@ def test_a_damaged_file_is_named(trained, tmp_path, name, damage):
     file = tmp_path / "p" / name
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
-    from spacy_bert_crf.evaluation.evaluate import load_pipeline
+    from spacy_bert_crf.component.pipelines import load_pipeline
 
     with pytest.raises(BertCrfError, match=f"can't load the pipeline .*{name} is damaged"):
         load_pipeline(tmp_path / "p")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf.encoder.windows import (
+from spacy_bert_crf.encoder.passes import (
     padded_batches,
     plan_batches,
     plan_text,

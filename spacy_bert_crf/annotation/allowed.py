@@ -1,6 +1,10 @@
-"""Which tags the tokens of a doc may have at prediction: what is on it already, and the labels
-that its user allows."""
+"""Which tags a token may have: by its gold annotation, by what is on the doc, by its user.
 
+A set of allowed tags is a row of booleans over the tags. The CRF learns from such sets, and
+decodes within them.
+"""
+
+import math
 from collections.abc import Collection
 from typing import Any, Optional
 
@@ -9,8 +13,8 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from ..errors import BertCrfError
-from .gold import Gold, allowed_tags
-from .schemes import TagSet
+from .gold import Gold
+from .schemes import Role, TagSet
 
 BoolArray = NDArray[np.bool_]
 
@@ -67,3 +71,38 @@ def _barred(labels: Any, tags: TagSet, name: str) -> BoolArray:
             f"{', '.join(tags.labels)}."
         )
     return np.array([label != "" and label not in labels for _, label in tags.roles])
+
+
+def allowed_tags(gold: Gold, tags: TagSet) -> NDArray[np.bool_]:
+    """Which tags each token may have. [n_tokens, n_tags]
+
+    A known token has one. Entities whose label is not of this tag set count as outside. An unknown
+    token may have any tag, but for one that would prolong a known entity before it.
+    """
+    n_tokens = len(gold.known)
+    labels = set(tags.labels)
+    spans = [span for span in gold.spans if span[2] in labels]
+    allowed = np.ones((n_tokens, len(tags.tags)), dtype=bool)
+    ids = np.array(tags.encode(spans, n_tokens), dtype=np.int64)
+    at = np.flatnonzero(gold.known)
+    allowed[at] = False
+    allowed[at, ids[at]] = True
+    if not tags.has_last:
+        inside = [i for i, (role, _) in enumerate(tags.roles) if role is Role.INSIDE]
+        for _, end, _ in spans:
+            if end < n_tokens and not gold.known[end]:
+                allowed[end, inside] = False
+    return allowed
+
+
+def open_weights(share: float, tags: TagSet) -> Optional[list[float]]:
+    """Logarithm of what each tag counts for at tokens whose annotation is unknown. [n_tags]
+
+    share: of the entities of a doc that is annotated in part, how many are annotated. If each is
+        with this probability, whatever it is, then one that is not has the factor 1 - share in the
+        likelihood of the annotation that there is. 0: as if nothing was known of that.
+    """
+    if not share:
+        return None
+    missing = math.log1p(-share)
+    return [missing if begins else 0.0 for begins in tags.begins()]

@@ -15,6 +15,7 @@ import srsly
 from ..errors import BertCrfError
 
 if TYPE_CHECKING:
+    from spacy.language import Language
     from spacy.tokens import Doc
     from spacy.vocab import Vocab
 
@@ -115,3 +116,11 @@ def _damaged(path: Path, err: Exception) -> BertCrfError:
     return BertCrfError(
         f"{path} is no readable DocBin (.spacy file), or damaged ({reason}): {_AGAIN}."
     )
+
+
+def read_docs(path: Path, nlp: "Language") -> "list[Doc]":
+    """Docs of a DocBin. Raises BertCrfError if it is missing, damaged or empty."""
+    docs = list(read_docbin(path, nlp.vocab))
+    if not docs:
+        raise BertCrfError(f"{path} holds no docs.")
+    return docs

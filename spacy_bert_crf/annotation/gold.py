@@ -1,14 +1,11 @@
 """Gold annotation of a spaCy Example as sets of allowed tags, and what of it can't be placed."""
 
-import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Span
 from spacy.training import Example
-
-from .schemes import Role, TagSet
 
 _O = 2  # spaCy's ENT_IOB: 0 missing, 1 I, 2 O, 3 B (with no type: blocked)
 
@@ -63,41 +60,6 @@ def read_gold(example: Example) -> Gold:
     for start, end, _ in spans:
         known[start:end] = True
     return Gold(spans, known, lost)
-
-
-def allowed_tags(gold: Gold, tags: TagSet) -> NDArray[np.bool_]:
-    """Which tags each token may have. [n_tokens, n_tags]
-
-    A known token has one. Entities whose label is not of this tag set count as outside. An unknown
-    token may have any tag, but for one that would prolong a known entity before it.
-    """
-    n_tokens = len(gold.known)
-    labels = set(tags.labels)
-    spans = [span for span in gold.spans if span[2] in labels]
-    allowed = np.ones((n_tokens, len(tags.tags)), dtype=bool)
-    ids = np.array(tags.encode(spans, n_tokens), dtype=np.int64)
-    at = np.flatnonzero(gold.known)
-    allowed[at] = False
-    allowed[at, ids[at]] = True
-    if not tags.has_last:
-        inside = [i for i, (role, _) in enumerate(tags.roles) if role is Role.INSIDE]
-        for _, end, _ in spans:
-            if end < n_tokens and not gold.known[end]:
-                allowed[end, inside] = False
-    return allowed
-
-
-def open_weights(share: float, tags: TagSet) -> Optional[list[float]]:
-    """Logarithm of what each tag counts for at tokens whose annotation is unknown. [n_tags]
-
-    share: of the entities of a doc that is annotated in part, how many are annotated. If each is
-        with this probability, whatever it is, then one that is not has the factor 1 - share in the
-        likelihood of the annotation that there is. 0: as if nothing was known of that.
-    """
-    if not share:
-        return None
-    missing = math.log1p(-share)
-    return [missing if begins else 0.0 for begins in tags.begins()]
 
 
 def lost_report(lost: list[LostEntity], total: int, most: int = 10) -> str:

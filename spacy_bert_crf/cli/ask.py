@@ -34,8 +34,8 @@ def calibrate_command(
 
     spacy bert-crf calibrate training/quickstart/model-best corpus/quickstart/dev.spacy
     """
+    from ..component.pipelines import use_device
     from ..evaluation.calibrate import calibrate, report
-    from ..training.loop import use_device
 
     use_device(gpu_id)
     found = calibrate(pipeline, data, component=component, output=output)
@@ -60,9 +60,9 @@ def find_errors_command(
 
     spacy bert-crf find-errors training/quickstart/model-best corpus/quickstart/dev.spacy --top 10
     """
-    from ..evaluation.evaluate import load_pipeline, read_docs
+    from ..annotation.docbin import read_docs
+    from ..component.pipelines import load_pipeline, use_device
     from ..evaluation.suspects import find_errors, table, write
-    from ..training.loop import use_device
 
     use_device(gpu_id)
     nlp = load_pipeline(pipeline)
@@ -93,9 +93,7 @@ def nbest_command(
     echo 王小明在北京。 | spacy bert-crf nbest training/quickstart/model-best -k 3
     """
     from .._files import atomic_file
-    from ..evaluation.evaluate import load_pipeline
-    from ..export.trained import find_component
-    from ..training.loop import use_device
+    from ..component.pipelines import find_component, load_pipeline, use_device
 
     use_device(gpu_id)
     lines = _lines(texts)
@@ -131,7 +129,7 @@ def _decoded(path: Path) -> Iterator[str]:
 def _readings(nlp: Any, pipe: Any, lines: Iterator[str], k: int) -> Iterator[str]:
     from spacy.util import minibatch
 
-    from ..evaluation.gold_docs import docs_before
+    from ..component.pipelines import docs_before
 
     for batch in minibatch(lines, 64):
         docs = docs_before(nlp, pipe.name, batch)

@@ -34,8 +34,8 @@ def evaluate_command(
     With --confusion, where they differ from gold: same span but another label, other borders (too
     short, too long, shifted), missed, spurious; as a picture, as text, and in the JSON.
     """
+    from ..component.pipelines import use_device
     from ..evaluation.evaluate import evaluate
-    from ..training.loop import use_device
 
     use_device(gpu_id)
     evaluate(

@@ -46,8 +46,9 @@ def export_command(
 
     spacy bert-crf export training/quickstart/model-best export/quickstart --to onnx
     """
+    from ..annotation.docbin import read_docs
+    from ..component.pipelines import load_pipeline
     from ..encoder.checkpoint_files import read_json
-    from ..evaluation.evaluate import load_pipeline, read_docs
     from ..export import FORMATS, export_pipeline
 
     if (calibration > 0) != (calibration_data is not None):

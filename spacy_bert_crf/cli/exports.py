@@ -71,7 +71,8 @@ def compare_exports_command(
     import torch
 
     from .._files import write_text
-    from ..evaluation.evaluate import load_pipeline, read_docs
+    from ..annotation.docbin import read_docs
+    from ..component.pipelines import load_pipeline
     from ..export.compare import compare_exports
     from ..export.compare_table import markdown
     from ..export.open import find_exports

@@ -16,7 +16,8 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 from torch import Tensor
 
-from ..annotation.gold import Gold, LostEntity, allowed_tags, lost_report, open_weights, read_gold
+from ..annotation.allowed import allowed_tags, open_weights
+from ..annotation.gold import Gold, LostEntity, lost_report, read_gold
 from ..annotation.schemes import TagSet
 from ..annotation.tag_counts import TagCounts
 from ..encoder.hf import LoadedEncoder

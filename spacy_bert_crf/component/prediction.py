@@ -13,11 +13,11 @@ from thinc.types import Floats2d
 from ..annotation.allowed import decoding_sets
 from ..annotation.schemes import TagSet
 from ..errors import BertCrfError
-from ..evaluation.reliability import ScoreMap
 from ..model import layers
 from . import reading as posterior_layer
 from .doc_output import register_labels, register_scores, set_ents, set_reading, writable
 from .reading import Reading, Sets
+from .score_map import ScoreMap
 
 #: Settings that are kept with the weights, in the component's cfg, and what they are in a cfg that
 #: lacks them.

@@ -21,7 +21,7 @@ from ..annotation.schemes import EntitySpan, TagSet
 from ..crf.forward_backward import wide_dtype
 from ..crf.linear_chain import LinearChainCRF
 from ..crf.posterior import Posterior
-from ..encoder.windows import IntArray, padded_batches
+from ..encoder.passes import IntArray, padded_batches
 from ..model.layers import CRF_BATCH_STEPS, head_of, join_rows, padded_rows, to_device
 from .entity_spans import SpanQueries, candidate_spans
 

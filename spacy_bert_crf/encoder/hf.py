@@ -4,7 +4,7 @@ import inspect
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -19,18 +19,10 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from ..errors import BertCrfError
 from .checkpoint_files import check_attention
 from .cpu.linear import prefer_cpu
-from .windows import IntArray, Plan
+from .passes import IntArray, Plan
 
 #: Attributes in which attention layers of different models keep a dropout rate as a number.
 _DROPOUT_ATTRIBUTES = ("dropout_prob", "attention_dropout", "attention_probs_dropout_prob")
-
-
-class Pieces(NamedTuple):
-    """The wordpieces of a text: ids and character offsets, each [n]. No special tokens."""
-
-    ids: IntArray
-    starts: IntArray
-    ends: IntArray
 
 
 class LoadedEncoder(NamedTuple):
@@ -85,15 +77,6 @@ def load_encoder(
     return _ready(model, tokenizer)
 
 
-def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
-    """Ids before and after a text, and the id that pads."""
-    probe = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else 0
-    ids = tokenizer.build_inputs_with_special_tokens([probe])
-    at = ids.index(probe)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return ids[:at], ids[at + 1 :], pad
-
-
 def longest_input(encoder: LoadedEncoder, max_length: int) -> int:
     """Most input ids of one pass, special ones included."""
     limits = [max_length, encoder.tokenizer.model_max_length]
@@ -105,21 +88,6 @@ def longest_input(encoder: LoadedEncoder, max_length: int) -> int:
         offset = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
         limits.append(positions - (offset + 1 if offset is not None else 0))
     return int(min(limits))
-
-
-def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
-    """Wordpieces of whole texts, without special tokens and without truncation."""
-    fast = tokenizer.backend_tokenizer
-    if fast.truncation is not None:
-        fast.no_truncation()
-    if fast.padding is not None:
-        fast.no_padding()
-    out = []
-    for encoding in fast.encode_batch(list(texts), add_special_tokens=False):
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        ids = np.array(encoding.ids, dtype=np.int64)
-        out.append(Pieces(ids, offsets[:, 0], offsets[:, 1]))
-    return out
 
 
 def set_dropout(model: nn.Module, rate: float) -> None:

@@ -15,14 +15,16 @@ import srsly
 from thinc.types import Floats2d
 
 from .._files import atomic_folder, write_text
-from ..annotation.gold import Gold, allowed_tags
+from ..annotation.allowed import allowed_tags
+from ..annotation.docbin import read_docs
+from ..annotation.gold import Gold
 from ..component import reading as posterior_layer
+from ..component.pipelines import find_component, load_pipeline
 from ..component.prediction import SCORE_MAP, Predictor
+from ..component.score_map import ScoreMap
 from ..errors import BertCrfError
-from ..export.trained import find_component
-from .evaluate import load_pipeline, read_docs
 from .gold_docs import gold_docs
-from .reliability import Reliability, ScoreMap, best_temperature, reliability
+from .reliability import Reliability, best_temperature, reliability
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,21 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-import srsly
-from spacy import util
 from spacy.language import Language
-from spacy.lookups import Lookups
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.vectors import Vectors
 from tqdm import tqdm
 
 from .._files import write_text
 from .._provenance import versions
-from ..annotation.docbin import read_docbin
+from ..annotation.docbin import read_docs
 from ..annotation.gold import read_gold
 from ..component.doc_output import span_score
+from ..component.pipelines import load_pipeline
 from ..component.prediction import Predictor
 from ..errors import BertCrfError
 from .calibration_picture import picture as draw
@@ -27,57 +24,6 @@ from .confusion import confusion
 from .confusion_picture import confusion_picture
 from .reliability import reliability
 from .scores import Scores, SpanTuple, score, table
-
-
-def _read_config(path: Path) -> None:
-    config = util.load_config(path, interpolate=True)
-    for name in config["nlp"]["pipeline"]:
-        config["components"][name]
-
-
-#: The files that every pipeline folder has.
-_PIPELINE_FILES: dict[str, Callable[[Path], Any]] = {
-    "config.cfg": _read_config,
-    "meta.json": srsly.read_json,
-    "tokenizer": lambda path: srsly.read_msgpack(path) if path.is_file() else list(path.iterdir()),
-    "vocab/strings.json": srsly.read_json,
-    "vocab/lookups.bin": lambda path: Lookups().from_disk(path.parent),
-    "vocab/vectors": lambda path: Vectors().from_disk(path.parent),
-}
-
-
-def load_pipeline(path: Path) -> Language:
-    """Load a trained pipeline. Raises BertCrfError naming the folder if it can't be loaded."""
-    if not path.is_dir():
-        raise BertCrfError(f"there is no pipeline folder {path}.")
-    try:
-        return util.load_model(path)
-    except Exception as err:
-        reason = (str(err).strip() or type(err).__name__).splitlines()[0]
-        where = damaged_file(path)
-        reason = f"{where} is damaged. ({reason})" if where else reason
-        raise BertCrfError(f"can't load the pipeline {path}: {reason}") from err
-
-
-def damaged_file(path: Path) -> Optional[Path]:
-    """The first file of a pipeline folder that can't be read for what it is; None if all can.
-
-    The component's own files say so themselves.
-    """
-    for name, read in _PIPELINE_FILES.items():
-        try:
-            read(path / name)
-        except Exception:
-            return path / name
-    return None
-
-
-def read_docs(path: Path, nlp: Language) -> list[Doc]:
-    """Docs of a DocBin. Raises BertCrfError if it is missing, damaged or empty."""
-    docs = list(read_docbin(path, nlp.vocab))
-    if not docs:
-        raise BertCrfError(f"{path} holds no docs.")
-    return docs
 
 
 def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, float]:

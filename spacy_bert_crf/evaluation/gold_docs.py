@@ -10,6 +10,7 @@ from spacy.util import minibatch
 from tqdm import tqdm
 
 from ..annotation.gold import Gold, read_gold
+from ..component.pipelines import docs_before
 from ..errors import BertCrfError
 
 #: Docs that go through the component together, sorted by length.
@@ -23,20 +24,6 @@ class GoldDoc(NamedTuple):
     number: int
     doc: Doc
     gold: Gold
-
-
-def docs_before(nlp: Language, component: str, texts: list[str]) -> list[Doc]:
-    """Docs as a component gets them: after the pipes before it.
-
-    Raises BertCrfError for a text that the pipeline does not take.
-    """
-    before = nlp.pipe_names[: nlp.pipe_names.index(component)]
-    with nlp.select_pipes(enable=before):
-        try:
-            return list(nlp.pipe(texts))
-        except ValueError as err:  # too long, or no valid text
-            reason = str(err).splitlines()[0]
-            raise BertCrfError(f"the pipeline does not take a text: {reason}") from err
 
 
 def gold_docs(nlp: Language, component: str, docs: list[Doc]) -> Iterator[list[GoldDoc]]:

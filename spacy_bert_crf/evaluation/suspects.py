@@ -9,8 +9,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from .._files import write_text
+from ..component.pipelines import find_component
 from ..component.reading import Reading, ScoredSpan
-from ..export.trained import find_component
 from .gold_docs import GoldDoc, gold_docs
 
 #: Characters of context on either side of an entity.

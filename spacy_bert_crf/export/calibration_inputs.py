@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..encoder import hf as enc
+from ..encoder.passes import special_ids, tokenize
 from ..errors import BertCrfError
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def write_calibration(
         )
     chosen = random.Random(0).sample(range(len(texts)), count * batch)
     tokenizer = trained.encoder.tokenizer
-    prefix, suffix, pad = enc.special_ids(tokenizer)
+    prefix, suffix, pad = special_ids(tokenizer)
     room = length - len(prefix) - len(suffix)
-    pieces = enc.tokenize(tokenizer, [texts[i] for i in chosen])
+    pieces = tokenize(tokenizer, [texts[i] for i in chosen])
     folder.mkdir(parents=True)
     paths = []
     for number in range(count):

@@ -15,16 +15,26 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from .._provenance import versions
+from ..component.pipelines import find_component, find_encoder, load_pipeline
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder import hf as enc
-from ..encoder.windows import IntArray, Plan, padded_batches, plan_batches, plan_text
+from ..encoder.passes import (
+    IntArray,
+    Plan,
+    doc_pieces,
+    padded_batches,
+    plan_batches,
+    plan_docs,
+    plan_text,
+    special_ids,
+    tokenize,
+)
 from ..errors import BertCrfError
-from ..evaluation.evaluate import load_pipeline, score_docs
+from ..evaluation.evaluate import score_docs
 from ..model import layers
-from ..model.shims import doc_pieces, plan_docs
 from .compare_table import Row
 from .open import Export, FloatArray
-from .trained import find_component, find_encoder, gather, longest_window
+from .trained import gather, longest_window
 
 #: Most wordpieces of one pass, padding included: as the pipeline's own default.
 _BATCH_PIECES = 4096
@@ -158,8 +168,8 @@ class Comparison:
         self, export: Export, model: Any, tokenizer: Any, docs: list[Doc]
     ) -> list[Doc]:
         """Decode wordpieces, and give each token the tag of its first one."""
-        pieces = enc.tokenize(tokenizer, [doc.text for doc in docs])
-        prefix, suffix, pad = enc.special_ids(tokenizer)
+        pieces = tokenize(tokenizer, [doc.text for doc in docs])
+        prefix, suffix, pad = special_ids(tokenizer)
         size = self.longest - len(prefix) - len(suffix)
         each = [np.arange(len(p.ids))[:, None] + np.array([0, 1]) for p in pieces]
         plan = plan_batches(
@@ -182,8 +192,8 @@ class Comparison:
         self, export: Export, model: Any, tokenizer: Any, docs: list[Doc], row: Optional[Row]
     ) -> list[Doc]:
         """Predict with tags that come out of the graph."""
-        pieces = enc.tokenize(tokenizer, [doc.text for doc in docs])
-        prefix, suffix, pad = enc.special_ids(tokenizer)
+        pieces = tokenize(tokenizer, [doc.text for doc in docs])
+        prefix, suffix, pad = special_ids(tokenizer)
         size = self.longest - len(prefix) - len(suffix)
         fits = [i for i, p in enumerate(pieces) if len(plan_text(len(p.ids), [], size, 0)) <= 1]
         lengths = [len(pieces[i].ids) + len(prefix) + len(suffix) for i in fits]
@@ -230,7 +240,7 @@ class Comparison:
         row.same = sum(same) / len(same)
         row.ents_f = self._f(docs)
         if export.format == "bert4torch":
-            pieces = enc.tokenize(tokenizer, [doc.text for doc in docs])
+            pieces = tokenize(tokenizer, [doc.text for doc in docs])
             pairs = zip(docs, pieces, strict=True)
             ones = [_is_one_to_one(doc_pieces(doc, p), len(p.ids)) for doc, p in pairs]
             row.one_to_one = sum(ones) / len(ones)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..encoder.checkpoint_files import check_attention, read_json, read_tensors
 from ..encoder.hf import without_pooler
-from ..encoder.windows import IntArray
+from ..encoder.passes import IntArray
 from ..errors import BertCrfError
 from .folder import SIDECAR, TRANSITIONS, WEIGHTS
 from .formats.bert4torch import from_bert4torch

@@ -14,9 +14,10 @@ from torch import Tensor
 from .._provenance import META, versions
 from ..annotation.schemes import TagSet
 from ..component.pipe import BertCrf
+from ..component.pipelines import find_component, find_encoder
 from ..encoder import hf as enc
 from ..encoder.cpu.smoothing import probe_inputs, smooth
-from ..errors import BertCrfError
+from ..encoder.passes import special_ids
 from ..model import layers
 from ..training.state import config_hash, settings_of
 from .graphs import FORBIDDEN, EmissionModel, TagDecoder, plain_encoder
@@ -97,7 +98,7 @@ class Trained:
 
     def probes(self) -> list[tuple[Tensor, Tensor]]:
         """Ids and masks that show what the encoder's layers hold."""
-        before, after, _ = enc.special_ids(self.encoder.tokenizer)
+        before, after, _ = special_ids(self.encoder.tokenizer)
         longest = int(self.info["max_length"])
         return probe_inputs(self.config.vocab_size, before, after, longest)
 
@@ -144,54 +145,6 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def find_component(nlp: Language, name: str = "") -> BertCrf:
-    """The trained `bert_crf` component of a pipeline.
-
-    Raises BertCrfError if there is none, several and no name, or one without weights.
-    """
-    found = {n: pipe for n, pipe in nlp.pipeline if isinstance(pipe, BertCrf)}
-    if name and name not in found:
-        raise BertCrfError(f"the pipeline has no bert_crf component {name!r}, only {list(found)}.")
-    if not name and len(found) != 1:
-        raise BertCrfError(
-            f"the pipeline has {len(found)} bert_crf components ({', '.join(found)}): "
-            "name one of them with --component."
-            if found
-            else f"the pipeline has no bert_crf component, only {nlp.pipe_names}."
-        )
-    pipe = found[name] if name else next(iter(found.values()))
-    if not layers.head_of(pipe.model).is_built:
-        raise BertCrfError(f"component {pipe.name!r} is not trained.")
-    return pipe
-
-
-def find_encoder(nlp: Language, pipe: BertCrf) -> enc.LoadedEncoder:
-    """The encoder of a component: its own, or that of the transformer it listens to.
-
-    Raises BertCrfError if it is no Hugging Face encoder with a fast tokenizer.
-    """
-    own = layers.own_encoder_of(pipe.model)
-    if own is not None:
-        return own.loaded
-    models = [pipe.model.get_ref("tok2vec")]
-    for node in pipe.model.walk():
-        upstream = getattr(node, "upstream_name", None)
-        for name, other in nlp.pipeline if upstream is not None else ():
-            listeners = getattr(other, "listener_map", {}).get(pipe.name, ())
-            if any(node is listener for listener in listeners) or name == upstream:
-                models.append(other.model)
-    for model in models:
-        for node in model.walk():
-            for shim in node.shims:
-                # spacy-transformers keeps the model and the tokenizer in an HFObjects.
-                held = getattr(shim, "_hfmodel", None) or getattr(shim, "_model", None)
-                transformer = getattr(held, "transformer", held)
-                tokenizer = getattr(held, "tokenizer", None)
-                if getattr(transformer, "config", None) is not None and tokenizer is not None:
-                    return enc.LoadedEncoder(transformer, tokenizer)
-    raise BertCrfError(f"component {pipe.name!r} has no Hugging Face encoder to export.")
-
-
 def describe(
     nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder, metrics: dict[str, Any]
 ) -> dict[str, Any]:
@@ -231,7 +184,7 @@ def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> 
     own = layers.own_encoder_of(pipe.model)
     if own is not None:
         return int(own.cfg["max_length"])
-    prefix, suffix, _ = enc.special_ids(encoder.tokenizer)
+    prefix, suffix, _ = special_ids(encoder.tokenizer)
     windows = [
         # spacy-transformers counts windows in tokens, of which each has a wordpiece or more.
         spans["window"] + len(prefix) + len(suffix)

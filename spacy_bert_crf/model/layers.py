@@ -15,7 +15,7 @@ from thinc.types import Floats2d
 from thinc.util import torch2xp, xp2torch
 from torch import Tensor
 
-from ..encoder.windows import IntArray, padded_batches
+from ..encoder.passes import IntArray, padded_batches
 from .shims import EncoderShim, HeadShim, TorchShim
 
 #: Most steps of one CRF batch, padding included: bounds its memory.

@@ -7,14 +7,12 @@ as tensors; and a shim builds its module itself from what was saved.
 
 import copy
 import os
-import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Optional, cast
 
-import numpy as np
 import safetensors.torch
 import srsly
 import torch
@@ -27,10 +25,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..crf.tag_head import TagHead
 from ..encoder import hf as enc
+from ..encoder.cpu.fused import packed_encoder, weights_stamp
 from ..encoder.cpu.int8 import int8_encoder
 from ..encoder.cpu.linear import has_bfloat16_products
-from ..encoder.cpu.packed import packed_encoder, weights_stamp
-from ..encoder.windows import IntArray, Plan, plan_batches, token_pieces
+from ..encoder.passes import Plan, plan_docs, special_ids
 from ..errors import BertCrfError
 from .optimizer import GroupedAdamW
 from .weights_file import PendingWeights, beside, write_weights
@@ -42,7 +40,6 @@ _CPU_PASS, _CPU_UPDATE, _OTHER_PASS = 768, 512, 4096
 #: Several threads may want the same encoder made at the same time.
 _making = threading.Lock()
 
-_SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
 
 # OpenMP's threads do not survive a fork: a child (nlp.pipe with n_process) that used them would
 # wait for ever. One thread a process is also what several processes want.
@@ -275,7 +272,7 @@ class EncoderShim(TorchShim):
                 f'quantize = "int8" runs on the CPU, and the encoder is on {self.device}: leave '
                 "quantize empty, or load the pipeline on the CPU."
             )
-        before, after, _ = enc.special_ids(self._tokenizer)
+        before, after, _ = special_ids(self._tokenizer)
         longest = enc.longest_input(self.loaded, self.cfg["max_length"])
         return int8_encoder(self.module, before, after, longest)
 
@@ -368,57 +365,3 @@ def _checksum(saved: dict[str, Any]) -> int:
     rest = {key: value for key, value in saved.items() if key not in ("weights", "crc32")}
     weights = zlib.crc32(saved.get("weights", b""))
     return zlib.crc32(cast(bytes, srsly.msgpack_dumps(rest)), weights)
-
-
-def plan_docs(
-    tokenizer: Any,
-    docs: list[Doc],
-    *,
-    longest: int,
-    overlap: int,
-    by_sentences: bool,
-    limit: int,
-) -> Plan:
-    """The encoder passes of some docs, and what each of their tokens reads.
-
-    longest: most input ids of a window, special ones included. overlap: see plan_windows.
-    by_sentences: part texts that are too long at the ends of their sentences.
-    limit: most input ids of one pass, padding included.
-    """
-    pieces = enc.tokenize(tokenizer, [doc.text for doc in docs])
-    prefix, suffix, pad = enc.special_ids(tokenizer)
-    size = longest - len(prefix) - len(suffix)
-    ranges, cuts = [], []
-    for doc, text_pieces in zip(docs, pieces, strict=True):
-        ranges.append(doc_pieces(doc, text_pieces))
-        is_long = len(text_pieces.ids) > size and by_sentences
-        borders = sentence_starts(doc) if is_long else []
-        cuts.append(np.searchsorted(text_pieces.starts, borders).tolist())
-    return plan_batches(
-        [p.ids for p in pieces],
-        ranges,
-        cuts,
-        prefix=prefix,
-        suffix=suffix,
-        pad_id=pad,
-        size=size,
-        overlap=min(overlap, size - 1),
-        limit=limit,
-    )
-
-
-def doc_pieces(doc: Doc, pieces: enc.Pieces) -> IntArray:
-    """First wordpiece and last + 1 of each token of a doc, see token_pieces. [S, 2]"""
-    starts, lengths = doc.to_array(["IDX", "LENGTH"]).astype(np.int64).T
-    return token_pieces(starts, starts + lengths, pieces.starts, pieces.ends)
-
-
-def sentence_starts(doc: Doc) -> list[int]:
-    """Character offsets at which sentences of a doc start, but for the first.
-
-    Those that are annotated; otherwise what follows 。！？…, a line break, and the quotes and
-    brackets that close after them. (A full stop may belong to an abbreviation: not taken.)
-    """
-    if doc.has_annotation("SENT_START"):
-        return [sent.start_char for sent in doc.sents][1:]
-    return [match.end() for match in _SENTENCE_END.finditer(doc.text)]

@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Optional
 
-import thinc.api
 from spacy import util
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
@@ -36,6 +35,7 @@ from .._provenance import META, versions
 from .._signals import Stop
 from ..annotation.docbin import check_docbins
 from ..component.pipe import BertCrf
+from ..component.pipelines import use_device
 from ..errors import BertCrfError
 from ..model.optimizer import GroupedAdamW
 from . import state as ts
@@ -74,23 +74,6 @@ def train(
             raise
         raise BertCrfError(f"the training can't begin: {err}") from err
     return run.history if run.complete else run.loop()
-
-
-def use_device(use_gpu: int) -> None:
-    """Put thinc and torch on a GPU, or on the CPU for -1.
-
-    Raises BertCrfError if there is no such GPU.
-    """
-    if use_gpu < 0:
-        thinc.api.require_cpu()
-        return
-    try:
-        thinc.api.require_gpu(use_gpu)
-    except Exception as err:
-        raise BertCrfError(
-            f"gpu_id {use_gpu} can't be used: {str(err).splitlines()[0]}. Use -1 for the CPU; a "
-            "GPU needs a CUDA build of torch and CuPy (pip install spacy[cuda12x])."
-        ) from err
 
 
 @contextmanager

@@ -7,14 +7,24 @@ is read from the window in which it stands most centrally, so that each window o
 run of wordpieces and all runs together are the text.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from spacy.tokens import Doc
 
 IntArray = NDArray[np.int64]
+
+
+class Pieces(NamedTuple):
+    """The wordpieces of a text: ids and character offsets, each [n]. No special tokens."""
+
+    ids: IntArray
+    starts: IntArray
+    ends: IntArray
 
 
 class Window(NamedTuple):
@@ -167,3 +177,84 @@ def plan_batches(
     before = np.cumsum(counts) - counts
     flat = np.repeat(firsts - before, counts) + np.arange(int(counts.sum()))
     return Plan(batches, row_of_piece[flat], counts)
+
+
+_SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
+
+
+def plan_docs(
+    tokenizer: Any,
+    docs: list[Doc],
+    *,
+    longest: int,
+    overlap: int,
+    by_sentences: bool,
+    limit: int,
+) -> Plan:
+    """The encoder passes of some docs, and what each of their tokens reads.
+
+    longest: most input ids of a window, special ones included. overlap: see plan_windows.
+    by_sentences: part texts that are too long at the ends of their sentences.
+    limit: most input ids of one pass, padding included.
+    """
+    pieces = tokenize(tokenizer, [doc.text for doc in docs])
+    prefix, suffix, pad = special_ids(tokenizer)
+    size = longest - len(prefix) - len(suffix)
+    ranges, cuts = [], []
+    for doc, text_pieces in zip(docs, pieces, strict=True):
+        ranges.append(doc_pieces(doc, text_pieces))
+        is_long = len(text_pieces.ids) > size and by_sentences
+        borders = sentence_starts(doc) if is_long else []
+        cuts.append(np.searchsorted(text_pieces.starts, borders).tolist())
+    return plan_batches(
+        [p.ids for p in pieces],
+        ranges,
+        cuts,
+        prefix=prefix,
+        suffix=suffix,
+        pad_id=pad,
+        size=size,
+        overlap=min(overlap, size - 1),
+        limit=limit,
+    )
+
+
+def doc_pieces(doc: Doc, pieces: Pieces) -> IntArray:
+    """First wordpiece and last + 1 of each token of a doc, see token_pieces. [S, 2]"""
+    starts, lengths = doc.to_array(["IDX", "LENGTH"]).astype(np.int64).T
+    return token_pieces(starts, starts + lengths, pieces.starts, pieces.ends)
+
+
+def sentence_starts(doc: Doc) -> list[int]:
+    """Character offsets at which sentences of a doc start, but for the first.
+
+    Those that are annotated; otherwise what follows 。！？…, a line break, and the quotes and
+    brackets that close after them. (A full stop may belong to an abbreviation: not taken.)
+    """
+    if doc.has_annotation("SENT_START"):
+        return [sent.start_char for sent in doc.sents][1:]
+    return [match.end() for match in _SENTENCE_END.finditer(doc.text)]
+
+
+def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
+    """Ids before and after a text, and the id that pads."""
+    probe = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else 0
+    ids = tokenizer.build_inputs_with_special_tokens([probe])
+    at = ids.index(probe)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    return ids[:at], ids[at + 1 :], pad
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
+    """Wordpieces of whole texts, without special tokens and without truncation."""
+    fast = tokenizer.backend_tokenizer
+    if fast.truncation is not None:
+        fast.no_truncation()
+    if fast.padding is not None:
+        fast.no_padding()
+    out = []
+    for encoding in fast.encode_batch(list(texts), add_special_tokens=False):
+        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        ids = np.array(encoding.ids, dtype=np.int64)
+        out.append(Pieces(ids, offsets[:, 0], offsets[:, 1]))
+    return out

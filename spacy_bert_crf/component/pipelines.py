@@ -1,0 +1,140 @@
+"""Trained pipelines: load one, find its component and encoder, run what stands before it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional
+
+import srsly
+from spacy import util
+from spacy.language import Language
+from spacy.lookups import Lookups
+from spacy.tokens import Doc
+from spacy.vectors import Vectors
+from thinc.api import require_cpu, require_gpu
+
+from ..encoder import hf as enc
+from ..errors import BertCrfError
+from ..model import layers
+from .pipe import BertCrf
+
+
+def _read_config(path: Path) -> None:
+    config = util.load_config(path, interpolate=True)
+    for name in config["nlp"]["pipeline"]:
+        config["components"][name]
+
+
+#: The files that every pipeline folder has.
+_PIPELINE_FILES: dict[str, Callable[[Path], Any]] = {
+    "config.cfg": _read_config,
+    "meta.json": srsly.read_json,
+    "tokenizer": lambda path: srsly.read_msgpack(path) if path.is_file() else list(path.iterdir()),
+    "vocab/strings.json": srsly.read_json,
+    "vocab/lookups.bin": lambda path: Lookups().from_disk(path.parent),
+    "vocab/vectors": lambda path: Vectors().from_disk(path.parent),
+}
+
+
+def load_pipeline(path: Path) -> Language:
+    """Load a trained pipeline. Raises BertCrfError naming the folder if it can't be loaded."""
+    if not path.is_dir():
+        raise BertCrfError(f"there is no pipeline folder {path}.")
+    try:
+        return util.load_model(path)
+    except Exception as err:
+        reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+        where = damaged_file(path)
+        reason = f"{where} is damaged. ({reason})" if where else reason
+        raise BertCrfError(f"can't load the pipeline {path}: {reason}") from err
+
+
+def damaged_file(path: Path) -> Optional[Path]:
+    """The first file of a pipeline folder that can't be read for what it is; None if all can.
+
+    The component's own files say so themselves.
+    """
+    for name, read in _PIPELINE_FILES.items():
+        try:
+            read(path / name)
+        except Exception:
+            return path / name
+    return None
+
+
+def docs_before(nlp: Language, component: str, texts: list[str]) -> list[Doc]:
+    """Docs as a component gets them: after the pipes before it.
+
+    Raises BertCrfError for a text that the pipeline does not take.
+    """
+    before = nlp.pipe_names[: nlp.pipe_names.index(component)]
+    with nlp.select_pipes(enable=before):
+        try:
+            return list(nlp.pipe(texts))
+        except ValueError as err:  # too long, or no valid text
+            reason = str(err).splitlines()[0]
+            raise BertCrfError(f"the pipeline does not take a text: {reason}") from err
+
+
+def find_component(nlp: Language, name: str = "") -> BertCrf:
+    """The trained `bert_crf` component of a pipeline.
+
+    Raises BertCrfError if there is none, several and no name, or one without weights.
+    """
+    found = {n: pipe for n, pipe in nlp.pipeline if isinstance(pipe, BertCrf)}
+    if name and name not in found:
+        raise BertCrfError(f"the pipeline has no bert_crf component {name!r}, only {list(found)}.")
+    if not name and len(found) != 1:
+        raise BertCrfError(
+            f"the pipeline has {len(found)} bert_crf components ({', '.join(found)}): "
+            "name one of them with --component."
+            if found
+            else f"the pipeline has no bert_crf component, only {nlp.pipe_names}."
+        )
+    pipe = found[name] if name else next(iter(found.values()))
+    if not layers.head_of(pipe.model).is_built:
+        raise BertCrfError(f"component {pipe.name!r} is not trained.")
+    return pipe
+
+
+def find_encoder(nlp: Language, pipe: BertCrf) -> enc.LoadedEncoder:
+    """The encoder of a component: its own, or that of the transformer it listens to.
+
+    Raises BertCrfError if it is no Hugging Face encoder with a fast tokenizer.
+    """
+    own = layers.own_encoder_of(pipe.model)
+    if own is not None:
+        return own.loaded
+    models = [pipe.model.get_ref("tok2vec")]
+    for node in pipe.model.walk():
+        upstream = getattr(node, "upstream_name", None)
+        for name, other in nlp.pipeline if upstream is not None else ():
+            listeners = getattr(other, "listener_map", {}).get(pipe.name, ())
+            if any(node is listener for listener in listeners) or name == upstream:
+                models.append(other.model)
+    for model in models:
+        for node in model.walk():
+            for shim in node.shims:
+                # spacy-transformers keeps the model and the tokenizer in an HFObjects.
+                held = getattr(shim, "_hfmodel", None) or getattr(shim, "_model", None)
+                transformer = getattr(held, "transformer", held)
+                tokenizer = getattr(held, "tokenizer", None)
+                if getattr(transformer, "config", None) is not None and tokenizer is not None:
+                    return enc.LoadedEncoder(transformer, tokenizer)
+    raise BertCrfError(f"component {pipe.name!r} has no Hugging Face encoder to export.")
+
+
+def use_device(use_gpu: int) -> None:
+    """Put thinc and torch on a GPU, or on the CPU for -1.
+
+    Raises BertCrfError if there is no such GPU.
+    """
+    if use_gpu < 0:
+        require_cpu()
+        return
+    try:
+        require_gpu(use_gpu)
+    except Exception as err:
+        raise BertCrfError(
+            f"gpu_id {use_gpu} can't be used: {str(err).splitlines()[0]}. Use -1 for the CPU; a "
+            "GPU needs a CUDA build of torch and CuPy (pip install spacy[cuda12x])."
+        ) from err
