@@ -171,8 +171,8 @@ def loading(
 
 def toy_pipeline(work: Path, gold: list[Doc]) -> Path:
     """A pipeline with a toy encoder, untrained: so small that what is around it shows."""
+    from scripts.toy_encoder import make_encoder
     from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
-    from spacy_bert_crf.toy_encoder import make_encoder
 
     source, encoder, target = work / "toy", work / "toy-encoder", work / "toy-pipeline"
     texts = [doc.text for doc in gold]

@@ -48,17 +48,17 @@ def bert_crf(*words: Any) -> Callable[[], Any]:
 
 def multiply(dst: Path) -> Callable[[], Any]:
     def run() -> None:
-        script = ROOT / "scripts" / "multiply_corpus.py"
-        sys.argv = [str(script), str(ROOT / "assets" / "quickstart"), str(dst), "--copies", "1"]
-        runpy.run_path(str(script), run_name="__main__")
+        sys.argv = ["multiply_corpus", str(ROOT / "assets" / "quickstart"), str(dst)]
+        sys.argv += ["--copies", "1"]
+        runpy.run_module("scripts.multiply_corpus", run_name="__main__")
 
     return run
 
 
 def download(url: str, dst: Path) -> Callable[[], Any]:
     def run() -> None:
+        from scripts.downloads import download
         from spacy_bert_crf._signals import exit_status, terminable
-        from spacy_bert_crf.download import download
         from spacy_bert_crf.errors import BertCrfError
 
         try:

@@ -157,7 +157,7 @@ def read_transitions(path: Path, data: bytes) -> bool:
 
 def read_archive(path: Path, data: bytes) -> bool:
     """The corpus' tar.gz."""
-    from spacy_bert_crf.download import extract_tar
+    from scripts.downloads import extract_tar
 
     out = path.parent / "out"
     written = extract_tar(path, out, ["example.dev", "example.test"])
@@ -169,7 +169,7 @@ def read_archive(path: Path, data: bytes) -> bool:
 
 def read_lock(path: Path, data: bytes) -> bool:
     """downloads.lock.json."""
-    from spacy_bert_crf.download_lock import read_lock
+    from scripts.download_lock import read_lock
 
     for entry in read_lock(path).values():
         assert len(entry["sha256"]) == 64 and isinstance(entry["size"], int)
@@ -178,7 +178,7 @@ def read_lock(path: Path, data: bytes) -> bool:
 
 def read_e5(path: Path, data: bytes) -> bool:
     """The quickstart's encoder file."""
-    from spacy_bert_crf.e5_file import read_e5_file
+    from scripts.e5_file import read_e5_file
 
     read_e5_file(path)
     return True
@@ -235,7 +235,7 @@ def _weights() -> list[bytes]:
     import torch
     from safetensors.torch import save
 
-    from spacy_bert_crf.toy_encoder import legacy_bytes
+    from scripts.toy_encoder import legacy_bytes
 
     table = torch.arange(12.0).reshape(3, 4)
     tensors = {"a.LayerNorm.gamma": torch.ones(4), "b": table, "c": table.t(), "d": torch.ones(2)}

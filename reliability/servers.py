@@ -191,7 +191,7 @@ class Handler(socketserver.BaseRequestHandler):
 
 def try_case(send: Send, comes: bool, settings: dict[str, object], folder: Path) -> str:
     """Run a case; what was wrong, or empty."""
-    from spacy_bert_crf import download as module
+    from scripts import downloads as module
     from spacy_bert_crf.errors import BertCrfError
 
     module.BACKOFF = 0.01

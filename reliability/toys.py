@@ -45,8 +45,8 @@ def docs(nlp: Any, count: int, seed: int = 0) -> list[Any]:
 
 def encoder(folder: Path) -> Path:
     """A converted encoder of 2 layers and width 32."""
+    from scripts.toy_encoder import make_encoder
     from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
-    from spacy_bert_crf.toy_encoder import make_encoder
 
     if not (folder / "encoder").is_dir():
         texts = [text for text, _ in sentences(200)]

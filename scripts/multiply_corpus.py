@@ -14,7 +14,7 @@ that an encoder without pretraining learns to look at what stands around a name 
 puts a region or a city before a share of the places and organisations (adjacent names stay two);
 --join puts a share of the sentences behind another one.
 
-    python scripts/multiply_corpus.py assets/quickstart assets/quickstart/corpus
+    python -m scripts.multiply_corpus assets/quickstart assets/quickstart/corpus
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """What a trained pipeline does on annotated text and on plain sentences, as Markdown and HTML.
 
-    python scripts/report.py PIPELINE --data corpus.spacy --texts sentences.txt --html out.html
+    python -m scripts.report PIPELINE --data corpus.spacy --texts sentences.txt --html out.html
 
 Prints the scores per type, the sentences in which the model prefers its own reading to the gold
 one by most (the difference of the two paths' scores), and the entities of the plain sentences.

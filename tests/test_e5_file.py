@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf.e5_file import read_e5_file
+from scripts.e5_file import read_e5_file
 from spacy_bert_crf.errors import BertCrfError
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]

@@ -131,11 +131,8 @@ def test_quickstart_with_a_few_updates(project):
 
 
 def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import multiply_corpus
-    finally:
-        sys.path.pop(0)
+    from scripts import multiply_corpus
+
     source = ROOT / "assets" / "quickstart"
     sentences = multiply_corpus.read_sentences(source / "sentences")
     assert sum(len(s) for s in sentences.values()) >= 1500 and len(sentences) >= 12
@@ -158,11 +155,8 @@ def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
 
 def test_marks_and_kinds_of_the_quickstart_sentences():
     """Every mark names a kind for which there are names."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import multiply_corpus
-    finally:
-        sys.path.pop(0)
+    from scripts import multiply_corpus
+
     source = ROOT / "assets" / "quickstart"
     kinds = {path.stem for path in (source / "names").glob("*.txt")} | {"zh", "surname"}
     files = multiply_corpus.read_sentences(source / "sentences")
@@ -185,7 +179,7 @@ def mirror(tmp_path, monkeypatch):
     """A small mirror of the published addresses, served on this machine."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    from spacy_bert_crf.toy_encoder import make_encoder
+    from scripts.toy_encoder import make_encoder
 
     root = tmp_path / "mirror"
     sentences = ["王 B-PER\n明 I-PER\n在 O\n京 B-LOC\n", "没 O\n有 O\n", "银 B-ORG\n行 I-ORG\n"]
@@ -241,7 +235,7 @@ def test_a_bad_download_is_named_and_nothing_is_left(project, mirror, damage):
 def test_an_unknown_profile_is_named(project):
     (project / "configs" / "profiles" / "none.yml").unlink(missing_ok=True)
     done = subprocess.run(
-        [sys.executable, "scripts/step.py", "config", "none"],
+        [sys.executable, "-m", "scripts.step", "config", "none"],
         cwd=project, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1 and "people-daily, quickstart, toy" in done.stderr

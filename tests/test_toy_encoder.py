@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import BertTokenizerFast
 
+from scripts.toy_encoder import legacy_bytes, make_encoder, make_vocab
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.toy_encoder import legacy_bytes, make_encoder, make_vocab
 
 SMALL = {"layers": 2, "width": 16, "heads": 2, "feed_forward": 32}
 # The tensors of bert-base-chinese outside of its layers, in their order.
@@ -71,7 +71,7 @@ def test_layout(tmp_path):
 def test_same_input_same_bytes_also_in_another_process(tmp_path):
     texts = ["Übung 龘 ℃", "東京"]
     make_encoder(tmp_path / "a", texts, **SMALL)
-    code = "import sys, pathlib, spacy_bert_crf.toy_encoder as t; junk = [bytearray(9999)] * 7;"
+    code = "import sys, pathlib, scripts.toy_encoder as t; junk = [bytearray(9999)] * 7;"
     code += f"t.make_encoder(pathlib.Path(sys.argv[1]), {texts!r}, **{SMALL!r})"
     root = Path(__file__).parent.parent
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], check=True, cwd=root)

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ._files import write_text
-from .errors import BertCrfError
+from spacy_bert_crf._files import write_text
+from spacy_bert_crf.errors import BertCrfError
 
 _CHUNK = 1 << 20
 

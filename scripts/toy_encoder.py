@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._files import atomic_file, write_text
-from .errors import BertCrfError
+from spacy_bert_crf._files import atomic_file, write_text
+from spacy_bert_crf.errors import BertCrfError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,10 +16,11 @@ import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from ._files import atomic_file
+from spacy_bert_crf._files import atomic_file
+from spacy_bert_crf.encoder.checkpoint_files import AGAIN, read_json, read_tensors
+from spacy_bert_crf.errors import BertCrfError
+
 from .download_lock import check_recorded, file_sha256, record
-from .encoder.checkpoint_files import AGAIN, read_json, read_tensors
-from .errors import BertCrfError
 from .in_time import InTime, TooLong
 
 #: Seconds before the second attempt; doubled before each further one.
