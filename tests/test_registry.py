@@ -41,7 +41,7 @@ def test_names_resolve_without_importing_the_package():
 def test_commands_and_package_import_no_torch():
     code = (
         "import sys\nbefore = 'torch' in sys.modules\nimport spacy_bert_crf\n"
-        "import spacy_bert_crf.errors, spacy_bert_crf.annotation.schemes, spacy_bert_crf.files\n"
+        "import spacy_bert_crf.errors, spacy_bert_crf._files, spacy_bert_crf.annotation.schemes\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
