@@ -5,7 +5,7 @@ They stand in a module, in a checkpoint (named as in pytorch-crf 0.7.2) and in a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,23 +51,16 @@ class ChainWeights:
         start: ArrayLike | Tensor,
         end: ArrayLike | Tensor,
         transitions: ArrayLike | Tensor,
-        legal: Optional[tuple[ArrayLike, ArrayLike, ArrayLike]] = None,
     ) -> "ChainWeights":
-        """Weights of tensors, arrays or lists.
-
-        legal: masks of start, end and transitions; None makes all legal.
-        """
+        """Weights of tensors, arrays or lists, where all is legal; see `with_legal`."""
         scores = [torch.as_tensor(value) for value in (start, end, transitions)]
-        if legal is None:
-            masks = [torch.ones_like(score, dtype=torch.bool) for score in scores]
-        else:
-            masks = [torch.as_tensor(value, dtype=torch.bool) for value in legal]
-        return cls(*scores, *masks)
+        return cls(*scores, *(torch.ones_like(score, dtype=torch.bool) for score in scores))
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], prefix: str = "crf.") -> "ChainWeights":
         """Weights of a checkpoint, where all is legal. Raises KeyError for a missing name."""
-        return cls.of(*(state[prefix + name] for name in STATE_NAMES))
+        start, end, transitions = (state[prefix + name] for name in STATE_NAMES)
+        return cls.of(start, end, transitions)
 
     @classmethod
     def from_npz(cls, arrays: Mapping[str, NDArray[Any]]) -> "ChainWeights":
@@ -75,9 +68,11 @@ class ChainWeights:
 
         Raises KeyError for a missing name.
         """
-        legal = tuple(arrays[name] for name in NPZ_LEGAL_NAMES if name in arrays)
-        scores = [np.asarray(arrays[name]) for name in NPZ_NAMES]
-        return cls.of(*scores, legal=legal if len(legal) == 3 else None)
+        start, end, transitions = (np.asarray(arrays[name]) for name in NPZ_NAMES)
+        weights = cls.of(start, end, transitions)
+        if not all(name in arrays for name in NPZ_LEGAL_NAMES):
+            return weights
+        return weights.with_legal(*(arrays[name] for name in NPZ_LEGAL_NAMES))
 
     @property
     def n_tags(self) -> int:
