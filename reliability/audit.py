@@ -28,7 +28,7 @@ APART = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 #: Findings that concern no use of this project, and why.
 EXPLAINED = {
     "CVE-2026-1839": "in transformers' Trainer, which is not used",
-    "CVE-2026-4372": "configs that name code on a model hub are refused, tests/test_attention.py",
+    "CVE-2026-4372": "configs that name code on a model hub are refused, tests/encoder/test_attention.py",
 }
 
 

@@ -285,7 +285,7 @@ def _e5() -> list[bytes]:
     # The tests know how to write a small one.
     sys.path.insert(0, str(ROOT / "tests"))
     try:
-        made = runpy.run_path(str(ROOT / "tests" / "test_e5_file.py"))["write_e5"]()
+        made = runpy.run_path(str(ROOT / "tests" / "support/e5.py"))["write_e5"]()
     finally:
         sys.path.pop(0)
     return [bytes(made.data)]

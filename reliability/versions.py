@@ -2,7 +2,7 @@
 
     python reliability/versions.py                     # installs both sets, runs all tests on both
     python reliability/versions.py --install-only
-    python reliability/versions.py --sets oldest --tests tests/test_crf.py tests/test_tags.py
+    python reliability/versions.py --sets oldest --tests tests/crf tests/annotation
 
 What lies outside of the ranges (UNSUPPORTED) must be named at import, with what to install.
 Each set gets a virtual environment of its own under --venvs. Results of several calls add up.

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from spacy_bert_crf import _files as files
+from spacy_bert_crf import _files
 from spacy_bert_crf._files import atomic_file, atomic_folder, remove_folder, sweep, write_text
 from spacy_bert_crf.errors import BertCrfError
 
@@ -27,7 +27,7 @@ def test_a_failure_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize("exchange", [True, False])
 def test_folders_are_replaced_as_a_whole(tmp_path, exchange, monkeypatch):
     if not exchange:
-        monkeypatch.setattr(files.sys, "platform", "elsewhere")
+        monkeypatch.setattr(_files.sys, "platform", "elsewhere")
     for names in (["a", "b"], ["c"]):
         with atomic_folder(tmp_path / "x") as folder:
             for name in names:
@@ -130,7 +130,7 @@ def test_a_removed_folder_is_never_half_there(tmp_path, monkeypatch):
     write_text(tmp_path / "x" / "a", "a")
     seen = []
     monkeypatch.setattr(
-        files.shutil, "rmtree", lambda path, **how: seen.append((path.name, rest(tmp_path)))
+        _files.shutil, "rmtree", lambda path, **how: seen.append((path.name, rest(tmp_path)))
     )
     remove_folder(tmp_path / "x")
     remove_folder(tmp_path / "x")

