@@ -40,7 +40,7 @@ setup(
             "pytorch-crf==0.7.2",
             "build",
         ],
-        "lint": ["ruff", "mypy", "types-requests", "types-tqdm"],
+        "lint": ["ruff", "mypy", "import-linter", "types-requests", "types-tqdm"],
     },
     entry_points={
         "spacy_factories": ["bert_crf = spacy_bert_crf.component.pipe:make_bert_crf"],
