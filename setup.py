@@ -43,7 +43,7 @@ setup(
         "lint": ["ruff", "mypy", "import-linter", "types-requests", "types-tqdm"],
     },
     entry_points={
-        "spacy_factories": ["bert_crf = spacy_bert_crf.component.pipe:make_bert_crf"],
+        "spacy_factories": ["bert_crf = spacy_bert_crf.component.factory:make_bert_crf"],
         "spacy_architectures": [
             "spacy_bert_crf.BertCrf.v1 = spacy_bert_crf.model.architectures:create_bert_crf",
             "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.model.architectures:create_encoder",

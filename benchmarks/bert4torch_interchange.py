@@ -45,7 +45,7 @@ from spacy.tokens import Doc
 from spacy_bert_crf._provenance import versions
 from spacy_bert_crf.encoder.passes import doc_pieces, tokenize
 from spacy_bert_crf.export.trained import gather
-from spacy_bert_crf.model import layers
+from spacy_bert_crf.model.crf_batches import decode
 
 #: Paths whose scores differ by no more are a tie: either is right.
 TIE = 1e-4
@@ -134,7 +134,7 @@ def own_side(nlp: Language, texts: list[str]) -> tuple[Side, list[bool]]:
     emissions: list[Any] = []
     for i in range(0, len(docs), 256):
         emissions += pipe.model.predict(docs[i : i + 256])
-    tags = layers.decode(pipe.model, emissions)
+    tags, _ = decode(pipe.crf, emissions)
     pieces = tokenize(trained.encoder.tokenizer, texts)
     start, end, transitions = (score.numpy() for score in trained.baked())
     side = Side(

@@ -1,12 +1,16 @@
 """Gold annotation of a spaCy Example as sets of allowed tags, and what of it can't be placed."""
 
-from typing import NamedTuple
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.tokens import Span
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+#: Docs from which the model may infer its sizes.
+_SAMPLE = 10
 _O = 2  # spaCy's ENT_IOB: 0 missing, 1 I, 2 O, 3 B (with no type: blocked)
 
 
@@ -62,6 +66,15 @@ def read_gold(example: Example) -> Gold:
     return Gold(spans, known, lost)
 
 
+def labels_of(golds: Iterable[Gold]) -> set[str]:
+    """The labels of gold entities, those of lost ones included."""
+    labels: set[str] = set()
+    for gold in golds:
+        labels.update(label for _, _, label in gold.spans)
+        labels.update(entity.label for entity in gold.lost)
+    return labels
+
+
 def lost_report(lost: list[LostEntity], total: int, most: int = 10) -> str:
     """A warning's text that counts and names the lost entities."""
     names = "; ".join(str(entity) for entity in lost[:most])
@@ -87,3 +100,83 @@ def _lost(ent: Span) -> LostEntity:
     begin = max(0, ent.start_char - 10)
     context = text[begin : ent.end_char + 10].replace("\n", " ")
     return LostEntity(ent.text, ent.label_, ent.start_char, context)
+
+
+class GoldReader:
+    """Reads gold, and warns once about entities that do not train the component.
+
+    component: its name, for the warnings.
+    """
+
+    def __init__(self, component: str) -> None:
+        self.component = component
+        self._warned_lost = False
+        self._warned_labels: set[str] = set()
+
+    def read_corpus(self, examples: Iterable[Example]) -> tuple[list[Gold], list[Doc]]:
+        """The gold of all examples, and the first few docs."""
+        golds: list[Gold] = []
+        sample: list[Doc] = []
+        for example in examples:
+            golds.append(read_gold(example))
+            if len(sample) < _SAMPLE:
+                sample.append(example.predicted)
+        self._warn_lost(golds, "", "")
+        return golds, sample
+
+    def read_batch(self, examples: Iterable[Example], labels: Sequence[str]) -> list[Gold]:
+        """The gold of a batch of an update. labels: those that the component has."""
+        golds = [read_gold(example) for example in examples]
+        if not self._warned_lost:
+            self._warn_lost(golds, "of this batch ", " (Said once.)")
+        unknown = {label for gold in golds for _, _, label in gold.spans} - set(labels)
+        if unknown - self._warned_labels:
+            self._warned_labels |= unknown
+            warnings.warn(
+                f"[{self.component}] gold entities of labels {sorted(unknown)} count as outside: "
+                f"the component has {list(labels)}. (Said once for each label.)",
+                stacklevel=4,
+            )
+        return golds
+
+    def _warn_lost(self, golds: Sequence[Gold], where: str, once: str) -> None:
+        lost = [entity for gold in golds for entity in gold.lost]
+        if lost:
+            self._warned_lost = True
+            total = sum(len(gold.spans) + len(gold.lost) for gold in golds)
+            report = lost_report(lost, total)
+            warnings.warn(f"[{self.component}] {where}{report}{once}", stacklevel=4)
+
+
+def choose_labels(
+    requested: Optional[Sequence[str]],
+    present: Sequence[str],
+    golds: Iterable[Gold],
+    trained: Optional[Sequence[str]],
+) -> list[str]:
+    """The labels of a component that is initialised, in the order of their tags.
+
+    requested: labels that the user listed, or None.
+    present: labels that were added before.
+    golds: of the training examples.
+    trained: labels of the head, None if there is no head yet. They keep their places.
+    Raises BertCrfError if there are none, or if a trained label would be moved or left out.
+    """
+    found = labels_of(golds)
+    if requested is not None:
+        labels = list(requested)
+    elif trained is not None:
+        labels = [*trained, *sorted(found - set(trained))]
+    else:
+        labels = sorted({*found, *present})
+    if not labels:
+        raise BertCrfError(
+            "no entity labels: the training examples have no entities. Give labels in "
+            "[initialize.components], or check the corpus (doc.ents must be set)."
+        )
+    if trained is not None and labels[: len(trained)] != list(trained):
+        raise BertCrfError(
+            f"it is trained for labels {list(trained)} and can be extended, not changed to "
+            f"{labels}."
+        )
+    return labels

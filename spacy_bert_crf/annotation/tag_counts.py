@@ -4,6 +4,7 @@ A CRF with these scores and no emissions is the Markov chain of the corpus's tag
 does not begin with finding out that most tokens are outside. Pure numpy.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -52,3 +53,11 @@ class TagCounts:
         start = np.log((self.start + 1) / (self.start + 1).sum())
         parts = (start, leave[:, :-1], leave[:, -1])
         return ChainScores(*(np.maximum(part, FLOOR).astype(np.float32) for part in parts))
+
+
+def count_tags(allowed: Iterable[NDArray[np.bool_]], n_tags: int) -> TagCounts:
+    """Counts over docs. allowed: the tags each token of a doc may have, [tokens, K] each."""
+    counts = TagCounts(n_tags)
+    for own in allowed:
+        counts.add(own)
+    return counts

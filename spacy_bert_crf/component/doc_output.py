@@ -9,10 +9,14 @@ import numpy as np
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..annotation.allowed import labels_extension, taken_tokens
-from .reading import Reading, ScoredSpan
+from ..annotation.schemes import TagSet
+from .reading import Alternative, Path, Reading, ScoredSpan
+from .settings import Settings
 
 #: Key of a span group's attrs that holds the probability of each of its spans (as in spancat).
 SCORES = "scores"
+#: An entity as (start, end, label), in tokens.
+EntityTuple = tuple[int, int, str]
 
 
 class Names(NamedTuple):
@@ -75,9 +79,7 @@ def register_scores(component: str, score_extension: str) -> None:
         Span.set_extension(score_extension, getter=partial(span_score, joined), force=True)
 
 
-def writable(
-    doc: Doc, entities: Iterable[tuple[int, int, str]], overwrite: bool
-) -> list[Optional[Span]]:
+def writable(doc: Doc, entities: Iterable[EntityTuple], overwrite: bool) -> list[Optional[Span]]:
     """Predicted entities as they are written: trimmed of white space; None for what is nothing
     else, or overlaps what is on the doc, unless that is overwritten."""
     spans = [_trimmed(doc, *entity) for entity in entities]
@@ -86,6 +88,25 @@ def writable(
         if taken.any():
             return [s if s is None or not taken[s.start : s.end].any() else None for s in spans]
     return spans
+
+
+def alternatives(
+    doc: Doc, paths: Iterable[Path], tag_set: TagSet, overwrite: bool
+) -> list[Alternative]:
+    """The entities of a doc after each of these paths would be written. The doc is not changed."""
+    kept = [] if overwrite else list(doc.ents)
+    out = []
+    for path in paths:
+        spans = writable(doc, tag_set.decode(path.tags.tolist()), overwrite)
+        entities = sorted([*kept, *(span for span in spans if span is not None)])
+        out.append(Alternative(tuple(entities), path.probability))
+    return out
+
+
+def set_entities(doc: Doc, entities: Iterable[EntityTuple], overwrite: bool) -> None:
+    """Write predicted entities. The doc counts as annotated afterwards."""
+    spans = writable(doc, entities, overwrite)
+    set_ents(doc, [span for span in spans if span is not None], overwrite)
 
 
 def set_ents(doc: Doc, spans: Sequence[Span], overwrite: bool) -> None:
@@ -103,26 +124,23 @@ def set_reading(
     doc: Doc,
     reading: Reading,
     component: str,
-    *,
-    overwrite: bool,
+    settings: Settings,
     threshold: float,
-    scores: bool,
-    candidates: bool,
 ) -> None:
-    """Write a reading to its doc: entities of at least the threshold, and what is asked for.
+    """Write a reading to its doc: entities of at least the threshold, and what is configured.
 
-    scores: the entities and their probabilities as a span group, and the doc's own figures.
-    candidates: the candidates as another group.
+    That is with `scores` the entities and their probabilities as a span group, and the figures of
+    the doc; with `candidates` the candidates as another group.
     """
-    names = names_of(component)
+    names, overwrite = names_of(component), settings.overwrite
     spans = writable(doc, (entity.span for entity in reading.entities), overwrite)
     found = [(s, e.probability) for s, e in zip(spans, reading.entities, strict=True) if s]
-    if candidates:
+    if settings.candidates > 0:
         # Before doc.ents is written, which would be in their way.
         others = _candidates(doc, reading.candidates, [span for span, _ in found], overwrite)
         _set_group(doc, names.candidates, others)
     set_ents(doc, [span for span, p in found if p >= threshold], overwrite)
-    if scores:
+    if settings.scores:
         _set_group(doc, names.group, found)
         for name, value in (
             (names.log_probability, reading.log_probability),

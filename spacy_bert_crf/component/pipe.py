@@ -1,150 +1,49 @@
 """The trainable pipeline component `bert_crf`."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
-import srsly
 from numpy.typing import NDArray
 from spacy.language import Language
+from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 from torch import Tensor
 
-from ..annotation.allowed import allowed_tags, open_weights
-from ..annotation.gold import Gold, LostEntity, lost_report, read_gold
+from ..annotation.allowed import allowed_tags, decoding_sets, open_weights
+from ..annotation.gold import GoldReader, choose_labels
 from ..annotation.schemes import TagSet
-from ..annotation.tag_counts import TagCounts
+from ..annotation.tag_counts import count_tags
+from ..crf.linear_chain import LinearChainCRF
 from ..encoder.hf import LoadedEncoder
 from ..errors import BertCrfError
-from ..model import layers
-from ..model.optimizer import GroupedAdamW
-from ..model.weights_file import NAME as WEIGHTS_FILE
-from ..model.weights_file import WeightsFileError, weights_beside
-from .prediction import Predictor
+from ..model import crf_batches, layers
+from ..model.crf_batches import BoolArray
+from ..model.optimizer import GroupedAdamW, create_adamw
+from ..model.weights_file import weights_beside
+from . import doc_output, reading
+from .reading import Alternative, Reading, Spans
+from .score_map import ScoreMap
+from .settings import Settings, damaged_component, has_settings, merge_kept, named
 
-DEFAULT_CONFIG = """
-[bert_crf]
-scheme = "BIO"
-constraints = true
-constrain_training = false
-transitions_from_counts = true
-annotated_share = 0.0
-overwrite = false
-quantize = ""
-constrain_to_ents = true
-scores = false
-score_extension = "score"
-candidates = 0.0
-threshold = 0.0
-temperature = 1.0
-
-[bert_crf.scorer]
-@scorers = "spacy.ner_scorer.v1"
-
-[bert_crf.model]
-@architectures = "spacy_bert_crf.BertCrf.v1"
-
-[bert_crf.model.tok2vec]
-@architectures = "spacy_bert_crf.Encoder.v1"
-name = "bert-base-chinese"
-tokenizer_config = {"use_fast": true}
-transformer_config = {}
-grad_factor = 1.0
-mixed_precision = false
-grad_scaler_config = {}
-max_length = 512
-overlap = 128
-long_texts = "windows"
-batch_pieces = 0
-allow_download = false
-get_spans = null
-pooling = null
-"""
+Tags = list[NDArray[np.int64]]
 
 
-@Language.factory(
-    "bert_crf",
-    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
-    default_config=Config().from_str(DEFAULT_CONFIG)["bert_crf"],
-    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
-)
-def make_bert_crf(
-    nlp: Language,
-    name: str,
-    model: Model,
-    scheme: str,
-    constraints: bool,
-    constrain_training: bool,
-    transitions_from_counts: bool,
-    annotated_share: float,
-    overwrite: bool,
-    quantize: str,
-    constrain_to_ents: bool,
-    scores: bool,
-    score_extension: str,
-    candidates: float,
-    threshold: float,
-    temperature: float,
-    scorer: Optional[Callable[..., Any]],
-) -> "BertCrf":
-    """Create the component; see BertCrf for the settings."""
-    return BertCrf(
-        nlp.vocab,
-        model,
-        name,
-        scheme=scheme,
-        constraints=constraints,
-        constrain_training=constrain_training,
-        transitions_from_counts=transitions_from_counts,
-        annotated_share=annotated_share,
-        overwrite=overwrite,
-        quantize=quantize,
-        constrain_to_ents=constrain_to_ents,
-        scores=scores,
-        score_extension=score_extension,
-        candidates=candidates,
-        threshold=threshold,
-        temperature=temperature,
-        scorer=scorer,
-    )
-
-
-class BertCrf(Predictor):
+@has_settings
+class BertCrf(TrainablePipe):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
 
     One step of the CRF is one token. Predicted entities go to `doc.ents`.
 
-    scheme: BIO, BIOES, BMES or BILUO.
-    constraints: leave transitions that the scheme forbids out of decoding.
-    constrain_training: leave them out of the likelihood as well.
-    transitions_from_counts: a new CRF starts from how often tags follow one another in the
-        training examples, instead of from random scores.
-    annotated_share: of docs that are annotated in part, about what share of the entities is
-        annotated. Each further one among their unknown tokens then counts for one minus this.
-        0 says nothing about it, near 1 takes what is unknown for outside.
-    overwrite: replace entities that are on the doc. Otherwise they stay.
-    quantize: "int8" to predict with the own encoder's linear layers in 8-bit integers, on a CPU.
-        What is trained and saved stays float32. "" for float32.
-    constrain_to_ents: where entities stay, decode the rest of the doc given them, exactly. (So
-        does spaCy's `ner`.) Otherwise predict freely, and drop what overlaps them.
-    scores: write entities with their probabilities to `doc.spans[name]`, attrs["scores"], and to
-        `doc._.<name>_log_probability` and `doc._.<name>_entropy` what the CRF says of the doc.
-    score_extension: with scores, `span._.<this>` is the probability of an entity, if no other
-        extension has the name. "" for none.
-    candidates: least probability of entities beyond the best ones that are written to
-        `doc.spans["<name>_candidates"]`; 0 for none.
-    threshold: entities that are less probable are left out of `doc.ents`.
-    temperature: what emissions and transitions are divided by where probabilities are told. The
-        best entities do not depend on it.
-
-    threshold and temperature are kept in `cfg`, with the weights. The labels that a doc may have
-    can be restricted by `doc._.<name>_labels`, a list of some of the component's.
+    Each of the `Settings` is a keyword argument, and an attribute that may be changed.
+    `threshold` and `temperature` are kept in `cfg`, with the weights.
+    `doc._.<name>_labels`, a list of some of the component's labels, restricts those of a doc.
     """
 
     def __init__(
@@ -153,47 +52,23 @@ class BertCrf(Predictor):
         model: Model,
         name: str = "bert_crf",
         *,
-        scheme: str = "BIO",
-        constraints: bool = True,
-        constrain_training: bool = False,
-        transitions_from_counts: bool = True,
-        annotated_share: float = 0.0,
-        overwrite: bool = False,
-        quantize: str = "",
-        constrain_to_ents: bool = True,
-        scores: bool = False,
-        score_extension: str = "score",
-        candidates: float = 0.0,
-        threshold: float = 0.0,
-        temperature: float = 1.0,
         scorer: Optional[Callable[..., Any]] = None,
+        **settings: Any,
     ) -> None:
+        """Raises BertCrfError for a setting out of range, TypeError for one that is unknown."""
         self.vocab = vocab
         self.model = model
         self.name = name
         self.scorer = scorer
+        with named(name):
+            self.settings = Settings(**settings)
         self.cfg: dict[str, Any] = {"labels": []}
-        self.scheme = TagSet((), scheme).scheme  # refuses an unknown one now
-        self.constraints = constraints
-        self.constrain_training = constrain_training
-        self.transitions_from_counts = transitions_from_counts
-        if not 0 <= annotated_share < 1:
-            raise BertCrfError(
-                f"[{name}] annotated_share = {annotated_share!r} must be at least 0 and below 1."
-            )
-        self.annotated_share = annotated_share
-        self.quantize = quantize
-        self._init_prediction(
-            overwrite=overwrite,
-            constrain_to_ents=constrain_to_ents,
-            scores=scores,
-            score_extension=score_extension,
-            candidates=candidates,
-            threshold=threshold,
-            temperature=temperature,
-        )
-        self._told_lost = False
-        self._told_labels: set[str] = set()
+        merge_kept(self.cfg, self.settings)
+        self.quantize = self.settings.quantize
+        self._golds = GoldReader(name)
+        self._warned_impossible = False
+        doc_output.register_labels(name)
+        self.register_extensions()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -201,38 +76,148 @@ class BertCrf(Predictor):
         return tuple(self.cfg["labels"])
 
     @property
+    def label_data(self) -> list[str]:
+        """The labels as `spacy init labels` writes them and `initialize` takes them."""
+        return list(self.cfg["labels"])
+
+    @property
+    def tag_set(self) -> TagSet:
+        """The tags in id order."""
+        return TagSet(self.labels, self.settings.scheme)
+
+    @property
+    def crf(self) -> LinearChainCRF:
+        """The CRF in torch. Raises BertCrfError before the component is initialised."""
+        crf: LinearChainCRF = layers.head_of(self.model).module.crf
+        return crf
+
+    @property
     def quantize(self) -> str:
-        """See the setting. May be set at any time."""
+        """See Settings. May be changed."""
         own = layers.own_encoder_of(self.model)
         return "" if own is None else own.quantize
 
     @quantize.setter
     def quantize(self, value: str) -> None:
-        own = layers.own_encoder_of(self.model)
-        if own is not None:
-            own.quantize = value
-        elif value:
-            raise BertCrfError(
-                f"[{self.name}] quantize = {value!r} needs an encoder of the component's own "
-                "(spacy_bert_crf.Encoder.v1); this one shares a transformer."
-            )
+        with named(self.name):
+            layers.set_quantize(self.model, value)
 
     @property
-    def label_data(self) -> list[str]:
-        """What `spacy init labels` writes and `initialize` takes."""
-        return list(self.cfg["labels"])
+    def score_map(self) -> ScoreMap:
+        """The correction of the probabilities of entities that `calibrate` fitted, or none.
+
+        Raises BertCrfError if the cfg holds a damaged one.
+        """
+        with named(self.name):
+            return ScoreMap.from_cfg(self.cfg)
+
+    def predict(self, docs: Iterable[Doc]) -> Union[Tags, list[Reading]]:
+        """Best tag ids of each doc [tokens], or a Reading of each if a setting needs probabilities.
+
+        The docs are not changed.
+        """
+        docs = list(docs)
+        if self.settings.scores or self.settings.candidates or self.threshold:
+            readings = self.read(docs, candidates=self.settings.candidates)
+            return reading.corrected(readings, self.score_map)
+        tags, impossible = crf_batches.decode(
+            self.crf, layers.predict_emissions(self.model, docs), self._allowed_on(docs)
+        )
+        self._warn_impossible(impossible)
+        return tags
+
+    def set_annotations(
+        self, docs: Iterable[Doc], scores: Sequence[Union[NDArray[np.int64], Reading]]
+    ) -> None:
+        """Write what `predict` gave to the docs. Every doc counts as annotated afterwards."""
+        self.register_extensions()  # the component may have been unpickled
+        tag_set, threshold = self.tag_set, self.threshold
+        for doc, score in zip(docs, scores, strict=True):
+            if isinstance(score, Reading):
+                doc_output.set_reading(doc, score, self.name, self.settings, threshold)
+            else:
+                entities = tag_set.decode(score.tolist()) if score.any() else []
+                doc_output.set_entities(doc, entities, self.settings.overwrite)
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Annotate a stream of docs in order, looking ahead at most `batch_size` of them."""
+        error_handler = self.get_error_handler()
+        for docs in layers.doc_batches(stream, batch_size):
+            try:
+                self.set_annotations(docs, self.predict(docs))
+            except Exception as err:
+                error_handler(self.name, self, docs, err)
+            else:
+                yield from docs
+
+    def read(
+        self, docs: Iterable[Doc], *, candidates: float = 0.0, requested: Sequence[Spans] = ()
+    ) -> list[Reading]:
+        """Probabilities of each doc, whatever the settings. The docs are not changed.
+
+        candidates: least probability of entities beyond those of the best path; 0 for none.
+        requested: entities (start, end, label) of each doc whose probability is wanted, or empty.
+        Entities are not trimmed of white space.
+        Raises BertCrfError for labels that the component does not have.
+        """
+        docs = list(docs)
+        other = {label for spans in requested for _, _, label in spans} - set(self.labels)
+        if other:
+            raise BertCrfError(
+                f"[{self.name}] has no labels {', '.join(sorted(other))}, only "
+                f"{', '.join(self.labels)}."
+            )
+        with named(self.name):
+            candidates = Settings(candidates=candidates).candidates  # checked
+        readings = reading.read(
+            self.crf,
+            layers.predict_emissions(self.model, docs),
+            self.tag_set,
+            constrained=self.settings.constraints,
+            allowed=self._allowed_on(docs),
+            temperature=self.temperature,
+            min_probability=candidates,
+            requested=requested,
+        )
+        self._warn_impossible(sum(not each.within_allowed for each in readings))
+        return readings
+
+    def nbest(self, docs: Iterable[Doc], k: int) -> list[list[Alternative]]:
+        """The k best tag paths of each doc, the most probable first. The docs are not changed.
+
+        Each has the entities as they would be written to the doc, and its probability. Paths are
+        legal and keep to the entities on the doc, as in decoding. There may be fewer than k.
+        All differ as tags. With `constraints` they also differ as entities, except for white
+        space that is trimmed.
+        Raises BertCrfError for k below 1.
+        """
+        if k < 1:
+            raise BertCrfError(f"the number of best paths must be at least 1, not {k}.")
+        docs = list(docs)
+        paths = reading.best_paths(
+            self.crf,
+            layers.predict_emissions(self.model, docs),
+            k,
+            allowed=self._allowed_on(docs),
+            temperature=self.temperature,
+        )
+        tag_set, overwrite = self.tag_set, self.settings.overwrite
+        return [
+            doc_output.alternatives(doc, found, tag_set, overwrite)
+            for doc, found in zip(docs, paths, strict=True)
+        ]
 
     def add_label(self, label: str) -> int:
-        """Add an entity type. On an initialised component its tags come after the present ones,
-        whose weights stay, and are untrained. RETURNS: 1 if it is new, 0 otherwise.
+        """Add an entity type. RETURNS: 1 if it is new, 0 otherwise.
 
+        On an initialised component its tags come after the present ones. They are untrained, and
+        the weights of the present ones stay.
         Raises BertCrfError for an empty label.
         """
         if label in self.labels:
             return 0
-        TagSet((*self.labels, label), self.scheme)
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
+        TagSet((*self.labels, label), self.settings.scheme)
+        self._set_labels([*self.labels, label])
         head = layers.head_of(self.model)
         if head.is_built:
             head.build(head.module.classifier.in_features, len(self.tag_set.tags))
@@ -248,84 +233,36 @@ class BertCrf(Predictor):
     ) -> None:
         """Learn the labels, load the encoder and make the head.
 
-        get_examples: gives the training examples; all are read once, to find labels and to
-            report entities that can't be placed in the pipeline's tokens.
+        get_examples: gives the training examples. All are read once, to find labels and to report
+            entities that have no place in the pipeline's tokens.
         labels: entity types in the order of their tags; otherwise those of the examples, sorted.
         Raises BertCrfError if there are no labels or the encoder can't be loaded.
         """
-        found: set[str] = set()
-        golds: list[Gold] = []
-        lost: list[LostEntity] = []
-        total = 0
-        sample: list[Doc] = []
-        for example in get_examples():
-            gold = read_gold(example)
-            golds.append(gold)
-            found.update(label for _, _, label in gold.spans)
-            found.update(entity.label for entity in gold.lost)
-            lost += gold.lost
-            total += len(gold.spans) + len(gold.lost)
-            if len(sample) < 10:
-                sample.append(example.predicted)
-        if lost:
-            warnings.warn(f"[{self.name}] {lost_report(lost, total)}", stacklevel=2)
-            self._told_lost = True
-        head = layers.head_of(self.model)
-        if labels is not None:
-            wanted = list(labels)
-        elif head.is_built:
-            wanted = [*self.labels, *sorted(found - set(self.labels))]
-        else:
-            wanted = sorted(found | set(self.labels))
-        if not wanted:
-            raise BertCrfError(
-                f"[{self.name}] no entity labels: the training examples have no entities. Give "
-                "labels in [initialize.components], or check the corpus (doc.ents must be set)."
-            )
-        if head.is_built and wanted[: len(self.labels)] != list(self.labels):
-            raise BertCrfError(
-                f"[{self.name}] is trained for labels {list(self.labels)} and can be extended, "
-                f"not changed to {wanted}."
-            )
-        TagSet(tuple(wanted), self.scheme)
-        self.cfg["labels"] = wanted
-        for label in wanted:
-            self.vocab.strings.add(label)
-        self.model.initialize(X=sample)
-        width = self.model.get_ref("tok2vec").maybe_get_dim("nO")
-        if width is None:
-            raise BertCrfError(
-                f"[{self.name}] the width of its token vectors is not known: is the transformer "
-                "that it listens to in the pipeline, before it?"
-            )
-        is_new = not head.is_built
-        head.build(width, len(self.tag_set.tags))
-        if is_new and self.transitions_from_counts:
-            counts = TagCounts(len(self.tag_set.tags))
-            for gold in golds:
-                counts.add(allowed_tags(gold, self.tag_set))
-            head.module.crf.set_scores(*counts.scores())
+        golds, sample = self._golds.read_corpus(get_examples())
+        trained = self.labels if layers.head_of(self.model).is_built else None
+        with named(self.name):
+            self._set_labels(choose_labels(labels, self.labels, golds, trained))
+        self._build_head(sample)
+        if trained is None and self.settings.transitions_from_counts:
+            n_tags = len(self.tag_set.tags)
+            counts = count_tags((allowed_tags(gold, self.tag_set) for gold in golds), n_tags)
+            self.crf.set_scores(*counts.scores())
         self._apply_tags()
 
     def adopt(self, encoder: LoadedEncoder, labels: list[str], head: dict[str, Tensor]) -> None:
-        """Take over trained weights, instead of `initialize`, for an own encoder.
+        """Take over trained weights instead of `initialize`, with an own encoder.
 
         labels: entity types in the order of their tags. head: the state of a TagHead.
-        Raises BertCrfError if the component has no own encoder, RuntimeError if weights do not
-        fit the labels.
+        Raises BertCrfError if the component has no own encoder, RuntimeError if the weights do
+        not fit the labels.
         """
         own = layers.own_encoder_of(self.model)
         if own is None:
             raise BertCrfError(f"[{self.name}] shares an encoder and can't take over another.")
-        TagSet(tuple(labels), self.scheme)
-        self.cfg["labels"] = list(labels)
-        for label in labels:
-            self.vocab.strings.add(label)
+        self._set_labels(labels)
         own.adopt(encoder)
-        self.model.initialize()
-        shim = layers.head_of(self.model)
-        shim.build(self.model.get_ref("tok2vec").get_dim("nO"), len(self.tag_set.tags))
-        shim.module.load_state_dict(head)
+        self._build_head(None)
+        layers.head_of(self.model).module.load_state_dict(head)
         self._apply_tags()
 
     def update(
@@ -338,8 +275,8 @@ class BertCrf(Predictor):
     ) -> dict[str, float]:
         """Learn from a batch. The loss is the negative log-likelihood, mean over the docs.
 
-        Examples without any known token teach nothing. An own encoder does not read them; they
-        stay in the batch of a shared one, which hands out its vectors for exactly these docs.
+        Examples without a known token do not train the model, and an own encoder does not read
+        them. A shared encoder hands out its vectors for exactly the batch, so there they stay.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -348,20 +285,12 @@ class BertCrf(Predictor):
         if not any(len(example.predicted) for example in examples):
             return losses
         set_dropout_rate(self.model, drop)
-        allowed = self._allowed(examples)
-        taught = layers.taught(allowed)
+        allowed = self._allowed_by_gold(examples)
+        members = crf_batches.trainable(allowed)
         docs = [example.predicted for example in examples]
-        for part in layers.update_parts(self.model, docs, taught):
+        for part in layers.update_parts(self.model, docs, members):
             emissions, backprop = self.model.begin_update([docs[i] for i in part])
-            loss, gradient = layers.likelihood(
-                self.model,
-                emissions,
-                [allowed[i] for i in part],
-                constrain=self.constrain_training,
-                accumulate=True,
-                n_docs=len(taught),
-                open_weights=open_weights(self.annotated_share, self.tag_set),
-            )
+            loss, gradient = self._likelihood(emissions, [allowed[i] for i in part], len(members))
             backprop(gradient)
             losses[self.name] += loss
         if sgd not in (None, False):
@@ -371,15 +300,8 @@ class BertCrf(Predictor):
     def get_loss(
         self, examples: Iterable[Example], scores: list[Floats2d]
     ) -> tuple[float, list[Floats2d]]:
-        """Loss of emissions and its gradient; the CRF's own parameters are left alone."""
-        return layers.likelihood(
-            self.model,
-            scores,
-            self._allowed(list(examples)),
-            constrain=self.constrain_training,
-            accumulate=False,
-            open_weights=open_weights(self.annotated_share, self.tag_set),
-        )
+        """Loss of emissions and its gradient. The CRF's own gradients stay as they are."""
+        return self._likelihood(scores, self._allowed_by_gold(list(examples)))
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the component's parameters."""
@@ -389,8 +311,6 @@ class BertCrf(Predictor):
 
     def create_optimizer(self) -> Optimizer:
         """The optimizer that suits the component."""
-        from ..model.optimizer import create_adamw
-
         return create_adamw()
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "BertCrf":
@@ -406,65 +326,75 @@ class BertCrf(Predictor):
 
     def from_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> "BertCrf":
         """Load from a folder. Raises BertCrfError, naming the file, if one is damaged."""
-        at = Path(path)
-        try:
-            with weights_beside(at):
+        with damaged_component(self.name, Path(path)):
+            with weights_beside(Path(path)):
                 super().from_disk(path, exclude=exclude)
-            TagSet(self.labels, self.scheme)
-        except Exception as err:  # what a damaged file raises depends on where it is damaged
-            where = at / "cfg" if _is_damaged_json(at / "cfg") else at / "model"
-            if isinstance(err, WeightsFileError):
-                where = at / WEIGHTS_FILE
-            reason = (str(err).strip() or type(err).__name__).splitlines()[0]
-            raise BertCrfError(f"[{self.name}] {where} is damaged: {reason}") from err
+            TagSet(self.labels, self.settings.scheme)
         self._apply_tags()
         return self
 
-    def _apply_tags(self) -> None:
-        """Settle what the cfg holds, and give the CRF the constraints of the tag scheme."""
-        self._settle_kept()
-        head = layers.head_of(self.model)
-        if not head.is_built:
-            return
-        tags, crf = self.tag_set, head.module.crf
-        if crf.n_tags != len(tags.tags):
-            raise BertCrfError(
-                f"[{self.name}] the weights have {crf.n_tags} tags, labels {list(self.labels)} "
-                f"under {self.scheme} have {len(tags.tags)}: the scheme of a trained component "
-                "can't be changed, and its files belong together."
-            )
-        if self.constraints:
-            crf.set_legal(tags.legal_start(), tags.legal_end(), tags.legal_transitions())
-        else:
-            crf.set_legal()
+    def register_extensions(self) -> None:
+        """Make the extensions of Doc and Span that the settings need, if there are none."""
+        if self.settings.scores:
+            doc_output.register_scores(self.name, self.settings.score_extension)
 
-    def _allowed(self, examples: list[Example]) -> list[NDArray[np.bool_]]:
+    def _set_labels(self, labels: Sequence[str]) -> None:
+        TagSet(tuple(labels), self.settings.scheme)  # raises for labels that can't be
+        self.cfg["labels"] = list(labels)
+        for label in labels:
+            self.vocab.strings.add(label)
+
+    def _build_head(self, sample: Optional[list[Doc]]) -> None:
+        """Initialise the model, and make the head or make room in it for more tags."""
+        self.model.initialize(X=sample)
+        width = self.model.get_ref("tok2vec").maybe_get_dim("nO")
+        if width is None:
+            raise BertCrfError(
+                f"[{self.name}] the width of its token vectors is not known: is the transformer "
+                "that it listens to in the pipeline, before it?"
+            )
+        layers.head_of(self.model).build(width, len(self.tag_set.tags))
+
+    def _apply_tags(self) -> None:
+        """Settle the kept settings, and give the CRF the constraints of the tag scheme."""
+        merge_kept(self.cfg, self.settings)
+        _ = self.score_map  # raises for a damaged one
+        tags, legal = self.tag_set, None
+        if self.settings.constraints:
+            legal = (tags.legal_start(), tags.legal_end(), tags.legal_transitions())
+        with named(self.name):
+            layers.set_legal(self.model, len(tags.tags), legal)
+
+    def _allowed_on(self, docs: list[Doc]) -> list[Optional[BoolArray]]:
+        """The tags that each token may have in decoding. [tokens, K] for each doc, None for all"""
+        keep = self.settings.constrain_to_ents and not self.settings.overwrite
+        return [decoding_sets(doc, self.tag_set, self.name, keep) for doc in docs]
+
+    def _allowed_by_gold(self, examples: list[Example]) -> list[BoolArray]:
         """The tags that each token may have by the gold. [tokens, K] for each example"""
-        tags = self.tag_set
-        golds = [read_gold(example) for example in examples]
-        lost = [entity for gold in golds for entity in gold.lost]
-        if lost and not self._told_lost:
-            self._told_lost = True
-            total = sum(len(gold.spans) + len(gold.lost) for gold in golds)
-            warnings.warn(
-                f"[{self.name}] of this batch {lost_report(lost, total)} (Said once.)",
-                stacklevel=3,
-            )
-        other = {label for gold in golds for _, _, label in gold.spans} - set(self.labels)
-        if other - self._told_labels:
-            self._told_labels |= other
-            warnings.warn(
-                f"[{self.name}] gold entities of labels {sorted(other)} count as outside: the "
-                f"component has {list(self.labels)}. (Said once for each label.)",
-                stacklevel=3,
-            )
+        tags, golds = self.tag_set, self._golds.read_batch(examples, self.labels)
         return [allowed_tags(gold, tags) for gold in golds]
 
+    def _likelihood(
+        self, emissions: list[Floats2d], allowed: list[BoolArray], n_docs: Optional[int] = None
+    ) -> tuple[float, list[Floats2d]]:
+        """See `crf_batches.likelihood`. n_docs: of the batch in an update, which accumulates."""
+        return crf_batches.likelihood(
+            self.crf,
+            emissions,
+            allowed,
+            constrain=self.settings.constrain_training,
+            accumulate=n_docs is not None,
+            n_docs=n_docs,
+            open_weights=open_weights(self.settings.annotated_share, self.tag_set),
+        )
 
-def _is_damaged_json(path: Path) -> bool:
-    """Whether a component's `cfg` can't be what was written: labels, a list of strings."""
-    try:
-        labels = srsly.read_json(path)["labels"]
-    except Exception:
-        return True
-    return not isinstance(labels, list) or not all(isinstance(label, str) for label in labels)
+    def _warn_impossible(self, count: int) -> None:
+        if count and not self._warned_impossible:
+            self._warned_impossible = True
+            warnings.warn(
+                f"[{self.name}] {count} of the docs have no legal tag path that keeps to the "
+                "entities on the doc and to its allowed labels: they are predicted freely, and "
+                "entities that overlap those on the doc are dropped. (Said once.)",
+                stacklevel=4,
+            )

@@ -1,15 +1,20 @@
 """Correction of the probabilities of predicted entities, fitted by `calibrate`."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import BertCrfError
+
 #: Least number of entities of a ScoreMap's block, and how many of unchanged probability are added
 #: to each.
 BLOCK, HOLD = 50, 10
+#: Key of a component's cfg that holds the points of a ScoreMap; it may be missing.
+SCORE_MAP = "score_map"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,22 @@ class ScoreMap:
     def __call__(self, p: float) -> float:
         """A probability, corrected."""
         return float(np.interp(p, self.told, self.right))
+
+    @classmethod
+    def from_cfg(cls, cfg: Mapping[str, Any]) -> "ScoreMap":
+        """The one in a component's cfg, or one that changes nothing.
+
+        Raises BertCrfError if it is damaged.
+        """
+        points = cfg.get(SCORE_MAP)
+        if points is None:
+            return cls()
+        try:
+            return cls(*(tuple(map(float, points[name])) for name in ("told", "right")))
+        except (KeyError, TypeError, ValueError) as err:
+            raise BertCrfError(
+                f"{SCORE_MAP} in the cfg is damaged ({err}): calibrate again."
+            ) from err
 
     @classmethod
     def fitted(cls, pairs: Iterable[tuple[float, bool]]) -> "ScoreMap":

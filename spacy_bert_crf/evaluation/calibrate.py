@@ -18,10 +18,10 @@ from .._files import atomic_folder, write_text
 from ..annotation.allowed import allowed_tags
 from ..annotation.docbin import read_docs
 from ..annotation.gold import Gold
-from ..component import reading as posterior_layer
+from ..component import reading
+from ..component.pipe import BertCrf
 from ..component.pipelines import find_component, load_pipeline
-from ..component.prediction import SCORE_MAP, Predictor
-from ..component.score_map import ScoreMap
+from ..component.score_map import SCORE_MAP, ScoreMap
 from ..errors import BertCrfError
 from .gold_docs import gold_docs
 from .reliability import Reliability, best_temperature, reliability
@@ -114,23 +114,23 @@ def calibrate(
     return found
 
 
-def path_loss(pipe: Predictor, half: Half, temperature: float) -> float:
+def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
     """Negative log-likelihood of the gold, a doc, at a temperature.
 
     Of whole tag paths, as in training. Where all is known it is convex in 1/temperature, so that
     it has one minimum.
     """
     sets = [allowed_tags(gold, pipe.tag_set) for gold in half.golds]
-    every = posterior_layer.log_partitions(pipe.model, half.emissions, temperature)
-    gold = posterior_layer.log_partitions(pipe.model, half.emissions, temperature, sets)
+    every = reading.log_partitions(pipe.crf, half.emissions, temperature)
+    gold = reading.log_partitions(pipe.crf, half.emissions, temperature, sets)
     return float((every - gold).mean())
 
 
-def outcomes(pipe: Predictor, half: Half, temperature: float) -> list[tuple[float, bool]]:
+def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float, bool]]:
     """Probability of each entity that is found, and whether it is right. Entities where the gold
     is not known are left out."""
-    readings = posterior_layer.read(
-        pipe.model,
+    readings = reading.read(
+        pipe.crf,
         half.emissions,
         pipe.tag_set,
         constrained=pipe.constraints,
@@ -138,8 +138,8 @@ def outcomes(pipe: Predictor, half: Half, temperature: float) -> list[tuple[floa
     )
     return [
         (entity.probability, tuple(entity.span) in gold.spans)
-        for reading, gold in zip(readings, half.golds, strict=True)
-        for entity in reading.entities
+        for each, gold in zip(readings, half.golds, strict=True)
+        for entity in each.entities
         if gold.known[entity.start : entity.end].all()
     ]
 

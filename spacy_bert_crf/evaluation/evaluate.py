@@ -16,8 +16,8 @@ from .._provenance import versions
 from ..annotation.docbin import read_docs
 from ..annotation.gold import read_gold
 from ..component.doc_output import span_score
+from ..component.pipe import BertCrf
 from ..component.pipelines import load_pipeline
-from ..component.prediction import Predictor
 from ..errors import BertCrfError
 from .calibration_picture import picture as draw
 from .confusion import confusion
@@ -119,7 +119,7 @@ def evaluate(
             raise BertCrfError(f"the picture {drawn} must be an .svg file.")
     began = time.perf_counter()
     nlp = load_pipeline(pipeline)
-    groups = [name for name, pipe in nlp.pipeline if isinstance(pipe, Predictor)]
+    groups = [name for name, pipe in nlp.pipeline if isinstance(pipe, BertCrf)]
     for name in groups:
         nlp.get_pipe(name).scores = True
     scheme = next(

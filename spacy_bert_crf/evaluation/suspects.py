@@ -83,13 +83,13 @@ def find_errors(nlp: Language, docs: list[Doc], component: str = "") -> Findings
     missing: list[Suspect] = []
     n_docs = n_entities = n_unread = 0
     for batch in gold_docs(nlp, pipe.name, docs):
-        asked = [[span for span in item.gold.spans if span[2] in labels] for item in batch]
-        readings = pipe.read([item.doc for item in batch], asked=asked)
-        for item, spans, reading in zip(batch, asked, readings, strict=True):
+        requested = [[span for span in item.gold.spans if span[2] in labels] for item in batch]
+        readings = pipe.read([item.doc for item in batch], requested=requested)
+        for item, spans, reading in zip(batch, requested, readings, strict=True):
             n_docs += 1
             n_entities += len(item.gold.spans) + len(item.gold.lost)
             n_unread += len(item.gold.spans) + len(item.gold.lost) - len(spans)
-            for span, p in zip(spans, reading.asked, strict=True):
+            for span, p in zip(spans, reading.requested, strict=True):
                 gold_rows.append(_suspect(item, span, p, reading))
             missing += [
                 _suspect(item, entity.span, entity.probability, reading)

@@ -1,27 +1,29 @@
-"""The thinc seam: list of Doc to token vectors to emissions, decoding and likelihood.
+"""The layers of the model in thinc: list of Doc to token vectors to emissions.
 
-Converts inputs, outputs and gradients between thinc's arrays and torch's tensors.
+Inputs, outputs and gradients are thinc's arrays outside, and torch's tensors inside.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Optional, TypeVar, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy.tokens import Doc
-from thinc.api import Model, get_current_ops
+from thinc.api import Model
 from thinc.types import Floats2d
-from thinc.util import torch2xp, xp2torch
 from torch import Tensor
 
-from ..encoder.passes import IntArray, padded_batches
-from .shims import EncoderShim, HeadShim, TorchShim
+from ..encoder.passes import padded_batches
+from ..errors import BertCrfError
+from .crf_batches import Emissions, join_rows, split_rows
+from .encoder_shim import EncoderShim
+from .shims import HeadShim, TorchShim
 
-#: Most steps of one CRF batch, padding included: bounds its memory.
-CRF_BATCH_STEPS = 262_144
+#: Most tokens of a batch of docs in prediction.
+_LOOKAHEAD_TOKENS = 100_000
 
 S = TypeVar("S", bound=TorchShim)
+#: What is legal at the start [K], at the end [K], and from one tag to another [K, K].
+Legal = tuple[list[bool], list[bool], list[list[bool]]]
 
 
 def encoder_layer(shim: EncoderShim, grad_factor: float) -> Model:
@@ -76,100 +78,75 @@ def own_encoder_of(model: Model) -> Optional[EncoderShim]:
     return None
 
 
-def decode(model: Model, emissions: list[Floats2d]) -> list[IntArray]:
-    """Best legal tag ids of each doc, [tokens] each. One device-to-host transfer."""
-    crf = head_of(model).module.crf
-    lengths = [len(rows) for rows in emissions]
-    out = [np.zeros(length, dtype=np.int64) for length in lengths]
-    filled = [i for i, length in enumerate(lengths) if length]
-    if not filled:
-        return out
-    joined = join_rows(emissions, crf.transitions.device)
-    begins = np.cumsum(lengths, dtype=np.int64) - np.array(lengths, dtype=np.int64)
-    groups = padded_batches([lengths[i] for i in filled], CRF_BATCH_STEPS)
-    decoded = []
-    with torch.inference_mode():
-        for group in groups:
-            members = [filled[i] for i in group]
-            rows, mask = padded_rows([lengths[i] for i in members], begins[members])
-            padded = joined[to_device(rows, joined.device)]
-            tags, _ = crf.viterbi(padded, to_device(mask, joined.device))
-            decoded.append(tags.flatten())
-        flat = torch.cat(decoded).cpu().numpy()
-    at = 0
-    for group in groups:
-        longest = lengths[filled[group[0]]]
-        for row, i in enumerate(group):
-            begin = at + row * longest
-            out[filled[i]] = flat[begin : begin + lengths[filled[i]]]
-        at += len(group) * longest
-    return out
+def set_quantize(model: Model, value: str) -> None:
+    """Predict in 8-bit integers ("int8") or in float32 ("").
 
-
-def likelihood(
-    model: Model,
-    emissions: list[Floats2d],
-    allowed: list[NDArray[np.bool_]],
-    *,
-    constrain: bool,
-    accumulate: bool,
-    n_docs: Optional[int] = None,
-    open_weights: Optional[list[float]] = None,
-) -> tuple[float, list[Floats2d]]:
-    """Negative log-likelihood, mean over the docs with known tokens, and its gradient.
-
-    allowed: the tags that each token may have, [tokens, K] for each doc.
-    n_docs: divide the sum by this instead, since these docs are a part of a batch.
-    constrain: leave illegal transitions out of the sums.
-    open_weights: see `LinearChainCRF.forward`. [K]
-    accumulate: add the gradient of the CRF's parameters to what they have.
-    RETURNS: the loss, and the gradient of the emissions, [tokens, K] for each doc.
+    Raises BertCrfError for "int8" where the encoder is shared.
     """
-    crf = head_of(model).module.crf
-    lengths = [len(rows) for rows in emissions]
-    joined = join_rows(emissions, crf.transitions.device)
-    grad = torch.zeros_like(joined)
-    members = taught(allowed)
-    if not members:
-        return 0.0, _split(grad, lengths)
-    n_docs = len(members) if n_docs is None else n_docs
-    begins = np.cumsum(lengths, dtype=np.int64) - np.array(lengths, dtype=np.int64)
-    total = torch.zeros((), device=joined.device)
-    params = list(crf.parameters())
-    weights = None if open_weights is None else joined.new_tensor(open_weights)
-    for group in padded_batches([lengths[i] for i in members], CRF_BATCH_STEPS):
-        at = [members[i] for i in group]
-        rows, mask = padded_rows([lengths[i] for i in at], begins[at])
-        sets = np.ones((*mask.shape, crf.n_tags), dtype=bool)
-        for row, i in enumerate(at):
-            sets[row, : lengths[i]] = allowed[i]
-        index = to_device(rows, joined.device)
-        padded = joined[index].requires_grad_()
-        on = to_device(mask, joined.device)
-        allowed_sets = to_device(sets, joined.device)
-        loss = crf(padded, allowed_sets, on, constrain, weights).sum() / n_docs
-        d_padded, *d_params = torch.autograd.grad(loss, [padded, *params])
-        # Padding rows carry a gradient of 0, and point at row 0 of their doc.
-        grad.index_add_(0, index.flatten(), d_padded.flatten(0, 1))
-        total += loss.detach()
-        if accumulate:
-            for param, d_param in zip(params, d_params, strict=True):
-                param.grad = d_param if param.grad is None else param.grad + d_param
-    return float(total), _split(grad, lengths)
+    own = own_encoder_of(model)
+    if own is not None:
+        own.quantize = value
+    elif value:
+        raise BertCrfError(
+            f"quantize = {value!r} needs an encoder of the component's own "
+            "(spacy_bert_crf.Encoder.v1); this one shares a transformer."
+        )
 
 
-def taught(allowed: list[NDArray[np.bool_]]) -> list[int]:
-    """Which docs have a known token."""
-    return [i for i, sets in enumerate(allowed) if sets.size and not sets.all()]
+def set_legal(model: Model, n_tags: int, legal: Optional[Legal]) -> None:
+    """Give the CRF the constraints of a tag scheme, if there is a CRF yet.
+
+    n_tags: number of tags of the scheme. legal: start, end and transitions; None makes all legal.
+    Raises BertCrfError if the CRF has another number of tags.
+    """
+    head = head_of(model)
+    if not head.is_built:
+        return
+    crf = head.module.crf
+    if crf.n_tags != n_tags:
+        raise BertCrfError(
+            f"the weights have {crf.n_tags} tags, its labels under its scheme have {n_tags}. The "
+            "scheme of a trained component can't be changed, and its files belong together."
+        )
+    crf.set_legal(*(legal or ()))
+
+
+def doc_batches(stream: Iterable[Doc], batch_size: int) -> Iterator[list[Doc]]:
+    """Batches of at most `batch_size` docs and _LOOKAHEAD_TOKENS tokens, or of one longer doc."""
+    batch: list[Doc] = []
+    n_tokens = 0
+    for doc in stream:
+        if batch and (len(batch) >= batch_size or n_tokens + len(doc) > _LOOKAHEAD_TOKENS):
+            yield batch
+            batch, n_tokens = [], 0
+        batch.append(doc)
+        n_tokens += len(doc)
+    if batch:
+        yield batch
+
+
+def predict_emissions(model: Model, docs: list[Doc]) -> Emissions:
+    """Emissions of docs by a `bert_crf_layer`, as one tensor.
+
+    An own encoder applies the classifier to each of its passes, so that the token vectors of a
+    long text are never held together.
+    """
+    own, classifier = own_encoder_of(model), head_of(model).module.classifier
+    if not any(len(doc) for doc in docs):
+        return Emissions(classifier.weight.new_zeros(0, len(classifier.bias)), [0] * len(docs))
+    if own is None:
+        return Emissions.of(_emissions_of_shared(model, docs), classifier.weight.device)
+    rows = own.predict_vectors(docs, (classifier.weight, classifier.bias))
+    return Emissions(rows, [len(doc) for doc in docs])
 
 
 def update_parts(model: Model, docs: list[Doc], members: list[int]) -> list[list[int]]:
-    """Which docs of a batch go through the model together in an update: of like length.
+    """Parts of a batch that go through the model together in an update: docs of like length.
 
-    The gradients of all parts are summed, so that a batch needs the memory of its largest part
-    only. One part of all docs where the encoder is shared: it hands out its vectors for a whole
-    batch.
-    members: the docs that teach something (see `taught`); others are left out.
+    The gradients of all parts are summed, so that a batch needs the memory of its largest part.
+    A shared encoder hands out its vectors for a whole batch, so there all docs are one part.
+
+    members: the docs that train the model (see `trainable`). An own encoder skips the others.
     """
     own = own_encoder_of(model)
     if own is None:
@@ -178,17 +155,6 @@ def update_parts(model: Model, docs: list[Doc], members: list[int]) -> list[list
     lengths = [len(docs[i]) + 2 for i in members]
     parts = padded_batches(lengths, own.pass_size(is_train=True))
     return [sorted(members[i] for i in part) for part in parts]
-
-
-def padded_rows(lengths: list[int], begins: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:
-    """Rows of padded sequences in a joined array, and their mask. [B, T] each"""
-    steps = np.arange(max(lengths))[None, :]
-    mask = steps < np.array(lengths)[:, None]
-    return np.where(mask, begins[:, None] + steps, begins[:, None]), mask
-
-
-def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 def _encoder_init(model: Model, X: Any = None, Y: Any = None) -> None:
@@ -204,7 +170,7 @@ def _encoder_forward(
     shim = shim_of(model, EncoderShim)
     lengths = [len(doc) for doc in docs]
     if not is_train:
-        return _split(shim.predict_vectors(docs), lengths), _no_backprop
+        return split_rows(shim.predict_vectors(docs), lengths), _no_backprop
     vectors, backprop_torch = shim.update_vectors(docs, model.attrs["dropout_rate"])
 
     def backprop(d_vectors: list[Floats2d]) -> list[Doc]:
@@ -212,7 +178,7 @@ def _encoder_forward(
         backprop_torch(grad)
         return []
 
-    return _split(vectors.detach(), lengths), backprop
+    return split_rows(vectors.detach(), lengths), backprop
 
 
 def _head_forward(
@@ -223,7 +189,7 @@ def _head_forward(
     joined = join_rows(vectors, head.classifier.weight.device)
     if not is_train:
         with torch.inference_mode():
-            return _split(head(joined), lengths), _no_backprop
+            return split_rows(head(joined), lengths), _no_backprop
     joined = joined.detach().requires_grad_()
     head.dropout.p = model.attrs["dropout_rate"]
     head.train()
@@ -234,20 +200,17 @@ def _head_forward(
 
     def backprop(d_emissions: list[Floats2d]) -> list[Floats2d]:
         emissions.backward(join_rows(d_emissions, emissions.device))
-        return _split(cast(Tensor, joined.grad), lengths)
+        return split_rows(cast(Tensor, joined.grad), lengths)
 
-    return _split(emissions.detach(), lengths), backprop
+    return split_rows(emissions.detach(), lengths), backprop
 
 
 def _bert_crf_forward(
     model: Model, docs: list[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], Any]]:
+    if not is_train:
+        return predict_emissions(model, docs).split(), _no_backprop
     tok2vec, head = model.layers
-    own = own_encoder_of(model)
-    if not is_train and own is not None:
-        classifier = head_of(model).module.classifier
-        emissions = own.predict_vectors(docs, (classifier.weight, classifier.bias))
-        return _split(emissions, [len(doc) for doc in docs]), _no_backprop
     vectors, backprop_encoder = tok2vec(docs, is_train)
     emissions_list, backprop_head = head(vectors, is_train)
 
@@ -266,16 +229,7 @@ def _no_backprop(d_output: Any) -> list[Any]:
     return []
 
 
-def join_rows(arrays: list[Floats2d], device: torch.device) -> Tensor:
-    """One tensor of a list of arrays. On the CPU and on one GPU no data crosses a device."""
-    # spacy-transformers gives an empty doc a vector of shape (0, 0).
-    arrays = [rows for rows in arrays if len(rows)] or arrays[:1]
-    if len(arrays) == 1:
-        return xp2torch(arrays[0], device=device)
-    return xp2torch(get_current_ops().xp.concatenate(arrays), device=device)
-
-
-def _split(rows: Tensor, lengths: list[int]) -> list[Floats2d]:
-    array = cast(Floats2d, torch2xp(rows))
-    ends = np.cumsum(lengths)
-    return [array[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+def _emissions_of_shared(model: Model, docs: list[Doc]) -> list[Floats2d]:
+    tok2vec, head = model.layers
+    emissions: list[Floats2d] = head.predict(tok2vec.predict(docs))
+    return emissions

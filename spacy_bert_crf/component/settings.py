@@ -1,0 +1,195 @@
+"""The settings of the component: their names, defaults and checks, in one place.
+
+To add a setting, add a field to `Settings` with its line in the docstring. The factory's signature
+and its default config are made from the fields, and the component has each field as an attribute.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import srsly
+
+from ..annotation.schemes import TagSet
+from ..errors import BertCrfError, first_line
+from ..model.weights_file import NAME as WEIGHTS_FILE
+from ..model.weights_file import WeightsFileError
+from .score_map import SCORE_MAP
+
+C = TypeVar("C", bound=type)
+
+#: Settings that belong to the trained weights. They are kept in the component's `cfg`.
+KEPT = ("threshold", "temperature")
+#: Key of the cfg under which it holds what the config said when the component was saved.
+_CONFIGURED = "given"
+
+
+@dataclass(eq=False)
+class Settings:
+    """The settings of a `bert_crf` component.
+
+    scheme: tag scheme, one of BIO, BIOES, BMES, BILUO.
+    constraints: decoding leaves out transitions that the scheme forbids.
+    constrain_training: the likelihood leaves them out as well.
+    transitions_from_counts: the scores of a new CRF are the log frequencies of tags that follow
+        one another in the training examples. Otherwise they are random.
+    annotated_share: the share of entities that is annotated, in docs annotated in part. An entity
+        among their unknown tokens then has a weight of one minus this. 0 gives it full weight.
+    overwrite: predicted entities replace those that are on the doc. Otherwise those stay.
+    quantize: "int8" predicts with the own encoder's linear layers in 8-bit integers, on a CPU.
+        Training and saving stay in float32. "" predicts in float32.
+    constrain_to_ents: where entities stay on the doc, decoding is exact given them, as in spaCy's
+        `ner`. Otherwise the doc is decoded freely, and entities that overlap them are dropped.
+    scores: write probabilities to the Doc. Those of entities go to `doc.spans[name]`, under
+        attrs["scores"]. Those of the doc go to `doc._.<name>_logcheck_probability` and
+        `doc._.<name>_entropy`.
+    score_extension: with scores, `span._.<this>` is the probability of an entity. "" for none.
+        An extension of another kind that has the name already stays as it is.
+    candidates: write further entities of at least this probability to
+        `doc.spans["<name>_candidates"]`. 0 for none.
+    threshold: entities that are less probable are left out of `doc.ents`. Kept in `cfg`.
+    temperature: emissions and transitions are divided by it before probabilities are computed.
+        The best entities do not depend on it. Kept in `cfg`.
+
+    Raises BertCrfError for a value out of range, when the setting is made and when it is changed.
+    """
+
+    scheme: str = "BIO"
+    constraints: bool = True
+    constrain_training: bool = False
+    transitions_from_counts: bool = True
+    annotated_share: float = 0.0
+    overwrite: bool = False
+    quantize: str = ""
+    constrain_to_ents: bool = True
+    scores: bool = False
+    score_extension: str = "score"
+    candidates: float = 0.0
+    threshold: float = 0.0
+    temperature: float = 1.0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = _CHECKS.get(name)
+        object.__setattr__(self, name, value if check is None else check(name, value))
+
+
+def _scheme(name: str, value: Any) -> str:
+    return TagSet((), value).scheme  # raises for an unknown one
+
+
+def check_probability(name: str, value: Any) -> float:
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise BertCrfError(f"{name} is {value!r}: it must be from 0 to 1.")
+    return float(value)
+
+
+def _share(name: str, value: Any) -> float:
+    if not _is_number(value) or not 0 <= value < 1:
+        raise BertCrfError(f"{name} is {value!r}: it must be at least 0 and below 1.")
+    return float(value)
+
+
+def _positive(name: str, value: Any) -> float:
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise BertCrfError(f"{name} is {value!r}: it must be above 0.")
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "scheme": _scheme,
+    "annotated_share": _share,
+    "candidates": check_probability,
+    "threshold": check_probability,
+    "temperature": _positive,
+}
+
+
+def has_settings(cls: C) -> C:
+    """Give a component an attribute for each setting, read and changed in its `settings`.
+
+    What the class defines itself stays as it is.
+    """
+    for field in fields(Settings):
+        if field.name not in vars(cls):
+            setattr(cls, field.name, _attribute(field.name))
+    return cls
+
+
+def _attribute(name: str) -> property:
+    kept = name in KEPT
+
+    def read(pipe: Any) -> Any:
+        if not kept:
+            return getattr(pipe.settings, name)
+        with named(pipe.name):
+            return _CHECKS[name](name, pipe.cfg.get(name, getattr(Settings, name)))
+
+    def change(pipe: Any, value: Any) -> None:
+        with named(pipe.name):
+            if kept:
+                pipe.cfg[name] = _CHECKS[name](name, value)
+            else:
+                setattr(pipe.settings, name, value)
+        if name == "temperature":
+            pipe.cfg.pop(SCORE_MAP, None)  # it was fitted with the old one
+        pipe.register_extensions()
+
+    return property(read, change, doc=f"The setting {name}; see Settings. May be changed.")
+
+
+@contextmanager
+def named(component: str) -> Iterator[None]:
+    """Put the name of the component before the message of an error about its settings."""
+    try:
+        yield
+    except BertCrfError as err:
+        raise BertCrfError(f"[{component}] {err}") from err
+
+
+def merge_kept(cfg: dict[str, Any], settings: Settings) -> None:
+    """Settle the kept settings of a cfg that was loaded beside a config.
+
+    The cfg holds what was in force when it was saved, and what the config said then. Where the
+    config says something else now, it was changed at load, and counts.
+
+    settings: as the config says.
+    """
+    before = cfg.get(_CONFIGURED, {})
+    for name in KEPT:
+        configured = getattr(settings, name)
+        if name not in cfg or before.get(name, getattr(Settings, name)) != configured:
+            if name == "temperature" and cfg.get(name) != configured:
+                cfg.pop(SCORE_MAP, None)  # it was fitted with another temperature
+            cfg[name] = configured
+    cfg[_CONFIGURED] = {name: getattr(settings, name) for name in KEPT}
+
+
+@contextmanager
+def damaged_component(component: str, folder: Path) -> Iterator[None]:
+    """Name the file of a component's folder that an error in loading it is about.
+
+    Raises BertCrfError for any error: what a damaged file raises depends on where it is damaged.
+    """
+    try:
+        yield
+    except Exception as err:
+        file = folder / ("cfg" if _is_damaged_cfg(folder / "cfg") else "model")
+        if isinstance(err, WeightsFileError):
+            file = folder / WEIGHTS_FILE
+        raise BertCrfError(f"[{component}] {file} is damaged: {first_line(err)}") from err
+
+
+def _is_damaged_cfg(path: Path) -> bool:
+    """Whether the file can't be the `cfg` of a component, which has a list of labels."""
+    try:
+        labels = srsly.read_json(path)["labels"]
+    except Exception:
+        return True
+    return not isinstance(labels, list) or not all(isinstance(label, str) for label in labels)

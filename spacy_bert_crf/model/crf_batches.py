@@ -1,0 +1,247 @@
+"""Emissions of docs through the CRF, in padded batches of docs of like length.
+
+Converts between thinc's arrays and torch's tensors. Whatever needs the CRF over several docs takes
+its batches from `crf_batches`: decoding, the likelihood of an update, and probabilities.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional, Union, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from thinc.api import get_current_ops
+from thinc.types import Floats2d
+from thinc.util import torch2xp, xp2torch
+from torch import Tensor
+
+from ..crf.linear_chain import LinearChainCRF
+from ..encoder.passes import IntArray, padded_batches
+
+#: Most steps of one batch, padding included. It bounds the memory of the CRF.
+CRF_BATCH_STEPS = 262_144
+
+BoolArray = NDArray[np.bool_]
+
+
+class Emissions(NamedTuple):
+    """Emissions of several docs as one tensor.
+
+    rows: the emissions of all tokens, doc after doc. [N tokens, K]
+    lengths: number of tokens of each doc.
+    """
+
+    rows: Tensor
+    lengths: list[int]
+
+    @classmethod
+    def of(cls, value: "AnyEmissions", device: torch.device) -> "Emissions":
+        """Join the emissions [tokens, K] of each doc; what is joined already stays as it is."""
+        if isinstance(value, Emissions):
+            return value
+        return cls(join_rows(list(value), device), [len(rows) for rows in value])
+
+    def split(self) -> list[Floats2d]:
+        """The emissions of each doc as thinc's arrays. [tokens, K] each"""
+        return split_rows(self.rows, self.lengths)
+
+
+#: Joined emissions, or a list with the emissions [tokens, K] of each doc.
+AnyEmissions = Union[Emissions, Sequence[Floats2d]]
+
+
+@dataclass
+class CrfBatch:
+    """Docs that go through the CRF together, the longest first. B docs, T steps, K tags.
+
+    members: which of the docs. [B]
+    lengths: their numbers of tokens. [B]
+    index: row of the joined emissions at each step; padding points at a row of its doc. [B, T]
+    emissions: [B, T, K]
+    mask: True on real steps. [B, T]
+    allowed: tags that each step may have; None if all docs may have all. [B, T, K]
+    """
+
+    members: list[int]
+    lengths: list[int]
+    index: Tensor
+    emissions: Tensor
+    mask: Tensor
+    allowed: Optional[Tensor]
+
+    def docs(self) -> Iterator[tuple[int, int, int]]:
+        """Row in the batch, number of the doc, and number of its tokens."""
+        for row, (member, length) in enumerate(zip(self.members, self.lengths, strict=True)):
+            yield row, member, length
+
+
+def crf_batches(
+    emissions: Emissions,
+    allowed: Sequence[Optional[BoolArray]] = (),
+    *,
+    members: Optional[Sequence[int]] = None,
+    limit: int = CRF_BATCH_STEPS,
+) -> Iterator[CrfBatch]:
+    """Batches of docs of like length; a doc without tokens is in none.
+
+    allowed: tags that each token may have [tokens, K], None for all, for each doc; or empty.
+    members: only these docs. limit: most steps of a batch, padding included.
+    """
+    rows, lengths = emissions
+    if members is None:
+        members = [i for i, length in enumerate(lengths) if length]
+    counts = np.array(lengths, dtype=np.int64)
+    begins = np.cumsum(counts) - counts
+    for group in padded_batches([lengths[i] for i in members], limit):
+        docs = [members[i] for i in group]
+        sizes = [lengths[i] for i in docs]
+        index, mask = _padded_rows(sizes, begins[docs])
+        sets = None
+        if allowed and any(allowed[i] is not None for i in docs):
+            sets = np.ones((*mask.shape, rows.shape[1]), dtype=bool)
+            for row, i in enumerate(docs):
+                own = allowed[i]
+                if own is not None:
+                    sets[row, : sizes[row]] = own
+        index_on = _to_device(index, rows.device)
+        yield CrfBatch(
+            docs,
+            sizes,
+            index_on,
+            rows[index_on],
+            _to_device(mask, rows.device),
+            None if sets is None else _to_device(sets, rows.device),
+        )
+
+
+def decode(
+    crf: LinearChainCRF,
+    emissions: AnyEmissions,
+    allowed: Sequence[Optional[BoolArray]] = (),
+) -> tuple[list[IntArray], int]:
+    """Best legal tag ids of each doc that keep to its allowed tags, [tokens] each.
+
+    A doc where no legal path keeps to them is decoded without them. One transfer from the device
+    for all docs.
+
+    allowed: see `crf_batches`.
+    RETURNS: the tag ids, and the number of docs that were decoded without their allowed tags.
+    """
+    joined = Emissions.of(emissions, crf.transitions.device)
+    out = [np.zeros(length, dtype=np.int64) for length in joined.lengths]
+    batches, results = [], []
+    with torch.inference_mode():
+        for batch in crf_batches(joined, allowed):
+            tags, score = crf.viterbi(batch.emissions, batch.mask, batch.allowed)
+            batches.append(batch)
+            results.append([tags, score])
+        impossible = []
+        for batch, (ids, scores) in zip(batches, to_host(results), strict=True):
+            for row, i, length in batch.docs():
+                if batch.allowed is not None and scores[row] == -np.inf:
+                    impossible.append(i)
+                else:
+                    out[i] = ids[row, :length].astype(np.int64)
+    if impossible:
+        parts = joined.split()
+        free, _ = decode(crf, [parts[i] for i in impossible])
+        for i, ids in zip(impossible, free, strict=True):
+            out[i] = ids
+    return out, len(impossible)
+
+
+def likelihood(
+    crf: LinearChainCRF,
+    emissions: AnyEmissions,
+    allowed: Sequence[BoolArray],
+    *,
+    constrain: bool,
+    accumulate: bool,
+    n_docs: Optional[int] = None,
+    open_weights: Optional[list[float]] = None,
+) -> tuple[float, list[Floats2d]]:
+    """Negative log-likelihood, mean over the docs with known tokens, and its gradient.
+
+    allowed: the tags that each token may have by the gold, [tokens, K] for each doc.
+    constrain: leave illegal transitions out of the sums.
+    accumulate: add the gradient of the CRF's parameters to what they have.
+    n_docs: divide the sum by this instead, since these docs are a part of a batch.
+    open_weights: see `LinearChainCRF.forward`. [K]
+    RETURNS: the loss, and the gradient of the emissions, [tokens, K] for each doc.
+    """
+    joined = Emissions.of(emissions, crf.transitions.device)
+    rows = joined.rows
+    grad = torch.zeros_like(rows)
+    members = trainable(allowed)
+    if not members:
+        return 0.0, split_rows(grad, joined.lengths)
+    n_docs = len(members) if n_docs is None else n_docs
+    total = torch.zeros((), device=rows.device)
+    params = list(crf.parameters())
+    weights = None if open_weights is None else rows.new_tensor(open_weights)
+    for batch in crf_batches(joined, allowed, members=members):
+        padded = batch.emissions.requires_grad_()
+        assert batch.allowed is not None
+        loss = crf(padded, batch.allowed, batch.mask, constrain, weights).sum() / n_docs
+        d_padded, *d_params = torch.autograd.grad(loss, [padded, *params])
+        # Padding carries a gradient of 0, and points at a row of its own doc.
+        grad.index_add_(0, batch.index.flatten(), d_padded.flatten(0, 1))
+        total += loss.detach()
+        if accumulate:
+            for param, d_param in zip(params, d_params, strict=True):
+                param.grad = d_param if param.grad is None else param.grad + d_param
+    return float(total), split_rows(grad, joined.lengths)
+
+
+def trainable(allowed: Sequence[BoolArray]) -> list[int]:
+    """Which docs have a known token, so that they train the model."""
+    return [i for i, own in enumerate(allowed) if own.size and not own.all()]
+
+
+def to_host(results: Sequence[Sequence[Tensor]]) -> list[list[NDArray[Any]]]:
+    """Tensors as arrays of the same shapes; from another device in one transfer."""
+    flat = [tensor for tensors in results for tensor in tensors]
+    on_cpu = not flat or flat[0].device.type == "cpu"
+    arrays = iter([tensor.numpy() for tensor in flat] if on_cpu else _one_transfer(flat))
+    return [[next(arrays) for _ in tensors] for tensors in results]
+
+
+def join_rows(arrays: list[Floats2d], device: torch.device) -> Tensor:
+    """One tensor of a list of arrays. On the CPU and on one GPU no data crosses a device."""
+    # spacy-transformers gives an empty doc a vector of shape (0, 0).
+    arrays = [rows for rows in arrays if len(rows)] or arrays[:1]
+    if len(arrays) == 1:
+        return xp2torch(arrays[0], device=device)
+    return xp2torch(get_current_ops().xp.concatenate(arrays), device=device)
+
+
+def split_rows(rows: Tensor, lengths: list[int]) -> list[Floats2d]:
+    """The rows of each doc as thinc's arrays."""
+    array = cast(Floats2d, torch2xp(rows))
+    ends = np.cumsum(lengths)
+    return [array[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def _padded_rows(lengths: list[int], begins: IntArray) -> tuple[IntArray, BoolArray]:
+    """Rows of padded sequences in the joined emissions, and their mask. [B, T] each"""
+    steps = np.arange(max(lengths))[None, :]
+    mask = steps < np.array(lengths)[:, None]
+    return np.where(mask, begins[:, None] + steps, begins[:, None]), mask
+
+
+def _to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device, non_blocking=True)
+
+
+def _one_transfer(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """Arrays of tensors by one transfer, in the widest of their floating types.
+
+    Tag ids are exact in float32.
+    """
+    is_wide = any(tensor.dtype is torch.float64 for tensor in tensors)
+    dtype = torch.float64 if is_wide else torch.float32
+    joined = torch.cat([tensor.flatten().to(dtype) for tensor in tensors]).cpu().numpy()
+    ends = np.cumsum([tensor.numel() for tensor in tensors])
+    parts = np.split(joined, ends[:-1])
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
