@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+from ..errors import BertCrfError
+
 #: Docs from which the model may infer its sizes.
 _SAMPLE = 10
 _O = 2  # spaCy's ENT_IOB: 0 missing, 1 I, 2 O, 3 B (with no type: blocked)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from spacy.tokens import Doc, Span
 
-from spacy_bert_crf.component.reading import _joined
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.model import layers
+from spacy_bert_crf.model import crf_batches, layers
+from spacy_bert_crf.model.crf_batches import _one_transfer
 from support.predictions import SHORT, Truth, make_random
 from support.toys import entities
 
@@ -52,23 +52,23 @@ def test_a_reading_equals_enumeration(any_soft, temperature, least):
     soft = any_soft
     pipe = soft.get_pipe("bert_crf")
     docs = [soft.make_doc(text) for text in SHORT]
-    asked = [
+    requested = [
         [(a, b, label) for a in range(len(doc)) for b in range(a + 1, len(doc) + 1)
          for label in pipe.labels]
         for doc in docs
     ]  # fmt: skip
     pipe.temperature = temperature
-    readings = pipe.read(docs, candidates=least, asked=asked)
+    readings = pipe.read(docs, candidates=least, requested=requested)
     pipe.temperature = 1.0
     n_candidates = 0
-    for doc, reading, spans in zip(docs, readings, asked, strict=True):
+    for doc, reading, spans in zip(docs, readings, requested, strict=True):
         if not len(doc):
             assert (reading.log_probability, reading.entropy, reading.entities) == (0, 0, [])
             continue
         truth = Truth(pipe, doc, temperature)
         check(reading, truth, least)
         n_candidates += len(reading.candidates)
-        for span, p in zip(spans, reading.asked, strict=True):
+        for span, p in zip(spans, reading.requested, strict=True):
             assert p == pytest.approx(truth.entities[span], **CLOSE)
     assert bool(n_candidates) == bool(least)
 
@@ -198,32 +198,39 @@ def test_where_no_path_is_left_the_sets_are(random_nlp, scores):
         pipe.predict([doc])
 
 
-def test_nothing_is_asked_of_the_crf_but_the_path_when_all_is_off(random_nlp, monkeypatch):
+def test_only_the_best_path_is_computed_when_all_is_off(random_nlp, monkeypatch):
     pipe = random_nlp.get_pipe("bert_crf")
+    restricted = []
+    decode = crf_batches.decode
 
     def refuse(*args, **kwargs):
-        raise AssertionError("asked")
+        raise AssertionError("computed")
+
+    def spy(crf, emissions, allowed=()):
+        restricted.append(any(own is not None for own in allowed))
+        return decode(crf, emissions, allowed)
 
     monkeypatch.setattr("spacy_bert_crf.component.reading.read", refuse)
-    monkeypatch.setattr("spacy_bert_crf.component.reading.decode_within", refuse)
+    monkeypatch.setattr("spacy_bert_crf.model.crf_batches.decode", spy)
     docs = list(random_nlp.pipe(SHORT))
     assert not any(doc.spans or doc.user_data for doc in docs)
     for setting, value in (("scores", True), ("candidates", 0.1), ("threshold", 0.1)):
         old = getattr(pipe, setting)
         setattr(pipe, setting, value)
-        with pytest.raises(AssertionError, match="asked"):
+        with pytest.raises(AssertionError, match="computed"):
             random_nlp(SHORT[0])
         setattr(pipe, setting, old)
+    assert restricted and not any(restricted)
     doc = random_nlp.make_doc("张三在")
     fixed(doc, "one")
-    with pytest.raises(AssertionError, match="asked"):
-        pipe.predict([doc])
+    pipe.predict([doc])
+    assert restricted[-1]
 
 
-def test_asked_labels_must_be_known(random_nlp):
+def test_requested_labels_must_be_known(random_nlp):
     doc = random_nlp.make_doc("张三")
     with pytest.raises(BertCrfError, match="no labels ORG"):
-        random_nlp.get_pipe("bert_crf").read([doc], asked=[[(0, 1, "ORG")]])
+        random_nlp.get_pipe("bert_crf").read([doc], requested=[[(0, 1, "ORG")]])
 
 
 def test_an_unknown_doc_is_no_annotated_one(random_nlp):
@@ -238,6 +245,6 @@ def test_an_unknown_doc_is_no_annotated_one(random_nlp):
 def test_what_leaves_another_device_in_one_transfer():
     tags = torch.tensor([[0, 3, 41]])
     tensors = [tags, torch.tensor([-torch.inf, 0.5]), torch.zeros(0), torch.rand(2, 3, 4)]
-    for array, tensor in zip(_joined(tensors), tensors, strict=True):
+    for array, tensor in zip(_one_transfer(tensors), tensors, strict=True):
         assert array.shape == tuple(tensor.shape)
         np.testing.assert_array_equal(array, tensor.numpy())
