@@ -1,13 +1,14 @@
 """AdamW with parameter groups as a thinc optimizer.
 
-What thinc's own optimizers can't do and fine-tuning needs: the encoder, the head and the CRF each
-at a learning rate of their own (scaling gradients does nothing under Adam), no weight decay on
-biases, normalisation and transitions, clipping by the norm over all parameters together, and one
-fused step for all of them (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization").
+Fine-tuning needs what thinc's own optimizers lack. The encoder, the head and the CRF have learning
+rates of their own; under Adam, scaling their gradients would do nothing. Biases, normalisation
+layers and transitions have no weight decay. Gradients are clipped by their norm over all
+parameters. One fused step updates all of them.
+
+Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization".
 """
 
 import math
-import re
 import warnings
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, cast
@@ -21,12 +22,10 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from ..errors import BertCrfError
+from .parameter_groups import decays, group_of, layer_of
 
 Key = tuple[int, str]
 
-GROUPS = ("encoder", "head", "crf")
-#: How Hugging Face encoders number their layers in names of parameters.
-_LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h|block)\.(\d+)\.")
 #: Share of the peak rate below which averages follow the weights more closely.
 _AVERAGE_UNTIL = 0.3
 #: Updates of warmup where the number of updates is not known.
@@ -51,24 +50,25 @@ def create_adamw(
 ) -> Optimizer:
     """AdamW whose parameter groups have learning rates of their own.
 
-    encoder_lr, head_lr, crf_lr: peak learning rates. `head` is the classifier, and what other
-        components of the pipeline hold besides an encoder (see `group_of`).
+    encoder_lr: peak learning rate of an encoder's parameters.
+    head_lr: that of the classifier, and of what other components hold besides an encoder.
+    crf_lr: that of the CRF's parameters. See `group_of` for the three groups.
     weight_decay: decoupled; not on biases, normalisation layers and CRF transitions.
+    beta1, beta2, eps: of Adam.
     grad_clip: largest norm of the gradient over all parameters; 0 for none.
-    warmup: share of `total_steps` (below 1), or number of updates (1 and more), over which the
-        rates rise linearly. The first rate is above 0.
+    warmup: the rates rise linearly over this share of `total_steps` (below 1), or over this number
+        of updates (1 and more). The first rate is above 0.
     decay: "linear" towards 0 at `total_steps`, or "constant".
-    total_steps: updates of the whole training. 0: the training command fills in what max_steps
-        and max_epochs amount to; where nobody does, the rates stay at their peak after a warmup
-        of 20 updates.
-    averaging: decay of an exponential moving average of the weights of this package's layers,
-        with which pipelines are evaluated and saved, as with thinc's `use_averages`; 0 for none
-        (Polyak & Juditsky 1992). Where the rates are below 0.3 of their peak, the average follows
-        the more closely the lower they are: it would only lag behind weights that settle by
-        themselves. Costs one copy of the weights.
-    layer_decay: factor on the encoder's rate from each layer to the one below it, so that what is
-        near the text changes less (Howard & Ruder 2018, "discriminative fine-tuning"); what is
-        below the first layer counts as one layer more. 1 for one rate.
+    total_steps: updates of the whole training. With 0 the training command computes it from
+        max_steps and max_epochs. In a loop of your own, 0 keeps the rates at their peak after a
+        warmup of 20 updates.
+    averaging: decay of an exponential moving average of the weights (Polyak & Juditsky 1992);
+        0 for none. Pipelines are evaluated and saved with the average, as with thinc's
+        `use_averages`. It follows more closely where the rates are below 0.3 of their peak.
+        It needs memory for one copy of the weights.
+    layer_decay: factor on the encoder's rate from each layer to the layer below, so that lower
+        layers change less (Howard & Ruder 2018, "discriminative fine-tuning"). Embeddings count
+        as one more layer. 1 for one rate.
     Raises BertCrfError for a setting out of range.
     """
     return GroupedAdamW(
@@ -86,40 +86,6 @@ def create_adamw(
     )
 
 
-def suggested_encoder_lr(hidden_size: int) -> float:
-    """A learning rate for fine-tuning a BERT of this width, with a `layer_decay` of 0.85.
-
-    Narrow encoders want larger steps: 5e-4 at a width of 384 and 8e-5 at 768, on the straight
-    line between the two in log-log, at most 1e-3. Without layer decay 0.6 of it.
-    """
-    slope = math.log(5e-4 / 8e-5) / math.log(768 / 384)
-    return float(f"{min(1e-3, 5e-4 * (384 / hidden_size) ** slope):.2g}")
-
-
-def group_of(name: str) -> str:
-    """Group of a parameter by its name.
-
-    `crf.*` and `classifier.*` are ours. Other names with a dot are those of a torch encoder;
-    names without one are parameters of thinc layers and go with the head.
-    """
-    if name.startswith("crf."):
-        return "crf"
-    return "head" if name.startswith("classifier.") or "." not in name else "encoder"
-
-
-def layer_of(name: str) -> int:
-    """Number of the encoder layer that a parameter belongs to; -1 for what is below the first."""
-    found = _LAYER.search(name)
-    return int(found[1]) if found else -1
-
-
-def decays(name: str) -> bool:
-    """Whether weight decay applies to a parameter of this name."""
-    leaf = name.rsplit(".", 1)[-1]
-    owner = name.lower().rsplit(".", 2)[-2] if "." in name else ""
-    return not (leaf in ("bias", "b", "G") or "norm" in owner or name.startswith("crf."))
-
-
 class _Pending(NamedTuple):
     weight: Tensor
     grad: Tensor
@@ -130,12 +96,12 @@ class _Pending(NamedTuple):
 
 
 class GroupedAdamW(Optimizer):
-    """See `create_adamw`. Collects parameters as components hand them in, and steps them at once.
+    """See `create_adamw`. Collects the parameters that components hand in, and steps all at once.
 
-    spaCy's training loops call `step_schedules` after each update: then all that was handed in is
-    clipped and stepped together. A loop of one's own around `nlp.update(examples, sgd=optimizer)`
-    calls nothing: there each component of this package ends its own update (`end_component`), and
-    the schedule advances by itself when a parameter comes for the second time.
+    spaCy's training loops call `step_schedules` after each update. Then all parameters are clipped
+    and stepped together. A loop of your own around `nlp.update(examples, sgd=optimizer)` does not
+    call it. There each component of this package ends its own update (`end_component`), and the
+    schedule advances when a parameter comes for the second time.
     """
 
     __slots__ = (
@@ -196,10 +162,10 @@ class GroupedAdamW(Optimizer):
     def __call__(
         self, key: Key, weights: Any, gradient: Any, *, lr_scale: float = 1.0
     ) -> tuple[Any, Any]:
-        """thinc's protocol: for parameters of layers that know nothing of this class.
+        """thinc's protocol, for parameters of layers that do not know this class.
 
-        The step comes later and is made in place; the gradient is copied now, and cleared as
-        thinc's own optimizers do.
+        The gradient is copied and cleared now, as thinc's own optimizers do. The step is made
+        later, in place.
         """
         if gradient.size:
             if type(weights).__module__ == "numpy" and not weights.flags.writeable:
@@ -236,12 +202,12 @@ class GroupedAdamW(Optimizer):
         )
 
     def end_component(self) -> None:
-        """A component has handed in all it has. Steps at once if nobody else will."""
+        """End the update of one component. Steps now, unless the loop calls `step_schedules`."""
         if not self._loop_steps:
             self._step()
 
     def step_schedules(self) -> None:
-        """End an update: step what was handed in, and go on to the next learning rate."""
+        """End an update: step all parameters, and go on to the next learning rate."""
         self._loop_steps = True
         self._step()
         self._advance()
@@ -257,7 +223,7 @@ class GroupedAdamW(Optimizer):
             return rise
         if self.decay == "constant" or not total:
             return 1.0
-        # Above 0 to the last update, and from then on what that one had.
+        # Above 0 to the last update. After it the rate stays as it was there.
         return max(total - update, 1) / max(total - warmup, 1)
 
     def state_dict(self, names: dict[int, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from thinc.api import Config
 
 from ..encoder.checkpoint_files import read_json
 from ..errors import BertCrfError
-from ..model.optimizer import suggested_encoder_lr
+from ..model.parameter_groups import suggested_encoder_lr
 
 
 def fill_config(
