@@ -1,4 +1,4 @@
-"""Entities and their probabilities onto a Doc: `doc.ents`, span groups, extensions."""
+"""Writes entities and their probabilities to a Doc: `doc.ents`, span groups, extensions."""
 
 import bisect
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ EntityTuple = tuple[int, int, str]
 
 
 class Names(NamedTuple):
-    """What a component calls what it writes."""
+    """Names of the span groups and extensions of a component."""
 
     group: str
     candidates: str
@@ -36,8 +36,11 @@ def names_of(component: str) -> Names:
 
 
 def span_score(groups: Sequence[str], span: Span) -> Optional[float]:
-    """The probability of a span with these borders and this label, as the first of these groups
-    that holds it says; None if none does."""
+    """The probability of a span with these borders and this label.
+
+    groups: names of span groups. The first that holds the span counts.
+    RETURNS: None if no group holds it.
+    """
     for name in groups:
         group = span.doc.spans.get(name)
         scores = None if group is None else group.attrs.get(SCORES)
@@ -52,16 +55,17 @@ def span_score(groups: Sequence[str], span: Span) -> Optional[float]:
 
 
 def register_labels(component: str) -> None:
-    """Make the extension by which a user restricts the labels of a doc."""
+    """Make the extension of Doc that restricts the labels of a doc."""
     _register_doc(labels_extension(component))
 
 
 def register_scores(component: str, score_extension: str) -> None:
-    """Make the extensions that scores need, those whose names are free: of Doc for the doc's own
-    figures, of Span for the probability of an entity. (One of Span that another component of this
-    kind has made serves both.)
+    """Make the extensions that scores need, unless their names are taken.
 
-    score_extension: name of the latter; "" for none.
+    Those of Doc hold the figures of the doc. That of Span is the probability of an entity; several
+    components share it.
+
+    score_extension: name of the extension of Span; "" for none.
     """
     names = names_of(component)
     for name in (names.log_probability, names.entropy):
@@ -80,8 +84,11 @@ def register_scores(component: str, score_extension: str) -> None:
 
 
 def writable(doc: Doc, entities: Iterable[EntityTuple], overwrite: bool) -> list[Optional[Span]]:
-    """Predicted entities as they are written: trimmed of white space; None for what is nothing
-    else, or overlaps what is on the doc, unless that is overwritten."""
+    """Predicted entities as they are written, trimmed of white space.
+
+    overwrite: they replace the entities on the doc.
+    RETURNS: None for an entity that is only white space, or that overlaps one that stays.
+    """
     spans = [_trimmed(doc, *entity) for entity in entities]
     if not overwrite and len(doc) and doc.has_annotation("ENT_IOB"):
         taken, _ = taken_tokens(doc)
@@ -110,7 +117,7 @@ def set_entities(doc: Doc, entities: Iterable[EntityTuple], overwrite: bool) -> 
 
 
 def set_ents(doc: Doc, spans: Sequence[Span], overwrite: bool) -> None:
-    """Write entities, which must be `writable`; the doc counts as annotated afterwards."""
+    """Write entities that are `writable`. The doc counts as annotated afterwards."""
     blocked: list[Span] = []
     if not overwrite and len(doc) and doc.has_annotation("ENT_IOB"):
         taken, is_blocked = taken_tokens(doc)
@@ -129,14 +136,14 @@ def set_reading(
 ) -> None:
     """Write a reading to its doc: entities of at least the threshold, and what is configured.
 
-    That is with `scores` the entities and their probabilities as a span group, and the figures of
-    the doc; with `candidates` the candidates as another group.
+    With `scores`, all entities and their probabilities become a span group, and the figures of
+    the doc its extensions. With `candidates`, the candidates become another group.
     """
     names, overwrite = names_of(component), settings.overwrite
     spans = writable(doc, (entity.span for entity in reading.entities), overwrite)
     found = [(s, e.probability) for s, e in zip(spans, reading.entities, strict=True) if s]
     if settings.candidates > 0:
-        # Before doc.ents is written, which would be in their way.
+        # Before doc.ents is written, since candidates may overlap it.
         others = _candidates(doc, reading.candidates, [span for span, _ in found], overwrite)
         _set_group(doc, names.candidates, others)
     set_ents(doc, [span for span, p in found if p >= threshold], overwrite)
@@ -153,7 +160,7 @@ def set_reading(
 def _candidates(
     doc: Doc, candidates: Sequence[ScoredSpan], entities: Sequence[Span], overwrite: bool
 ) -> list[tuple[Span, float]]:
-    """Those that are no entity once they are trimmed; the likeliest of those that become one."""
+    """Candidates as they are written; of equal ones after trimming, the most probable."""
     spans = writable(doc, (candidate.span for candidate in candidates), overwrite)
     best: dict[tuple[int, int, str], tuple[Span, float]] = {}
     known = {(span.start, span.end, span.label_) for span in entities}

@@ -1,8 +1,8 @@
 """Which tag sequences spell an entity, and the probability that one is there.
 
-Under the constraints of a scheme one tag sequence spells an entity. Where decoding is
-unconstrained several do, since `TagSet.decode` reads any sequence: an entity may begin with a tag
-that continues one, if there is none to continue, and need not be finished.
+Under the constraints of a scheme, one tag sequence spells an entity. Without constraints several
+do, since `TagSet.decode` reads any sequence. An entity may then begin with a tag that continues
+one, if there is none to continue, and it may lack its last tag.
 """
 
 from typing import NamedTuple
@@ -17,9 +17,11 @@ from ..crf.posterior import Posterior
 
 
 class Spelling(NamedTuple):
-    """Tags of an entity's tokens. They spell it whatever is before if it `opens`, otherwise if
-    what is before is not continued by it; whatever follows if it `closes`, otherwise if what
-    follows does not continue it."""
+    """Tags of an entity's tokens, and where they spell it.
+
+    opens: they do after any tag. Otherwise only after a tag that they do not continue.
+    closes: they do before any tag. Otherwise only before a tag that does not continue them.
+    """
 
     tags: list[int]
     opens: bool
@@ -27,7 +29,7 @@ class Spelling(NamedTuple):
 
 
 def spellings(tag_set: TagSet, length: int, label: str, constrained: bool) -> list[Spelling]:
-    """All that spell an entity of `length` tokens; no two at the same time."""
+    """All spellings of an entity of `length` tokens. No two occur at the same time."""
     if constrained:
         return [Spelling(tag_set.span_tags(length, label), True, tag_set.has_last)]
     begin, inside = tag_set.ids[Role.BEGIN, label], tag_set.ids[Role.INSIDE, label]
@@ -49,21 +51,21 @@ def spellings(tag_set: TagSet, length: int, label: str, constrained: bool) -> li
 
 
 class SpanQueries:
-    """Entities of a batch of sequences whose probabilities are wanted.
+    """Entities of a batch of sequences whose probabilities are requested.
 
     constrained: whether only legal tag paths count.
-    spans: row and span of each, in the order in which they were added.
+    spans: row and span of each, in the order of the requests.
     """
 
     def __init__(self, tag_set: TagSet, constrained: bool) -> None:
         self.spans: list[tuple[int, EntitySpan]] = []
         self._tag_set, self._constrained = tag_set, constrained
-        #: One row for each tag sequence: its span, the sequence's row, start, end, whether it
-        #: closes, tags.
+        #: One row for each tag sequence: index of its span, row in the batch, start, end, whether
+        #: it closes, tags.
         self._rows: list[tuple[int, int, int, int, bool, list[int]]] = []
 
     def add(self, row: int, span: EntitySpan) -> None:
-        """Ask for a span of a sequence of the batch."""
+        """Request the probability of a span. row: of its sequence in the batch."""
         index, (start, end, label) = len(self.spans), span
         self.spans.append((row, span))
         for tags, opens, closes in spellings(self._tag_set, end - start, label, self._constrained):
@@ -98,7 +100,7 @@ class SpanQueries:
         return found.new_zeros(len(self.spans)).index_add_(0, index, found)
 
     def _following(self) -> NDArray[np.bool_]:
-        """For each row, the tags that leave its entity as it is. [rows, K]"""
+        """For each row, the tags that do not continue its entity. [rows, K]"""
         roles = self._tag_set.roles
         closing = {
             label: [role not in (Role.INSIDE, Role.LAST) or other != label for role, other in roles]
@@ -110,20 +112,24 @@ class SpanQueries:
 
 
 def candidate_spans(
-    marginals: NDArray[np.float32], tag_set: TagSet, least: float, constrained: bool = True
+    marginals: NDArray[np.float32],
+    tag_set: TagSet,
+    min_probability: float,
+    constrained: bool = True,
 ) -> list[EntitySpan]:
-    """Entities that may have a probability of `least` or more, as the tags' marginals say.
+    """Entities that can have at min_probability this probability, by the marginals of their tags.
 
-    marginals: [tokens, K]. An entity is never more probable than any of its tags.
-    RETURNS: a superset of those that have it, in order.
+    marginals: of each tag at each token. [tokens, K]
+    An entity is never more probable than any of its tags.
+    RETURNS: a superset of those that have the probability, in order.
     """
-    least = least * (1 - 1e-5)  # rounding
+    min_probability = min_probability * (1 - 1e-5)  # rounding
     out: list[EntitySpan] = []
     for label in tag_set.labels:
-        begins, goes_on, ends = _bounds(marginals, tag_set, label, least, constrained)
+        begins, goes_on, ends = _bounds(marginals, tag_set, label, min_probability, constrained)
         units = begins & ends
         if constrained and tag_set.has_last:
-            units = marginals[:, tag_set.ids[Role.UNIT, label]] >= least
+            units = marginals[:, tag_set.ids[Role.UNIT, label]] >= min_probability
         out += [EntitySpan(i, i + 1, label) for i in np.flatnonzero(units).tolist()]
         is_last = ends if constrained and tag_set.has_last else ends & goes_on
         for start in np.flatnonzero(begins).tolist():
@@ -136,19 +142,23 @@ def candidate_spans(
 
 
 def _bounds(
-    marginals: NDArray[np.float32], tag_set: TagSet, label: str, least: float, constrained: bool
+    marginals: NDArray[np.float32],
+    tag_set: TagSet,
+    label: str,
+    min_probability: float,
+    constrained: bool,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     """Where an entity of this label may begin, go on, and end. [tokens] each"""
     inside = tag_set.ids[Role.INSIDE, label]
     if not constrained:
         mine = [i for i, (_, other) in enumerate(tag_set.roles) if other == label]
-        enough = marginals[:, mine].sum(1) >= least
+        enough = marginals[:, mine].sum(1) >= min_probability
         return enough, enough, enough
-    begins = marginals[:, tag_set.ids[Role.BEGIN, label]] >= least
+    begins = marginals[:, tag_set.ids[Role.BEGIN, label]] >= min_probability
     if tag_set.has_last:
-        ends = marginals[:, tag_set.ids[Role.LAST, label]] >= least
+        ends = marginals[:, tag_set.ids[Role.LAST, label]] >= min_probability
     else:
         # An entity ends where the next token does not go on with it.
         ends = np.ones(len(marginals), dtype=bool)
-        ends[:-1] = 1 - marginals[1:, inside] >= least
-    return begins, marginals[:, inside] >= least, ends
+        ends[:-1] = 1 - marginals[1:, inside] >= min_probability
+    return begins, marginals[:, inside] >= min_probability, ends

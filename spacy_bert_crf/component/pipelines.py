@@ -24,7 +24,7 @@ def _read_config(path: Path) -> None:
         config["components"][name]
 
 
-#: The files that every pipeline folder has.
+#: The files that every pipeline folder has, and how each is read.
 _PIPELINE_FILES: dict[str, Callable[[Path], Any]] = {
     "config.cfg": _read_config,
     "meta.json": srsly.read_json,
@@ -49,9 +49,9 @@ def load_pipeline(path: Path) -> Language:
 
 
 def damaged_file(path: Path) -> Optional[Path]:
-    """The first file of a pipeline folder that can't be read for what it is; None if all can.
+    """The first damaged file of a pipeline folder; None if all can be read.
 
-    The component's own files say so themselves.
+    Files of components are left out: a component names its own.
     """
     for name, read in _PIPELINE_FILES.items():
         try:

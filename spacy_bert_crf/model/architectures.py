@@ -42,33 +42,34 @@ def create_encoder(
     batch_pieces: int = 0,
     allow_download: bool = False,
 ) -> Model[list[Doc], list[Floats2d]]:
-    """An encoder of the component's own, with the signature of
-    `spacy-transformers.Tok2VecTransformer.v3` and more settings after it.
+    """An encoder of the component's own.
 
-    A text of at most `max_length` wordpieces is one pass; longer ones are parted into sentences
-    or overlapping windows, counted in wordpieces, so that nothing is cut off. A token's vector is
-    the mean of its wordpieces, zeros if it has none.
+    It has the arguments of `spacy-transformers.Tok2VecTransformer.v3`, and more after them.
+    A text of at most `max_length` wordpieces is one pass. A longer one is covered by sentences or
+    overlapping windows of wordpieces, so that nothing is cut off. The vector of a token is the
+    mean of its wordpieces, or zeros if it has none.
 
-    name: folder of a Hugging Face encoder with a fast tokenizer, read when the pipeline is
-        initialised. A trained pipeline holds the encoder and needs the folder no more.
-    get_spans: not used, for windows are planned in wordpieces; a warning says so.
-    tokenizer_config, transformer_config: settings for the tokenizer and the model's config.
-    pooling: null or `reduce_mean.v1`, which is what is done.
-    grad_factor: scales the gradient that reaches the encoder.
-    mixed_precision: on CUDA, bfloat16 where the GPU has it, else float16 with gradient scaling
-        (`grad_scaler_config`). On a CPU, bfloat16 where it multiplies matrices in it (AMX), else
-        float32. The CRF stays in float32.
-    max_length: most wordpieces of a window, special ones included; at most what the encoder has.
-    long_texts: how a text is covered that is longer than a window. "windows": overlapping windows
-        over all of it. "sentences": each of its sentences is a pass of its own, as in a training
-        on sentences; those that are too long get overlapping windows. Sentences are those that
-        are annotated on the doc, otherwise those that 。！？… or a line break ends.
+    name: folder of a Hugging Face encoder with a fast tokenizer. It is read when the pipeline is
+        initialised. A trained pipeline holds the encoder and does not need the folder.
+    get_spans: not used, with a warning, since windows are planned in wordpieces.
+    tokenizer_config: arguments for the tokenizer.
+    pooling: null or `reduce_mean.v1`. The mean is taken in either case.
+    grad_factor: factor on the gradient that reaches the encoder.
+    transformer_config: settings for the model's config.
+    mixed_precision: on CUDA, bfloat16 where the GPU has it, else float16 with gradient scaling.
+        On a CPU, bfloat16 where it multiplies matrices in it (AMX), else float32. The CRF stays
+        in float32.
+    grad_scaler_config: arguments of thinc's PyTorchGradScaler, for float16.
+    max_length: most wordpieces of a window, special ones included.
     overlap: least number of wordpieces that neighbouring windows share.
-    batch_pieces: most wordpieces of one encoder pass, padding included. 0: what suits the device,
-        768 on a CPU and 4096 elsewhere. An update that needs more is done in parts, whose gradients
-        are summed, by default of 512 on a CPU: it needs the memory of one part.
-    allow_download: let `name` be fetched from the hub at initialisation.
-    Raises BertCrfError for settings that can't be met.
+    long_texts: how a text longer than a window is covered. "windows": overlapping windows over
+        all of it. "sentences": each sentence is a pass of its own, and a longer one gets windows.
+        Sentences are those annotated on the doc, else they end at 。！？… or a line break.
+    batch_pieces: most wordpieces of one encoder pass, padding included. 0 for 768 on a CPU and
+        4096 elsewhere. A larger update is done in parts whose gradients are summed, which needs
+        the memory of one part. The default part has 512 on a CPU.
+    allow_download: fetch `name` from the hub at initialisation if it is not there.
+    Raises BertCrfError for settings out of range.
     """
     if get_spans is not None:
         warnings.warn(
