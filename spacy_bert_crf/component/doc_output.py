@@ -1,6 +1,5 @@
 """Writes entities and their probabilities to a Doc: `doc.ents`, span groups, extensions."""
 
-import bisect
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Optional
@@ -15,6 +14,9 @@ from .settings import Settings
 
 #: Key of a span group's attrs that holds the probability of each of its spans (as in spancat).
 SCORES = "scores"
+#: Keys of the offsets in characters [n, 2] and the labels of the spans. A group itself counts
+#: tokens, and can't be read once they were merged.
+OFFSETS, LABELS = "offsets", "labels"
 #: An entity as (start, end, label), in tokens.
 EntityTuple = tuple[int, int, str]
 
@@ -38,20 +40,34 @@ def names_of(component: str) -> Names:
 def span_score(groups: Sequence[str], span: Span) -> Optional[float]:
     """The probability of a span with these borders and this label.
 
+    Spans are compared by their characters, since the tokens of the doc may have been merged or
+    split since.
+
     groups: names of span groups. The first that holds the span counts.
     RETURNS: None if no group holds it.
     """
+    key = (span.start_char, span.end_char, span.label_)
     for name in groups:
         group = span.doc.spans.get(name)
-        scores = None if group is None else group.attrs.get(SCORES)
-        if group is None or scores is None:
+        if group is None or SCORES not in group.attrs:
             continue
-        at = bisect.bisect_left(group, span.start, key=lambda other: other.start)  # type: ignore[call-overload]
-        while at < min(len(group), len(scores)) and group[at].start == span.start:
-            if (group[at].end, group[at].label) == (span.end, span.label):
-                return float(scores[at])
-            at += 1
+        at = _keys(group).get(key)
+        if at is not None:
+            return float(group.attrs[SCORES][at])
     return None
+
+
+def _keys(group: SpanGroup) -> dict[tuple[int, int, str], int]:
+    """The place of each span of a group, by offsets in characters and label."""
+    attrs = group.attrs
+    if OFFSETS in attrs:
+        offsets = zip(*np.asarray(attrs[OFFSETS]).reshape(-1, 2).T.tolist(), strict=True)
+        pairs = zip(offsets, attrs[LABELS], strict=True)
+        return {(start, end, label): at for at, ((start, end), label) in enumerate(pairs)}
+    try:  # the group was made by an earlier version
+        return {(s.start_char, s.end_char, s.label_): at for at, s in enumerate(group)}
+    except IndexError:
+        return {}
 
 
 def register_labels(component: str) -> None:
@@ -174,10 +190,14 @@ def _candidates(
 
 
 def _set_group(doc: Doc, name: str, scored: Sequence[tuple[Span, float]]) -> None:
-    scores = np.array([p for _, p in scored], dtype=np.float32)
-    doc.spans[name] = SpanGroup(
-        doc, name=name, spans=[span for span, _ in scored], attrs={SCORES: scores}
-    )
+    spans = [span for span, _ in scored]
+    offsets = [(span.start_char, span.end_char) for span in spans]
+    attrs = {
+        SCORES: np.array([p for _, p in scored], dtype=np.float32),
+        OFFSETS: np.array(offsets, dtype=np.int64).reshape(-1, 2),
+        LABELS: [span.label_ for span in spans],
+    }
+    doc.spans[name] = SpanGroup(doc, name=name, spans=spans, attrs=attrs)
 
 
 def _trimmed(doc: Doc, start: int, end: int, label: str) -> Optional[Span]:

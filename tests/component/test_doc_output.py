@@ -285,3 +285,33 @@ def test_training_and_evaluation_with_all_on(trained):
         assert trained.evaluate(make_examples(trained))["ents_f"] == 1.0
     doc = trained(TEXTS[0][0])
     assert all(0.5 < ent._.score <= 1 for ent in doc.ents)
+
+
+@pytest.mark.parametrize("merge", ["one", "all", "inside"])
+def test_probabilities_survive_a_change_of_tokens(scored, merge):
+    """merge_entities and its kind change tokens, and with them what span groups count."""
+    doc = scored("王小明昨天在北京参观了清华大学。新华社上海分社记者李伟报道。")
+    want = {(e.start_char, e.end_char): e._.score for e in doc.ents}
+    assert len(want) > 1 and None not in want.values()
+    with doc.retokenize() as retokenizer:
+        if merge == "one":
+            retokenizer.merge(doc.ents[0])
+        elif merge == "all":
+            for ent in list(doc.ents):
+                retokenizer.merge(ent)
+        else:
+            longest = max(doc.ents, key=len)
+            retokenizer.merge(doc[longest.start : longest.start + 2])
+    assert {(e.start_char, e.end_char): e._.score for e in doc.ents} == want
+    assert doc[len(doc) - 1 :]._.score is None
+
+
+def test_a_group_without_offsets_is_read_by_its_spans(scored):
+    doc = scored("王小明昨天在北京参观了清华大学。")
+    want = [e._.score for e in doc.ents]
+    group = doc.spans["bert_crf"]
+    group.attrs = {"scores": group.attrs["scores"]}
+    assert [e._.score for e in doc.ents] == want
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[:5])
+    assert all(e._.score in (None, *want) for e in doc.ents)
