@@ -287,7 +287,7 @@ def test_training_and_evaluation_with_all_on(trained):
     assert all(0.5 < ent._.score <= 1 for ent in doc.ents)
 
 
-@pytest.mark.parametrize("merge", ["one", "all", "inside"])
+@pytest.mark.parametrize("merge", ["one", "all", "start"])
 def test_probabilities_survive_a_change_of_tokens(scored, merge):
     """merge_entities and its kind change tokens, and with them what span groups count."""
     doc = scored("王小明昨天在北京参观了清华大学。新华社上海分社记者李伟报道。")
@@ -300,9 +300,10 @@ def test_probabilities_survive_a_change_of_tokens(scored, merge):
             for ent in list(doc.ents):
                 retokenizer.merge(ent)
         else:
-            longest = max(doc.ents, key=len)
-            retokenizer.merge(doc[longest.start : longest.start + 2])
-    assert {(e.start_char, e.end_char): e._.score for e in doc.ents} == want
+            retokenizer.merge(doc[:2])  # may join two entities to one that nobody predicted
+    found = {(e.start_char, e.end_char): e._.score for e in doc.ents}
+    assert found == {key: want.get(key) for key in found}
+    assert len(want.keys() - found.keys()) <= (2 if merge == "start" else 0)
     assert doc[len(doc) - 1 :]._.score is None
 
 
