@@ -26,11 +26,17 @@ setup(
         "torch>=2.6",
         "safetensors>=0.4.3",
         "numpy>=2.0",
+        "scipy>=1.13",
+        "srsly>=2.5,<3",
+        "wasabi>=1.1",
         "typer>=0.16",
         "tqdm>=4.60",
-        "requests>=2.20",
+        "packaging>=22",
+        "xxhash>=3.1",
     ],
     extras_require={
+        # What the project's steps (scripts/) import beside the package.
+        "project": ["pooch>=1.8", "requests>=2.32", "urllib3>=2"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
         "test": [
             "pytest>=8",

@@ -1,9 +1,11 @@
 """Weights beside a component: mapped, checked, and never half-written."""
 
+import json
 import zlib
 
 import pytest
 import torch
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,9 @@ from spacy_bert_crf.model.weights_file import (
     weights_beside,
     write_weights,
 )
+
+#: Checksums of the file in `test_checksums_of_earlier_versions_are_compared`, as computed then.
+BLOCKS, CRC = 3490118656, 333128600
 
 
 def weights(numbers=3_000, seed=0):
@@ -47,12 +52,27 @@ def test_what_is_written_is_read(tmp_path, numbers):
         assert found[name].data_ptr() % 4 == 0
 
 
-def test_a_file_of_the_first_version_has_a_crc_of_its_whole(written):
+def test_the_checksum_is_xxh3_of_the_file(written):
     path, checksum = written
-    crc = zlib.crc32(path.read_bytes())
-    assert set(check(path, crc, is_crc=True)) == {"a", "b.c"}
-    with pytest.raises(WeightsFileError, match="checksum"):
-        check(path, checksum, is_crc=True)
+    assert checksum == xxhash.xxh3_64_intdigest(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind, checksum", [("weights_checksum", BLOCKS), ("weights_crc32", CRC)])
+def test_checksums_of_earlier_versions_are_compared(tmp_path, kind, checksum):
+    path = tmp_path / NAME
+    body = (bytes(range(256)) * 81)[:20_492]  # two blocks of 8 KB, 513 words and half a word
+    tensor = {"dtype": "F32", "shape": [len(body) // 4], "data_offsets": [0, len(body)]}
+    header = json.dumps({"a": tensor}).encode().ljust(88)
+    data = len(header).to_bytes(8, "little") + header + body
+    assert zlib.crc32(data) == CRC
+    path.write_bytes(data)
+    assert set(check(path, checksum, kind=kind)) == {"a"}
+    for place in (95, 96, 96 + 8_192, 96 + 16_384, len(data) - 1):
+        damaged = bytearray(data)
+        damaged[place] = ord("\t") if place == 95 else damaged[place] ^ 1  # 95: still valid JSON
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsFileError, match="checksum"):
+            check(path, checksum, kind=kind)
 
 
 @settings(deadline=None)
