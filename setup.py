@@ -36,7 +36,7 @@ setup(
     ],
     extras_require={
         # What the project's steps (scripts/) import beside the package.
-        "project": ["pooch>=1.8", "requests>=2.32", "urllib3>=2"],
+        "project": ["pooch>=1.8", "requests>=2.32.2", "urllib3>=2"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
         "test": [
             "pytest>=8",

@@ -146,7 +146,7 @@ def named(read: Callable[[Path], Any], path: Path, *names: str) -> str:
 
 def hostile(tmp: Path) -> Iterator[tuple[str, str]]:
     """Each hostile file, and what was wrong with its reading."""
-    from scripts.downloads import extract_tar
+    from scripts.download_checks import extract_tar
     from spacy_bert_crf.annotation.docbin import check_docbin
     from spacy_bert_crf.encoder.checkpoint_files import read_tensors
 

@@ -165,7 +165,10 @@ class _Downloader(pooch.HTTPDownloader):  # type: ignore[misc]
                 raise BertCrfError(f"the server sends it in another encoding ({coding})")
             del reply.raw.headers["Content-Encoding"]  # else requests would unpack the archive
         length = reply.headers.get("Content-Length", "")
-        self._check_size(int(length) if length.isdecimal() else 0, "are there")
+        if length.isdecimal():
+            self._check_size(int(length), "are there")
+        else:
+            reply.headers.pop("Content-Length", None)  # pooch takes it for a number
 
 
 @contextmanager

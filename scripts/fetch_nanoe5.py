@@ -19,9 +19,10 @@ import zlib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from scripts.e5_encoder import check_target, make_e5_encoder
 from spacy_bert_crf._signals import script_status
 from spacy_bert_crf.errors import BertCrfError
+
+from .e5_encoder import check_target, make_e5_encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "assets" / "quickstart" / "encoder-requirements.txt"

