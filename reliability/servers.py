@@ -1,9 +1,9 @@
-"""Downloads from a server on this machine that misbehaves.
+"""Download from a server on this machine that misbehaves.
 
     python reliability/servers.py
 
-Good: the right file in the end, or an error that names file and address and leaves no file under
-the final name, both in bounded time.
+A case passes if the right file is there in the end. It also passes with an error that names file
+and address and leaves no file under the final name. Both must happen in bounded time.
 """
 
 import argparse
@@ -22,20 +22,21 @@ from pathlib import Path
 from common import Result
 
 BODY = bytes(range(256)) * 2000
-#: Seconds that a server may send nothing, that a download may take, and that a case may take.
+#: Limits in seconds: of the server's silence, of a download, of a case.
 TIMEOUT, TOTAL, LIMIT = 0.5, 8.0, 12.0
-#: Bytes that a client may take from a server that sends without end, and what it took.
+#: Bytes that a client may take from an endless answer.
 MOST = 200 << 20
+#: Sizes of the pieces that were sent in the present case.
 sent: list[int] = []
 
 Send = Callable[[socket.socket, str, int], None]
 
 
 def reply(status: str = "200 OK", body: bytes = BODY, **headers: object) -> bytes:
-    """An answer as bytes; names of headers have _ for -, and None is a header that is left out."""
-    given = {"Content_Length": len(body), "Connection": "close", **headers}
+    """An answer as bytes. Names of headers have _ for -, and None leaves a header out."""
+    fields = {"Content_Length": len(body), "Connection": "close", **headers}
     lines = [f"HTTP/1.1 {status}"]
-    lines += [f"{k.replace('_', '-')}: {v}" for k, v in given.items() if v is not None]
+    lines += [f"{k.replace('_', '-')}: {v}" for k, v in fields.items() if v is not None]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
@@ -52,7 +53,7 @@ def always(data: bytes) -> Send:
 
 
 def stall(before: bytes) -> Send:
-    """Send this, and then nothing."""
+    """Send some bytes, and then nothing."""
 
     def send(sock: socket.socket, request: str, number: int) -> None:
         sock.sendall(before)
@@ -62,7 +63,7 @@ def stall(before: bytes) -> Send:
 
 
 def dribble(sock: socket.socket, request: str, number: int) -> None:
-    """A byte from time to time, so that no read ever times out."""
+    """Send a byte from time to time, so that no read times out."""
     sock.sendall(reply(body=b"", Content_Length=len(BODY)))
     for _ in range(200):
         sock.sendall(b"x")
@@ -70,7 +71,7 @@ def dribble(sock: socket.socket, request: str, number: int) -> None:
 
 
 def endless(start: bytes, piece: bytes, pause: float = 0) -> Send:
-    """Send this, and then a piece again and again, as long as they are read or the case lasts."""
+    """Send `start`, then `piece` again and again while the client reads and the case lasts."""
 
     def send(sock: socket.socket, request: str, number: int) -> None:
         until = time.monotonic() + LIMIT
@@ -84,7 +85,7 @@ def endless(start: bytes, piece: bytes, pause: float = 0) -> Send:
 
 
 def cut(times: int, reset: bool = False) -> Send:
-    """End the connection in the middle, so many times."""
+    """End the first `times` connections in the middle."""
 
     def send(sock: socket.socket, request: str, number: int) -> None:
         data = reply()
@@ -97,7 +98,7 @@ def cut(times: int, reset: bool = False) -> Send:
 
 
 def then(first: Send, second: Send, times: int = 1) -> Send:
-    """One for the first requests, another one afterwards."""
+    """Use `first` for the first requests and `second` afterwards."""
     return lambda sock, request, number: (first if number <= times else second)(
         sock, request, number
     )
@@ -111,7 +112,7 @@ _CHUNKED = {"Content_Length": None, "Transfer_Encoding": "chunked"}
 _PAGE = b"<!DOCTYPE html><html>login</html>"
 GOOD = always(reply())
 
-#: What the server does, whether the file comes in the end, and settings of the download.
+#: What the server does, whether the file arrives in the end, and options of the download.
 CASES: list[tuple[str, Send, bool, dict[str, object]]] = [
     ("stalls before the headers", stall(b""), False, {}),
     ("stalls within the headers", stall(b"HTTP/1.1 200 OK\r\nContent-"), False, {}),
@@ -146,7 +147,7 @@ CASES: list[tuple[str, Send, bool, dict[str, object]]] = [
     ("answers 500 for ever", always(reply("500 Oops", b"")), False, {}),
     ("answers 503 twice", then(always(reply("503 Busy", b"")), GOOD, 2), True, {}),
     ("answers 404 with a page", always(reply("404 Gone", _PAGE)), False, {}),
-    ("answers 206 that nobody asked for", always(reply("206 Partial Content")), False, {}),
+    ("answers 206 without a range request", always(reply("206 Partial Content")), False, {}),
     ("answers 416", always(reply("416 No", b"")), False, {}),
     ("speaks no HTTP", always(b"\x16\x03\x01\x02\x00\x01\x00" * 20), False, {}),
     ("closes at once", always(b""), False, {}),
@@ -163,7 +164,7 @@ CASES: list[tuple[str, Send, bool, dict[str, object]]] = [
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Answers each connection with what `send` does."""
+    """Answers each connection by calling `send`."""
 
     allow_reuse_address = daemon_threads = True
 
@@ -172,7 +173,7 @@ class Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that hang up are the point of this."""
+        """Print nothing: many clients hang up."""
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -187,7 +188,7 @@ class Handler(socketserver.BaseRequestHandler):
 
 
 def try_case(send: Send, comes: bool, settings: dict[str, object], folder: Path) -> str:
-    """Run a case; what was wrong, or empty."""
+    """Run a case; return what was wrong, or an empty string."""
     from scripts import downloads as module
     from spacy_bert_crf.errors import BertCrfError
 

@@ -78,10 +78,13 @@ def named_at_import(requirement: str, folder: Path) -> str:
     """Install a package without its dependencies, and import ours; what is wrong, or empty."""
     shutil.rmtree(folder, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    packages = [requirement, "packaging", str(ROOT)]
+    packages = [requirement, "packaging"]
     subprocess.run([*pip, "--no-deps", "--target", str(folder), *packages], check=True)
+    # Our metadata holds the ranges.
+    metadata = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(folder)]
+    subprocess.run(metadata, check=True, cwd=ROOT)
     # -S below leaves out the packages of this environment.
-    env = {**os.environ, "PYTHONPATH": str(folder)}
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     done = subprocess.run(
         [sys.executable, "-S", "-c", "import spacy_bert_crf"],
         check=False, capture_output=True, text=True, env=env, cwd=folder,

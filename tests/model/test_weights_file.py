@@ -1,4 +1,4 @@
-"""Weights beside a component: mapped, checked, and never half-written."""
+"""The weights file beside a component: mapped, checked, and never half-written."""
 
 import json
 import zlib
@@ -43,7 +43,7 @@ def check(path, checksum, **settings):
 
 
 @pytest.mark.parametrize("numbers", [1, 2_047, 2_048, 100_000])
-def test_what_is_written_is_read(tmp_path, numbers):
+def test_round_trip(tmp_path, numbers):
     path = tmp_path / NAME
     checksum = write_weights(path, weights(numbers))
     found = check(path, checksum)
@@ -87,9 +87,9 @@ def test_any_flipped_bit_is_seen(written, tmp_path_factory, place, bit):
         check(damaged, checksum)
 
 
-def test_blocks_that_change_places_are_seen(tmp_path):
+def test_swapped_blocks_change_the_checksum(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
-    numbers = torch.randn(4, 2_048)  # a block each
+    numbers = torch.randn(4, 2_048)  # rows of 8 KB
     assert write_weights(one, {"a": numbers}) != write_weights(other, {"a": numbers[[1, 0, 2, 3]]})
 
 
@@ -104,7 +104,7 @@ def test_other_damage_is_named(written, tmp_path, what):
         check(damaged, checksum)
 
 
-def test_the_former_file_stays_with_who_has_it_mapped(tmp_path):
+def test_a_mapped_file_survives_its_replacement(tmp_path):
     path = tmp_path / NAME
     tensors = check(path, write_weights(path, weights()))
     write_weights(path, weights(seed=1))
@@ -112,7 +112,7 @@ def test_the_former_file_stays_with_who_has_it_mapped(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [NAME]
 
 
-def test_the_folder_holds_within_the_block_only(tmp_path):
+def test_weights_beside_ends_with_its_block(tmp_path):
     assert beside() is None
     with weights_beside(tmp_path):
         assert beside() == tmp_path / NAME

@@ -1,4 +1,4 @@
-"""Downloads from a server of our own that behaves well or badly, and checks of files."""
+"""Downloads from a local server that behaves well or badly, and checks of files."""
 
 import contextlib
 import gzip
@@ -110,7 +110,8 @@ def server(monkeypatch):
         server.status, server.chunked = 200, False
         server.failures, server.failure_status = 0, 503
         server.endless = ()  # a start and a piece that is sent again and again
-        server.moved, server.circle = 0, False  # bytes of redirects' bodies; do they ever end?
+        server.moved = 0  # bytes of redirects' bodies
+        server.circle = False  # whether /moved redirects to itself
         server.cuts, server.stop_after = 0, 200_000  # the first so many answers are cut
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -259,7 +260,7 @@ def test_wrong_content(server, dst):
     assert len(server.requests) == 1
 
 
-def test_gz_stays_gz_and_other_encodings_are_refused(server, dst):
+def test_gz_stays_gz_and_other_content_encodings_are_refused(server, dst):
     server.body = gzip.compress(BODY)
     server.headers = {"Content-Encoding": "x-gzip"}
     refused(server, dst, "in another encoding .x-gzip")
@@ -303,14 +304,14 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\
     ],
     ids=["headers", "interim answers", "trailers"],
 )
-def test_answers_without_end(server, dst, endless):
+def test_endless_answers_end_at_the_time_limit(server, dst, endless):
     server.endless = endless
     began = time.monotonic()
     refused(server, dst, "took more than 0.4 seconds", max_seconds=0.4)
     assert time.monotonic() - began < 2
 
 
-def test_a_trickle_is_given_up(server, dst):
+def test_a_slow_body_ends_at_the_time_limit(server, dst):
     server.endless = (b"HTTP/1.1 200 OK\r\nContent-Length: 512000\r\n\r\n", b"x")
     began = time.monotonic()
     refused(server, dst, "took more than 0.4 seconds", max_seconds=0.4)
@@ -345,7 +346,7 @@ def test_what_a_killed_download_left_is_removed(server, dst):
     assert names(dst.parent) == [dst.name]
 
 
-def test_any_file_server_will_do(tmp_path, monkeypatch):
+def test_any_file_server_can_be_a_mirror(tmp_path, monkeypatch):
     """A mirror is a folder behind a plain server, such as that of Python."""
     path = "bert-base-chinese/resolve/main/config.json"
     (tmp_path / "mirror" / path).parent.mkdir(parents=True)
@@ -428,7 +429,7 @@ def make_tar(path, files, compress=gzip.compress):
     return path
 
 
-def test_what_came_first_is_recorded_and_checked(server, dst):
+def test_the_first_hash_is_recorded_and_compared(server, dst):
     lock = dst.parent / "lock.json"
     download(server.url, dst, lock=lock)
     entry = {"sha256": SHA, "size": len(BODY)}
@@ -462,12 +463,12 @@ def test_a_damaged_lock_file_is_named(server, dst, text):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_no_more_is_taken_than_asked_for(server, dst, chunked):
+def test_larger_files_are_refused(server, dst, chunked):
     server.chunked = chunked
     refused(server, dst, "more than 300,000", max_bytes=300_000)
 
 
-def test_more_files_than_a_corpus_has(tmp_path, monkeypatch):
+def test_too_many_members(tmp_path, monkeypatch):
     monkeypatch.setattr(download_checks, "MAX_MEMBERS", 3)
     path = make_tar(tmp_path / "a.tar.gz", [(f"f{n}", b"x") for n in range(4)])
     with pytest.raises(BertCrfError, match="more than 3 files"):

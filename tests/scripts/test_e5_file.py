@@ -162,7 +162,7 @@ def test_no_file(tmp_path):
     with pytest.raises(BertCrfError, match="can't read"):
         read_e5_file(tmp_path)
     (tmp_path / "empty.bin").touch()
-    with pytest.raises(BertCrfError, match="no E5S1 file"):
+    with pytest.raises(BertCrfError, match="not an E5S1 file"):
         read_e5_file(tmp_path / "empty.bin")
 
 
