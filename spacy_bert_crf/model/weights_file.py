@@ -116,7 +116,7 @@ def _checksum(path: Path, compute: Callable[[Any], int]) -> int:
 
 
 def _block_sums(data: mmap) -> int:
-    """The checksum of version 0.1: CRC-32 of the header, of sums of 8 KB blocks and of the rest."""
+    """An earlier checksum: CRC-32 of the header, of the sums of 8 KB blocks and of the rest."""
     begin = 8 + int.from_bytes(data[:8], "little")
     words: Any = np.frombuffer(data, "<u8", (len(data) - begin) // 8, begin)
     # shape: [blocks, 1024]
