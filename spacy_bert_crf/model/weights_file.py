@@ -1,7 +1,7 @@
 """An encoder's weights in a safetensors file of their own, which loading maps and does not copy.
 
 The shim saves a checksum of the file: XXH3 with 64 bits, from the library xxhash. It is computed
-and compared at each loading. Pipelines of earlier versions hold a checksum of another kind, which is
+and compared at each loading. Pipelines of earlier versions hold another kind of checksum, which is
 still compared.
 """
 
