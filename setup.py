@@ -26,11 +26,17 @@ setup(
         "torch>=2.6",
         "safetensors>=0.4.3",
         "numpy>=2.0",
-        "typer>=0.16",
+        "scipy>=1.13",
+        "srsly>=2.5.3,<3",
+        "wasabi>=1.1,<1.2",
+        "typer>=0.16,<1",
         "tqdm>=4.60",
-        "requests>=2.20",
+        "packaging>=22",
+        "xxhash>=3.2",
     ],
     extras_require={
+        # What the project's steps (scripts/) import beside the package.
+        "project": ["pooch>=1.8", "requests>=2.32.2", "urllib3>=2.0.7"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
         "test": [
             "pytest>=8",

@@ -1,4 +1,4 @@
-"""Hostile and damaged files: each must be an error that names the file, and run nothing.
+"""Read hostile and damaged files. Each must give an error that names the file, and run no code.
 
 python reliability/archives.py
 """
@@ -26,7 +26,7 @@ MEMBERS = ["example.dev"]
 
 
 class Bomb:
-    """Makes a file named `ran` when it is unpickled."""
+    """Makes the file `mark` when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -36,7 +36,7 @@ class Bomb:
 
 
 def torch_zip(tmp: Path, data: bytes, kind: int = zipfile.ZIP_STORED) -> bytes:
-    """A torch file whose data.pkl is `data`."""
+    """A torch file with `data` as its data.pkl."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", kind) as archive:
         archive.writestr("archive/data.pkl", data)
@@ -45,7 +45,7 @@ def torch_zip(tmp: Path, data: bytes, kind: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def pickles(tmp: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Pickle bombs in all formats of torch, and files that unpack to far more than they are."""
+    """Pickle bombs in all formats of torch, and files that unpack to many times their size."""
     bomb = pickle.dumps({"a": Bomb(tmp / "ran")}, protocol=2)
     yield "pickle bomb in torch's zip format", "a.bin", torch_zip(tmp, bomb)
     yield "pickle bomb in the old format", "b.bin", bomb
@@ -58,7 +58,7 @@ def pickles(tmp: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def tars(tmp: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Archives with what does not belong into them."""
+    """Archives with members that must not be unpacked."""
 
     def tar(*infos: tuple[tarfile.TarInfo, bytes], **settings: Any) -> bytes:
         out = io.BytesIO()
@@ -95,13 +95,13 @@ def tars(tmp: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _zeros(size: int) -> bytes:
-    """gzip of so many zeros: made of one compressed piece, again and again."""
+    """gzip of `size` zeros: one compressed piece, repeated."""
     piece = gzip.compress(bytes(100 * 10**6), 9)
     return piece * (size // (100 * 10**6))
 
 
 def docbins(tmp: Path) -> Iterator[tuple[str, str, bytes]]:
-    """DocBins that are none."""
+    """Files that are not valid DocBins."""
     import spacy
     import srsly
     from spacy.tokens import DocBin
@@ -118,7 +118,7 @@ def docbins(tmp: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def damages(data: bytes) -> dict[str, bytes]:
-    """Ways in which a file goes bad on a disk."""
+    """Damaged copies of a file, by the kind of damage."""
     flipped = bytearray(data)
     for at in range(len(data) // 3, len(data), max(len(data) // 40, 1)):
         flipped[at] ^= 0x55
@@ -131,7 +131,7 @@ def damages(data: bytes) -> dict[str, bytes]:
 
 
 def named(read: Callable[[Path], Any], path: Path, *names: str) -> str:
-    """Read a file that can't be read; what is wrong with how it fails, or empty."""
+    """Read a bad file; return what is wrong with the error, or an empty string."""
     from spacy_bert_crf.errors import BertCrfError
 
     try:
@@ -145,8 +145,8 @@ def named(read: Callable[[Path], Any], path: Path, *names: str) -> str:
 
 
 def hostile(tmp: Path) -> Iterator[tuple[str, str]]:
-    """Each hostile file, and what was wrong with its reading."""
-    from scripts.downloads import extract_tar
+    """Yield each hostile file, and what was wrong when it was read."""
+    from scripts.download_checks import extract_tar
     from spacy_bert_crf.annotation.docbin import check_docbin
     from spacy_bert_crf.encoder.checkpoint_files import read_tensors
 
@@ -168,7 +168,7 @@ def hostile(tmp: Path) -> Iterator[tuple[str, str]]:
 
 
 def damaged_folders(tmp: Path) -> Iterator[tuple[str, str]]:
-    """Every file of a pipeline folder and of an export, damaged in each way."""
+    """Yield each damage of each file of a pipeline and of an export, and what was wrong."""
     import spacy
 
     from spacy_bert_crf.component.pipelines import load_pipeline
@@ -196,14 +196,14 @@ def damaged_folders(tmp: Path) -> Iterator[tuple[str, str]]:
                     continue
                 file.write_bytes(bad)
                 read = load_export if folder == export else lambda path: load_pipeline(pipeline)
-                # A tokenizer is one thing of several files: its folder is named.
+                # A tokenizer consists of several files, so the error names their folder.
                 also = [str(export)] if name == "tokenizer.json" else []
                 yield f"{folder.name}/{name} {how}", named(read, file, *also)
             file.write_bytes(data)
 
 
 def _peak() -> float:
-    """Most memory that the process has had so far, in MB."""
+    """The peak of the memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 

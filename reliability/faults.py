@@ -64,7 +64,7 @@ def download(url: str, dst: Path) -> Callable[[], Any]:
         try:
             with terminable():
                 dst.unlink(missing_ok=True)
-                download(url, dst, sha256=servers.SHA, lock=dst.with_name("lock.json"))
+                download(url, dst, check=servers.check_body, lock=dst.with_name("lock.json"))
         except (BertCrfError, OSError) as err:
             print(err)
             sys.exit(1)

@@ -157,7 +157,7 @@ def read_transitions(path: Path, data: bytes) -> bool:
 
 def read_archive(path: Path, data: bytes) -> bool:
     """The corpus' tar.gz."""
-    from scripts.downloads import extract_tar
+    from scripts.download_checks import extract_tar
 
     out = path.parent / "out"
     written = extract_tar(path, out, ["example.dev", "example.test"])

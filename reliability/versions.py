@@ -1,17 +1,16 @@
-"""The tests on the oldest and on the newest versions that setup.py allows; torch is fixed.
+"""Run the tests on the oldest and on the newest versions that setup.py allows; torch is fixed.
 
     python reliability/versions.py                     # installs both sets, runs all tests on both
     python reliability/versions.py --install-only
     python reliability/versions.py --sets oldest --tests tests/crf tests/annotation
 
-What lies outside of the ranges (UNSUPPORTED) must be named at import, with what to install.
+Versions outside the ranges (UNSUPPORTED) must be named at import, with what to install.
 Each set gets a virtual environment of its own under --venvs. Results of several calls add up.
 """
 
 import argparse
 import ast
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,11 +19,14 @@ import venv
 from pathlib import Path
 
 from common import ROOT, WORK, Result
+from packaging.requirements import Requirement
 
 SETS = ("oldest", "newest")
-#: Extras that are tested, and one for what only the tests use, of which pip takes the newest.
-EXTRAS, TOOLS = ("onnx",), "test"
-#: Versions just outside of the ranges.
+#: Extras that are tested.
+EXTRAS = ("onnx", "project")
+#: The extra for the tests themselves. pip takes its newest versions.
+TOOLS = "test"
+#: Versions just outside the ranges.
 UNSUPPORTED = (
     "numpy==1.26.4", "spacy==3.8.14", "spacy-transformers==1.3.9", "thinc==8.3.10",
     "transformers==4.47.1", "transformers==4.53.3",
@@ -32,41 +34,36 @@ UNSUPPORTED = (
 
 
 def requirements(tools: bool = False) -> list[str]:
-    """What setup.py asks for, extras included; or what the tests need beside it."""
+    """The requirements in setup.py with EXTRAS, or those of the extra TOOLS only."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf8"))
     call = next(
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
     )
-    given = {word.arg: word.value for word in call.keywords}
-    extras = ast.literal_eval(given["extras_require"])
+    arguments = {word.arg: word.value for word in call.keywords}
+    extras = ast.literal_eval(arguments["extras_require"])
     if tools:
         return list(extras[TOOLS])
-    return [*ast.literal_eval(given["install_requires"]), *(r for e in EXTRAS for r in extras[e])]
+    required = ast.literal_eval(arguments["install_requires"])
+    return [*required, *(r for extra in EXTRAS for r in extras[extra])]
 
 
 def pins(which: str) -> list[str]:
     """Arguments of pip for a set: `oldest` pins each lower bound, `newest` leaves it to pip."""
-    fixed = next(
-        line.strip()
-        for line in (ROOT / "requirements.txt").read_text(encoding="utf8").splitlines()
-        if line.startswith("torch==")
-    )
-    out = [fixed]
-    for requirement in requirements():
-        name = re.match(r"[\w.-]+", requirement)
-        lowest = re.search(r">=([\w.]+)", requirement)
-        assert name is not None
-        if name[0] == "torch":
+    text = (ROOT / "requirements.txt").read_text(encoding="utf8")
+    out = [line for line in text.splitlines() if line.startswith("torch==")]
+    for requirement in map(Requirement, requirements()):
+        if requirement.name == "torch":
             continue
-        is_pinned = which == "oldest" and lowest is not None
-        out.append(f"{name[0]}=={lowest[1]}" if is_pinned and lowest else requirement)
+        lowest = [bound.version for bound in requirement.specifier if bound.operator == ">="]
+        pinned = f"{requirement.name}=={lowest[0]}" if lowest else str(requirement)
+        out.append(pinned if which == "oldest" else str(requirement))
     return [*out, *requirements(tools=True)]
 
 
 def install(which: str, folder: Path) -> Path:
-    """An environment with the set and this checkout; its Python."""
+    """Make an environment with the set and this checkout; return its Python."""
     python = folder / which / "bin" / "python"
     if not python.exists():
         venv.create(folder / which, with_pip=True)
@@ -78,11 +75,15 @@ def install(which: str, folder: Path) -> Path:
 
 
 def named_at_import(requirement: str, folder: Path) -> str:
-    """Install a package alone, without what it needs, and import ours; what is wrong, or empty."""
+    """Install a package without its dependencies, and import ours; what is wrong, or empty."""
     shutil.rmtree(folder, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--no-deps", "--target", str(folder), requirement], check=True)
-    # Without the packages of this environment: only the one in the folder is there.
+    packages = [requirement, "packaging"]
+    subprocess.run([*pip, "--no-deps", "--target", str(folder), *packages], check=True)
+    # Our metadata holds the ranges.
+    metadata = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(folder)]
+    subprocess.run(metadata, check=True, cwd=ROOT)
+    # -S below leaves out the packages of this environment.
     env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     done = subprocess.run(
         [sys.executable, "-S", "-c", "import spacy_bert_crf"],
@@ -96,8 +97,8 @@ def named_at_import(requirement: str, folder: Path) -> str:
 
 
 def installed(python: Path) -> dict[str, str]:
-    """The versions in an environment of what setup.py names."""
-    names = [re.match(r"[\w.-]+", r)[0] for r in requirements()]  # type: ignore[index]
+    """The versions of the requirements in an environment."""
+    names = [Requirement(line).name for line in requirements()]
     code = f"from importlib.metadata import version\nfor n in {names!r}: print(n, version(n))"
     out = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True)
     return dict(line.split() for line in out.stdout.splitlines())

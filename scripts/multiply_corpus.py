@@ -1,18 +1,22 @@
-"""Annotated sentences and lists of names to a column corpus (train, dev, test).
+"""Make a column corpus (train, dev, test) out of annotated sentences and lists of names.
 
-Reads SRC/sentences/*.txt (one sentence a line, entities as [text|TYPE.kind]; see GUIDELINES.md
-there) and SRC/names/<kind>.txt. The names are parted among train, dev and test, and each split is
-the sentences with names of its own in the place of those that stand there: train goes through all
-of them several times, dev and test through a part each. So no entity name of dev or test occurs
-as an entity of train, in whatever sentence; the sentences around the names do recur. What the
-test split measures is therefore new names in known surroundings. With --hold-out, the sentences
-of dev and test are left out of train as well.
+SRC/sentences/*.txt holds one sentence a line, with entities as [text|TYPE.kind] (see GUIDELINES.md
+there). SRC/names/<kind>.txt holds names. Each name belongs to one of train, dev and test. A split
+consists of sentences in which names of that split replace the names that were written there.
 
-A list may weigh a name: `name*N` is drawn N times as often, and belongs to train. What the swapping
-makes of train is varied further: --scramble replaces some characters in a share of the names, so
-that an encoder without pretraining learns to look at what stands around a name too; --adjacent
-puts a region or a city before a share of the places and organisations (adjacent names stay two);
---join puts a share of the sentences behind another one.
+Train goes through all sentences several times; dev and test go through a part of them once. No
+entity name of dev or test occurs as an entity of train, but the sentences around the names recur.
+So the test split measures new names in known sentences. With --hold-out, train does not contain
+the sentences of dev and test either.
+
+A line `name*N` in a list gives a name the weight N: it is drawn N times as often, and belongs to
+train. Three options vary train further:
+
+--scramble replaces some characters in a share of the names. An encoder without pretraining then
+    learns to look at the characters around a name too.
+--adjacent puts a region or a city before a share of the places and organisations. The two names
+    stay two entities.
+--join appends a share of the sentences to the sentence before.
 
     python -m scripts.multiply_corpus assets/quickstart assets/quickstart/corpus
 """
@@ -31,15 +35,16 @@ from spacy_bert_crf._signals import exit_status, terminable
 from spacy_bert_crf.errors import BertCrfError
 
 SPLITS = ("train", "dev", "test")
+#: Shares of train, dev and test.
 SHARES = (0.78, 0.10, 0.12)
-#: What --adjacent puts before a name of these kinds.
+#: The kind of name that --adjacent puts before a name of each kind.
 BEFORE = {"city": "region", "district": "city", "site": "city"}
 BEFORE |= dict.fromkeys(("company", "school", "government", "hospital", "institute"), "region")
 MARK = re.compile(r"\[([^\[\]|]+)\|([A-Z]+)\.([a-z]+)\]")
 
 
 class Part(NamedTuple):
-    """A piece of a sentence; label and kind are empty for plain text."""
+    """A piece of a sentence. Label and kind are empty for plain text."""
 
     text: str
     label: str = ""
@@ -51,25 +56,32 @@ Sentence = list[Part]
 
 @dataclass
 class Names:
-    """Names by kind and split with their weights, and how persons are composed."""
+    """Names with their weights, by kind and split, and the parts of composed Chinese names.
+
+    pools, weights: by (kind, split). split_of: the split that each name belongs to.
+    surnames, first_names: parts of the names of the kind `zh`.
+    """
 
     pools: dict[tuple[str, str], list[str]]
     weights: dict[tuple[str, str], list[int]]
     split_of: dict[str, str]
     surnames: list[str]
-    given: list[str]
+    first_names: list[str]
 
     def draw(self, kind: str, split: str, rng: random.Random) -> str:
-        """A name of this kind that belongs to this split."""
+        """Draw a name of this kind that belongs to this split."""
         if kind != "zh":
             return rng.choices(self.pools[kind, split], self.weights[kind, split])[0]
         while True:
-            name = rng.choice(self.surnames) + rng.choice(self.given)
+            name = rng.choice(self.surnames) + rng.choice(self.first_names)
             if self.belongs(name) == split:
                 return name
 
     def belongs(self, name: str) -> str:
-        """The split of a name: that of its list or sentence; of others, by their hash."""
+        """Return the split of a name.
+
+        A name of a list or of a sentence has a split. The hash of any other name decides.
+        """
         if name not in self.split_of:
             digest = int.from_bytes(hashlib.sha256(name.encode("utf8")).digest()[:4], "big")
             share = digest / 2**32
@@ -79,7 +91,7 @@ class Names:
 
 
 def read_sentences(folder: Path) -> dict[str, list[Sentence]]:
-    """Sentences of each file. Raises BertCrfError for a mark that can't be read."""
+    """Read the sentences of each file. Raises BertCrfError for a mark that can't be read."""
     out = {}
     for path in sorted(folder.glob("*.txt")):
         sentences = []
@@ -95,49 +107,51 @@ def read_sentences(folder: Path) -> dict[str, list[Sentence]]:
             if at < len(line):
                 parts.append(Part(line[at:]))
             if any(set(p.text) & set("[]|") for p in parts if not p.label):
-                raise BertCrfError(f"{path}:{number}: a mark is not [text|TYPE.kind]: {line}")
+                raise BertCrfError(
+                    f"{path}:{number}: a mark is not written as [text|TYPE.kind]: {line}"
+                )
             sentences.append(parts)
         out[path.stem] = sentences
     if not any(out.values()):
-        raise BertCrfError(f"{folder} has no sentences.")
+        raise BertCrfError(f"{folder} has no sentences: name a folder with annotated *.txt files.")
     return out
 
 
-def part_names(folder: Path, rng: random.Random) -> Names:
-    """Read the lists of names and part each among the splits."""
+def divide_names(folder: Path, rng: random.Random) -> Names:
+    """Read the lists of names and divide each among the splits."""
     lists = {
         path.stem: path.read_text(encoding="utf8").split("\n")
         for path in sorted(folder.glob("*.txt"))
     }
     surnames = [name for name in lists.pop("surnames") if name]
-    given = [name for name in lists.pop("given") if name]
+    first_names = [name for name in lists.pop("given") if name]
     lists["surname"] = list(surnames)
-    out = Names({}, {}, {}, surnames, given)
+    out = Names({}, {}, {}, surnames, first_names)
     for kind, lines in lists.items():
-        parted = [line.partition("*") for line in lines if line]
-        weighed = {name: int(weight) for name, star, weight in parted if star}
-        others = [name for name, star, _ in parted if not star]
+        rows = [line.partition("*") for line in lines if line]
+        weighted = {name: int(weight) for name, star, weight in rows if star}
+        others = [name for name, star, _ in rows if not star]
         rng.shuffle(others)
-        # Of a short list too, dev and test get a few.
+        # Dev and test get a few names of short lists too.
         few = [max(round(len(others) * share), min(3, len(others) // 3)) for share in SHARES[1:]]
         cuts = [len(others) - sum(few), len(others) - few[1]]
         for split in SPLITS:
             out.pools[kind, split], out.weights[kind, split] = [], []
         splits = [SPLITS[0]] * cuts[0] + [SPLITS[1]] * few[0] + [SPLITS[2]] * few[1]
-        names = [(name, SPLITS[0]) for name in weighed] + list(zip(others, splits, strict=True))
+        names = [(name, SPLITS[0]) for name in weighted] + list(zip(others, splits, strict=True))
         for name, split in names:
-            split = out.split_of.setdefault(name, split)  # one that is in two lists stays whole
+            split = out.split_of.setdefault(name, split)  # a name in two lists has one split
             out.pools[kind, split].append(name)
-            out.weights[kind, split].append(weighed.get(name, 1))
+            out.weights[kind, split].append(weighted.get(name, 1))
     return out
 
 
-def part_sentences(
+def divide_sentences(
     files: dict[str, list[Sentence]], hold_out: bool, rng: random.Random
 ) -> dict[str, list[Sentence]]:
-    """Part each file's sentences among the splits, so that each split has all fields.
+    """Divide the sentences of each file among the splits, so that each split has all topics.
 
-    hold_out: whether train does without the sentences of dev and test.
+    hold_out: whether train leaves out the sentences of dev and test.
     """
     out: dict[str, list[Sentence]] = {split: [] for split in SPLITS}
     for sentences in files.values():
@@ -152,7 +166,7 @@ def part_sentences(
 
 
 def scrambled(name: str, rng: random.Random) -> str:
-    """The name with about half of its characters replaced by common ones (GB2312 level 1)."""
+    """Replace about half of a name's characters by common ones (GB2312 level 1)."""
 
     def common() -> str:
         return bytes([rng.randint(0xB0, 0xD6), rng.randint(0xA1, 0xFE)]).decode("gb2312")
@@ -168,7 +182,11 @@ def fill(
     scramble: float,
     rng: random.Random,
 ) -> Sentence:
-    """The sentence with other names: those of other splits always, the rest but for `keep`."""
+    """Replace the names in a sentence by names of the split.
+
+    Names of other splits are always replaced.
+    keep: share of the split's own names that stay. scramble: share of names to scramble.
+    """
     swapped: dict[Part, str] = {}
     out = []
     for part in sentence:
@@ -176,7 +194,7 @@ def fill(
             out.append(part)
             continue
         own = names.belongs(part.text) == split
-        if part not in swapped:  # a name that occurs twice stays one
+        if part not in swapped:  # a name that occurs twice is replaced by the same name
             stays = own and rng.random() < keep
             swapped[part] = part.text if stays else names.draw(part.kind, split, rng)
             if rng.random() < scramble:
@@ -188,7 +206,7 @@ def fill(
 
 
 def with_neighbours(sentence: Sentence, share: float, names: Names, rng: random.Random) -> Sentence:
-    """The sentence with a place put before a share of its places and organisations."""
+    """Put a place before a share of the places and organisations in a sentence."""
     out: Sentence = []
     for part in sentence:
         kind = BEFORE.get(part.kind)
@@ -199,7 +217,7 @@ def with_neighbours(sentence: Sentence, share: float, names: Names, rng: random.
 
 
 def joined(sentences: list[Sentence], share: float, rng: random.Random) -> list[Sentence]:
-    """The sentences, a share of them put behind the one before."""
+    """Append a share of the sentences to the sentence before."""
     out: list[Sentence] = []
     for sentence in sentences:
         if out and rng.random() < share and sum(len(p.text) for p in out[-1]) < 150:
@@ -210,7 +228,7 @@ def joined(sentences: list[Sentence], share: float, rng: random.Random) -> list[
 
 
 def columns(sentence: Sentence) -> str:
-    """One character and its BIO tag a line."""
+    """Return the sentence as lines of one character and its BIO tag."""
     lines = []
     for part in sentence:
         for i, char in enumerate(part.text):
@@ -229,12 +247,17 @@ def multiply(
     adjacent: float = 0.0,
     join: float = 0.0,
 ) -> dict[str, list[Sentence]]:
-    """Write DST/{train,dev,test}.txt; see the head of this file."""
+    """Write DST/{train,dev,test}.txt and return their sentences; see the head of this file.
+
+    copies: how often train goes through the sentences. scramble, adjacent, join: shares, 0 to 1.
+    Same files, options and seed give the same corpus.
+    Raises BertCrfError for sentences that can't be read and a name that is in two splits.
+    """
     rng = random.Random(seed)
-    names = part_names(src / "names", rng)
-    parted = part_sentences(read_sentences(src / "sentences"), hold_out, rng)
-    for split in SPLITS:  # names that stand in no list belong where they occur first
-        for sentence in parted[split]:
+    names = divide_names(src / "names", rng)
+    sentences = divide_sentences(read_sentences(src / "sentences"), hold_out, rng)
+    for split in SPLITS:  # a name in no list belongs to the first split that it occurs in
+        for sentence in sentences[split]:
             for part in sentence:
                 if part.label and part.kind != "zh":
                     names.split_of.setdefault(part.text, split)
@@ -243,12 +266,12 @@ def multiply(
         filled = []
         for repeat in range(copies if split == "train" else 1):
             copy = []
-            for sentence in parted[split]:
+            for sentence in sentences[split]:
                 has_entity = any(part.label for part in sentence)
                 how = (0.0, scramble if split == "train" else 0.0) if repeat else (1.0, 0.0)
                 if repeat:
                     sentence = with_neighbours(sentence, adjacent, names, rng)
-                if has_entity or repeat % 2 == 0:  # plain sentences at half the rate
+                if has_entity or repeat % 2 == 0:  # half as many without entities
                     copy.append(fill(sentence, split, names, *how, rng))
             rng.shuffle(copy)
             filled += joined(copy, join, rng) if repeat else copy
@@ -258,7 +281,10 @@ def multiply(
     for split in SPLITS[1:]:
         shared = seen & {p.text for sentence in out[split] for p in sentence if p.label}
         if shared:
-            raise BertCrfError(f"entity names of {split} occur in train: {sorted(shared)[:5]}")
+            raise BertCrfError(
+                f"entity names of {split} occur in train: {sorted(shared)[:5]}. Put them into a "
+                f"list in {src / 'names'}, so that each has one split."
+            )
     for split in SPLITS:
         write_text(dst / f"{split}.txt", "\n".join(columns(s) for s in out[split]))
     return out
@@ -266,13 +292,19 @@ def multiply(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("src", type=Path)
-    parser.add_argument("dst", type=Path)
-    parser.add_argument("--copies", type=int, default=8, help="how often train is gone through")
-    parser.add_argument("--scramble", type=float, default=0.0, help="share of scrambled names")
-    parser.add_argument("--adjacent", type=float, default=0.0, help="share with a place before it")
-    parser.add_argument("--join", type=float, default=0.0, help="share put behind another sentence")
-    parser.add_argument("--hold-out", action="store_true", help="new sentences in dev and test")
+    parser.add_argument("src", type=Path, help="folder with sentences/ and names/")
+    parser.add_argument("dst", type=Path, help="folder for train.txt, dev.txt and test.txt")
+    parser.add_argument("--copies", type=int, default=8, help="passes over the sentences for train")
+    parser.add_argument(
+        "--scramble", type=float, default=0.0, help="share of names to scramble in train"
+    )
+    parser.add_argument(
+        "--adjacent", type=float, default=0.0, help="share of names with a place before"
+    )
+    parser.add_argument("--join", type=float, default=0.0, help="share of sentences to append")
+    parser.add_argument(
+        "--hold-out", action="store_true", help="leave these sentences out of train"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:

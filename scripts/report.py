@@ -1,10 +1,10 @@
-"""What a trained pipeline does on annotated text and on plain sentences, as Markdown and HTML.
+"""Report what a trained pipeline does on annotated text and on plain sentences.
 
     python -m scripts.report PIPELINE --data corpus.spacy --texts sentences.txt --html out.html
 
-Prints the scores per type, the sentences in which the model prefers its own reading to the gold
-one by most (the difference of the two paths' scores), and the entities of the plain sentences.
-The HTML is displaCy's.
+It prints the scores per type, the worst errors, and the entities of the plain sentences. The worst
+errors are the sentences in which the predicted path outscores the gold path by most. The HTML is
+that of displaCy.
 """
 
 import argparse
@@ -27,11 +27,12 @@ from spacy_bert_crf.model import layers
 
 
 def spans(doc: Doc) -> set[tuple[int, int, str]]:
+    """Return start, end and label of each entity."""
     return {(ent.start, ent.end, ent.label_) for ent in doc.ents}
 
 
 def marked(doc: Doc) -> str:
-    """The text with its entities as 【text/LABEL】."""
+    """Return the text with its entities as 【text/LABEL】."""
     out, at = [], 0
     for ent in doc.ents:
         out += [doc.text[at : ent.start_char], f"【{ent.text}/{ent.label_}】"]
@@ -40,7 +41,7 @@ def marked(doc: Doc) -> str:
 
 
 def as_one(docs: list[Doc]) -> dict[str, Any]:
-    """The docs as lines of one text, as displaCy takes it by hand."""
+    """Return the docs as lines of one text, for displaCy with manual=True."""
     text, ents = "", []
     for doc in docs:
         ents += [
@@ -52,7 +53,7 @@ def as_one(docs: list[Doc]) -> dict[str, Any]:
 
 
 def preference(pipe: Any, doc: Doc, gold: Doc) -> float:
-    """By how much the model's own path outscores the gold one."""
+    """Return the score of the predicted path minus that of the gold path."""
     tags = pipe.tag_set
     emissions = torch.as_tensor(pipe.model.predict([doc])[0])[None]
     mask = torch.ones(emissions.shape[:2], dtype=torch.bool)
@@ -62,11 +63,12 @@ def preference(pipe: Any, doc: Doc, gold: Doc) -> float:
         for d in (doc, gold)
     ]
     with torch.inference_mode():
-        ours, theirs = (float(crf.score(emissions, path, mask)) for path in paths)
-    return ours - theirs
+        predicted, annotated = (float(crf.score(emissions, path, mask)) for path in paths)
+    return predicted - annotated
 
 
 def report(args: argparse.Namespace) -> None:
+    """Print the report; write the HTML if it is requested."""
     nlp = load_pipeline(args.pipeline)
     pipe = find_component(nlp)
     if args.data:
@@ -85,9 +87,9 @@ def report(args: argparse.Namespace) -> None:
             if spans(doc) != spans(want) and len(doc) == len(want)
         ]
         wrong.sort(key=lambda row: -row[0])
-        print(f"{len(wrong)} of {len(gold)} sentences differ; those of the largest preference:\n")
+        print(f"{len(wrong)} of {len(gold)} sentences differ from gold. The worst:\n")
         for value, doc, want in wrong[: args.worst]:
-            print(f"{value:.1f}\n  gold: {marked(want)}\n  ours: {marked(doc)}\n")
+            print(f"{value:.1f}\n  gold:      {marked(want)}\n  predicted: {marked(doc)}\n")
     if args.texts:
         lines = args.texts.read_text(encoding="utf8").split("\n")
         docs = list(nlp.pipe(line for line in lines if line.strip()))
@@ -102,9 +104,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("pipeline", type=Path)
     parser.add_argument("--data", type=Path, help="annotated docs (.spacy)")
-    parser.add_argument("--worst", type=int, default=10, help="how many errors to show")
+    parser.add_argument("--worst", type=int, default=10, help="number of errors to print")
     parser.add_argument("--texts", type=Path, help="plain sentences, one a line")
-    parser.add_argument("--html", type=Path, help="where displaCy's page of them goes")
+    parser.add_argument("--html", type=Path, help="file for displaCy's page of these sentences")
     try:
         report(parser.parse_args())
     except BertCrfError as err:

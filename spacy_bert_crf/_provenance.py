@@ -1,72 +1,76 @@
-"""Versions: of what a result was made with, and of what this package can work with."""
+"""Versions of the packages that a result was made with, and a check that they are supported.
+
+The supported ranges are those of setup.py. They are read from the metadata of this package as it
+is installed.
+"""
 
 import platform
-import re
 from importlib import metadata
 
-_PACKAGES = (
-    "spacy-bert-crf",
-    "spacy",
-    "thinc",
-    "spacy-transformers",
-    "transformers",
-    "torch",
-    "numpy",
-)
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
 
-#: Key of a pipeline's meta.json under which the training says what it was made of.
+_NAME = "spacy-bert-crf"
+
+#: Packages whose versions are recorded with results and checked at import.
+_PACKAGES = ("spacy", "thinc", "spacy-transformers", "transformers", "torch", "numpy")
+
+#: Key in a pipeline's meta.json that holds the versions and settings of its training.
 META = "spacy_bert_crf"
-
-#: First version of each package that works here, and the first that no longer does (empty: none
-#: known). The same as in setup.py.
-SUPPORTED = {
-    "spacy": ("3.8.15", "3.9"),
-    "thinc": ("8.3.12", "8.4"),
-    "spacy-transformers": ("1.4.0", "1.5"),
-    "transformers": ("4.48", "4.53.3"),
-    "torch": ("2.6", ""),
-    "numpy": ("2.0", ""),
-}
 
 
 def versions() -> dict[str, str]:
-    """Version of Python and of each package that takes part."""
-    return {"python": platform.python_version()} | {n: _installed(n) for n in _PACKAGES}
+    """Versions of Python, of this package and of the packages that it builds on, by name."""
+    return {"python": platform.python_version()} | {n: _installed(n) for n in (_NAME, *_PACKAGES)}
 
 
 def check_versions() -> None:
-    """Raise ImportError if a package is installed in a version that this one can't work with.
+    """Check that the installed packages have versions that this package supports.
 
-    Only metadata is read, nothing is imported. A package that is missing says so itself, where it
-    is imported.
+    Only metadata is read, and nothing is imported. A package that is not installed is ignored
+    here: the statement that imports it raises the error. Nothing is checked where this package
+    itself is not installed, as in a checkout on PYTHONPATH.
+
+    Raises ImportError, with the version, the supported range and the pip command.
     """
     wrong, wanted = [], []
-    for name, (low, high) in SUPPORTED.items():
-        present = _installed(name)
-        if not present[0].isdigit() or _is_between(present, low, high):
+    for requirement in _requirements():
+        present = _installed(requirement.name)
+        if _is_supported(present, requirement):
             continue
-        requirement = f"{name}>={low}" + (f",<{high}" if high else "")
-        wrong.append(f"{name} {present} is installed, {requirement} is needed")
-        wanted.append(f'"{requirement}"')
+        needed = _in_words(requirement)
+        wrong.append(f"{requirement.name} {present} is installed, {needed} is needed")
+        wanted.append(f'"{needed}"')
     if wrong:
         raise ImportError(
-            f"spacy-bert-crf can't work with these versions: {'; '.join(wrong)}. "
+            f"spacy-bert-crf does not support these versions: {'; '.join(wrong)}. "
             f"Run: pip install {' '.join(wanted)}"
         )
 
 
-def _is_between(version: str, low: str, high: str) -> bool:
-    numbers = _numbers(version)
-    return _numbers(low) <= numbers and not (high and numbers >= _numbers(high))
+def _requirements() -> list[Requirement]:
+    """What setup.py requires of the packages in `_PACKAGES`, without extras."""
+    try:
+        lines = metadata.requires(_NAME) or []
+    except metadata.PackageNotFoundError:
+        return []
+    found = [Requirement(line) for line in lines]
+    return [r for r in found if r.name in _PACKAGES and r.marker is None]
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """`2.13.0+cpu` → (2, 13, 0); what follows the numbers is left out."""
-    found = re.match(r"\d+(\.\d+)*", version)
-    numbers = [int(n) for n in found[0].split(".")] if found else [0]
-    while len(numbers) > 1 and not numbers[-1]:  # 2.0 is 2
-        numbers.pop()
-    return tuple(numbers)
+def _is_supported(present: str, requirement: Requirement) -> bool:
+    """Whether a version is in the range; True where there is no version that can be read."""
+    try:
+        # The base version of 2.13.0+cpu is 2.13.0, and that of 3.9.0rc1 is 3.9.0.
+        return requirement.specifier.contains(Version(present).base_version)
+    except InvalidVersion:
+        return True
+
+
+def _in_words(requirement: Requirement) -> str:
+    """The requirement with its lower bound first, as one writes it: `thinc>=8.3.12,<8.4`."""
+    bounds = sorted(requirement.specifier, key=lambda bound: bound.operator, reverse=True)
+    return requirement.name + ",".join(map(str, bounds))
 
 
 def _installed(name: str) -> str:

@@ -1,62 +1,117 @@
-"""What this package says about the versions of others."""
+"""Supported versions of other packages: checked at import, declared in the metadata."""
 
 import ast
-import re
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+import spacy_bert_crf
 from spacy_bert_crf import _provenance
-from spacy_bert_crf._provenance import SUPPORTED, check_versions
-from support.paths import ROOT
+from spacy_bert_crf._provenance import check_versions
+
+NAME = "spacy-bert-crf"
+RANGES = {
+    "spacy": ("3.8.15", "3.9"),
+    "thinc": ("8.3.12", "8.4"),
+    "transformers": ("4.48", "4.53.3"),
+    "torch": ("2.6", ""),
+    "numpy": ("2.0", ""),
+}
 
 
-def test_the_ranges_are_those_of_setup_py():
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf8"))
-    (found,) = (
-        ast.literal_eval(word.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        for word in node.keywords
-        if word.arg == "install_requires"
-    )
-    asked = {}
-    for requirement in found:
-        name, low, high = re.fullmatch(r"([\w-]+)>=([\w.]+)(?:,<([\w.]+))?", requirement).groups()
-        asked[name] = (low, high or "")
-    assert {name: asked[name] for name in SUPPORTED} == SUPPORTED
-    assert all(name in SUPPORTED for name, (_, high) in asked.items() if high)
+@pytest.fixture
+def installed(monkeypatch):
+    """Versions of packages, to change; our metadata has the ranges above and an extra."""
+    lines = [f"{n}<{high},>={low}" if high else f"{n}>={low}" for n, (low, high) in RANGES.items()]
+    lines += ["tqdm>=9999", 'torch>=9999; extra == "other"']
+    versions = {name: low for name, (low, _) in RANGES.items()} | {"tqdm": "4.60"}
+    monkeypatch.setattr(_provenance.metadata, "requires", {NAME: lines}.__getitem__)
+    monkeypatch.setattr(_provenance.metadata, "version", versions.__getitem__)
+    return versions
 
 
 @pytest.mark.parametrize(
-    "name, version, is_right",
+    "name, version, is_supported",
     [
         ("thinc", "9.1.1", False),
         ("thinc", "8.3.11", False),
         ("thinc", "8.3.12", True),
+        ("thinc", "8.4.0rc1", False),
         ("transformers", "4.53.3", False),
         ("transformers", "4.53.2", True),
         ("transformers", "5.0.0", False),
         ("torch", "2.6.0+cpu", True),
+        ("torch", "2.5.1+cu124", False),
         ("torch", "2.13.0", True),
+        ("torch", "2.14.0a0+git1234567", True),
         ("spacy", "3.9.0", False),
         ("numpy", "2.0.0rc1", True),
-        ("numpy", "not installed", True),
+        ("numpy", "built here", True),
     ],
 )
-def test_a_version_out_of_range_is_named(monkeypatch, name, version, is_right):
-    low, high = SUPPORTED[name]
-    right = {other: first for other, (first, _) in SUPPORTED.items()}
-    monkeypatch.setattr(_provenance, "_installed", {**right, name: version}.__getitem__)
-    if is_right:
+def test_a_version_out_of_range_is_named(installed, name, version, is_supported):
+    low, high = RANGES[name]
+    installed[name] = version
+    if is_supported:
         check_versions()
         return
     needed = f"{name}>={low}" + (f",<{high}" if high else "")
     with pytest.raises(ImportError) as caught:
         check_versions()
     assert f"{name} {version} is installed, {needed} is needed" in str(caught.value)
-    assert f'pip install "{needed}"' in str(caught.value)
+    assert str(caught.value).endswith(f'Run: pip install "{needed}"')
+
+
+def test_all_versions_out_of_range_are_named_together(installed):
+    installed |= {"spacy": "3.7.5", "numpy": "1.26.4"}
+    with pytest.raises(ImportError) as caught:
+        check_versions()
+    assert str(caught.value).endswith('Run: pip install "spacy>=3.8.15,<3.9" "numpy>=2.0"')
+
+
+@pytest.mark.parametrize("missing", ["torch", NAME])
+def test_packages_that_are_not_installed_are_ignored(installed, monkeypatch, missing):
+    def absent(name):
+        if name == missing:
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    real = metadata.requires if missing == NAME else metadata.version
+    monkeypatch.setattr(_provenance.metadata, "requires" if missing == NAME else "version", absent)
+    check_versions()
+
+
+def test_the_checked_packages_have_ranges():
+    requirements = _provenance._requirements()
+    assert {r.name for r in requirements} == set(_provenance._PACKAGES)
+    assert all(len(r.specifier) for r in requirements)
+
+
+def test_every_import_is_declared():
+    declared = {canonicalize_name(Requirement(line).name) for line in metadata.requires(NAME) or []}
+    distributions = metadata.packages_distributions()
+    root = Path(spacy_bert_crf.__file__).parent
+    imported = {}
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            for name in names:
+                imported.setdefault(name.partition(".")[0], path.relative_to(root))
+    third_party = set(imported) - sys.stdlib_module_names
+    assert {"spacy", "torch", "numpy", "onnx"} <= third_party
+    undeclared = {
+        f"{name} in {imported[name]}"
+        for name in third_party
+        if not declared & {canonicalize_name(dist) for dist in distributions.get(name, [])}
+    }
+    assert not undeclared
 
 
 def test_importing_the_package_imports_nothing_heavy():

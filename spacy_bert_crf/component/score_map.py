@@ -10,24 +10,26 @@ from numpy.typing import NDArray
 
 from ..errors import BertCrfError
 
-#: Least number of entities of a ScoreMap's block, and how many of unchanged probability are added
-#: to each.
-BLOCK, HOLD = 50, 10
+#: Smallest number of entities in a block of the fit.
+BLOCK = 50
+#: Entities of unchanged probability that are added to each block, so that small blocks move less.
+HOLD = 10
 #: Key of a component's cfg that holds the points of a ScoreMap; it may be missing.
 SCORE_MAP = "score_map"
 
 
 @dataclass(frozen=True)
 class ScoreMap:
-    """Probabilities of entities that were found, corrected: a rising line through points.
+    """Corrects probabilities of predicted entities along a rising line through points.
 
-    Those that made the best path are, of several readings, the ones that looked best, and so are
-    told too high where they are in doubt; no temperature mends that (Kuleshov & Liang 2015,
-    "Calibrated structured prediction"). Isotonic regression (Zadrozny & Elkan 2002) with points
-    in the middle of its blocks (Oron & Flournoy 2017), so that a likelier entity stays likelier.
+    A predicted entity is the best of several readings, so its probability is too high on average
+    where the model is in doubt. No temperature corrects that (Kuleshov & Liang 2015, "Calibrated
+    structured prediction"). The fit is isotonic regression (Zadrozny & Elkan 2002), with a point
+    in the middle of each of its blocks (Oron & Flournoy 2017). The order of probabilities stays.
 
-    told, right: the points, both rising strictly from 0 to 1. The default changes nothing.
-    Raises ValueError for points that do not.
+    told: probabilities as predicted. right: probabilities as corrected. Both rise strictly from 0
+        to 1 and have the same length. The default changes nothing.
+    Raises ValueError for other points.
     """
 
     told: tuple[float, ...] = (0.0, 1.0)
@@ -35,21 +37,24 @@ class ScoreMap:
 
     def __post_init__(self) -> None:
         for points in (self.told, self.right):
-            rise = all(a < b for a, b in itertools.pairwise(points))
-            if len(points) < 2 or points[0] != 0 or points[-1] != 1 or not rise:
+            is_rising = all(a < b for a, b in itertools.pairwise(points))
+            if len(points) < 2 or points[0] != 0 or points[-1] != 1 or not is_rising:
                 raise ValueError(f"points of a correction must rise from 0 to 1: {points}")
         if len(self.told) != len(self.right):
-            raise ValueError(f"{len(self.told)} and {len(self.right)} points of a correction")
+            raise ValueError(
+                f"a correction needs as many predicted as corrected points: it has "
+                f"{len(self.told)} and {len(self.right)} points"
+            )
 
     def __call__(self, p: float) -> float:
-        """A probability, corrected."""
+        """Return the corrected probability."""
         return float(np.interp(p, self.told, self.right))
 
     @classmethod
     def from_cfg(cls, cfg: Mapping[str, Any]) -> "ScoreMap":
-        """The one in a component's cfg, or one that changes nothing.
+        """Return the correction in a component's cfg, or the default if it has none.
 
-        Raises BertCrfError if it is damaged.
+        Raises BertCrfError if the points are damaged.
         """
         points = cfg.get(SCORE_MAP)
         if points is None:
@@ -63,17 +68,21 @@ class ScoreMap:
 
     @classmethod
     def fitted(cls, pairs: Iterable[tuple[float, bool]]) -> "ScoreMap":
-        """The one that fits (probability, is it right).
+        """Fit a correction to predicted entities.
 
-        Of blocks of BLOCK entities or more, each held back by HOLD, for small corpora.
+        pairs: the probability of each entity, and whether the entity is right.
+        The entities are parted by probability into blocks of at least BLOCK.
         """
         rows = np.array(sorted(pairs), dtype=np.float64).reshape(-1, 2)
-        chunks = np.array_split(rows, max(1, len(rows) // BLOCK)) if len(rows) else []
-        # shape: (3,) each: entities, sum of probabilities, number of right ones
-        blocks = _rising([np.array([len(chunk), *chunk.sum(0)]) for chunk in chunks])
-        held = [block + HOLD * np.array([1, *2 * [block[1] / block[0]]]) for block in blocks]
+        if not len(rows):
+            return cls()
+        chunks = np.array_split(rows, max(1, len(rows) // BLOCK))
+        # shape: [blocks, 3]: number of entities, sum of probabilities, number of right ones
+        blocks = _pooled(np.array([[len(chunk), *chunk.sum(0)] for chunk in chunks]))
+        mean = blocks[:, 1] / blocks[:, 0]
+        blocks = _pooled(blocks + HOLD * np.stack([np.ones_like(mean), mean, mean], axis=1))
         told, right = [0.0], [0.0]
-        for n, probability, rate in _rising(held):
+        for n, probability, rate in blocks:
             point = round(float(probability / n), 6), round(float(rate / n), 6)
             if told[-1] < point[0] < 1 and right[-1] < point[1] < 1:
                 told.append(point[0])
@@ -81,12 +90,10 @@ class ScoreMap:
         return cls((*told, 1.0), (*right, 1.0))
 
 
-def _rising(blocks: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Pool neighbours until the rate of right ones rises: Ayer et al. (1955)."""
-    out: list[NDArray[np.float64]] = []
-    for block in blocks:
-        out.append(block)
-        while len(out) > 1 and out[-2][2] / out[-2][0] >= out[-1][2] / out[-1][0]:
-            last = out.pop()
-            out[-1] = out[-1] + last
-    return out
+def _pooled(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pool neighbouring blocks until the share of right entities rises. shape: [blocks, 3]."""
+    from scipy.optimize import isotonic_regression
+
+    count, right = blocks[:, 0], blocks[:, 2]
+    fit = isotonic_regression(right / count, weights=count)
+    return np.asarray(np.add.reduceat(blocks, fit.blocks[:-1]))

@@ -20,7 +20,7 @@ from ..encoder.cpu.linear import has_bfloat16_products
 from ..encoder.passes import Plan, plan_docs, special_ids
 from ..errors import BertCrfError
 from .shims import TorchShim
-from .weights_file import PendingWeights, beside, write_weights
+from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
 
 #: Most wordpieces of an encoder pass where batch_pieces is 0. Small passes stay in a CPU's cache.
 #: A pass of an update keeps what backpropagation needs: half a megabyte for each wordpiece.
@@ -209,7 +209,7 @@ class EncoderShim(TorchShim):
         packed, weights, file = enc.pack(self.loaded), enc.weights_of(self.loaded), beside()
         if file is None:
             return {**packed, "weights": safetensors.torch.save(weights)}
-        return {**packed, "weights_checksum": write_weights(file, weights)}
+        return {**packed, XXH3: write_weights(file, weights)}
 
     def _unpack(self, saved: dict[str, Any]) -> None:
         if "weights" in saved:
@@ -218,7 +218,9 @@ class EncoderShim(TorchShim):
         file = beside()
         if file is None:
             raise BertCrfError("its weights are in a file beside it: load the component's folder.")
-        is_crc = "weights_checksum" not in saved  # pipelines of the first version
-        pending = PendingWeights(file, is_crc)
+        kind = next((key for key in CHECKSUMS if key in saved), None)
+        if kind is None:
+            raise BertCrfError("it is damaged: it holds no checksum of the weights.")
+        pending = PendingWeights(file, kind)
         self.adopt(enc.unpack(saved, pending.tensors))
-        pending.check(saved["weights_crc32" if is_crc else "weights_checksum"])
+        pending.check(saved[kind])

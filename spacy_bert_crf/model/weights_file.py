@@ -1,13 +1,13 @@
 """An encoder's weights in a safetensors file of their own, which loading maps and does not copy.
 
-A checksum of the file is kept with what the shim saves. It is computed at each loading, so it has
-to be fast: a CRC-32 of the header and, instead of the weights, of the sums of their blocks, which
-takes a fifth of a CRC's time. Any block that changes has another sum, but for one in 2^64.
+The shim saves a checksum of the file: XXH3 with 64 bits, from the library xxhash. It is computed
+and compared at each loading. Pipelines of earlier versions hold another kind of checksum, which is
+still compared.
 """
 
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +18,7 @@ from typing import Any, Optional
 import numpy as np
 import safetensors
 import safetensors.torch
+import xxhash
 from torch import Tensor
 
 from .._files import atomic_file
@@ -25,21 +26,23 @@ from ..errors import BertCrfError
 
 NAME = "encoder.safetensors"
 
-#: Words of 8 bytes whose sum stands for them in the checksum.
-_BLOCK = 1024
+#: Key of the checksum in what a shim saves.
+XXH3 = "weights_xxh3"
 
-#: The file that is being written or read beside a component's `model`, in this thread.
+#: The file that is written or read beside a component's `model`, in this thread.
 _beside: ContextVar[Optional[Path]] = ContextVar("_beside", default=None)
 
 
 class WeightsFileError(BertCrfError):
-    """A weights file that is missing, damaged, or not the one that belongs to its `model`."""
+    """A weights file that is missing, damaged, or does not belong to the `model` beside it."""
 
 
 @contextmanager
 def weights_beside(folder: Path) -> Iterator[None]:
-    """Within it, encoders are saved to bytes and loaded from bytes with their weights in a file in
-    this folder. In other threads nothing changes."""
+    """Let encoders that are saved to bytes or loaded from bytes keep their weights in `folder`.
+
+    It holds within the `with` block and for this thread only.
+    """
     token = _beside.set(folder / NAME)
     try:
         yield
@@ -48,37 +51,40 @@ def weights_beside(folder: Path) -> Iterator[None]:
 
 
 def beside() -> Optional[Path]:
-    """The weights file of the folder that is being written or read; None if there is none."""
+    """The weights file of the folder that is written or read; None if there is no such folder."""
     return _beside.get()
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> int:
-    """Write the file by rename, so that who has the former one mapped keeps it.
+    """Write the file by rename, so that processes that have the former file mapped keep it.
 
-    RETURNS: its checksum. Raises BertCrfError if it can't be written.
+    RETURNS: the checksum of the file, XXH3 with 64 bits.
+    Raises BertCrfError if the file can't be written.
     """
     data = safetensors.torch.save(dict(weights), metadata={"format": "pt"})
     length = int.from_bytes(data[:8], "little")
-    # Spaces after the header are allowed; with them the first tensor starts a cache line.
+    # Spaces after the header are allowed. They let the first tensor start at a cache line.
     spaces = -(8 + length) % 64
     head = (length + spaces).to_bytes(8, "little") + data[8 : 8 + length] + b" " * spaces
     body = memoryview(data)[8 + length :]
     with atomic_file(path) as tmp, tmp.open("wb") as file:
         file.write(head)
         file.write(body)
-    return _checksum(head, body)
+    digest = xxhash.xxh3_64(head)
+    digest.update(body)
+    return digest.intdigest()
 
 
 class PendingWeights:
-    """Weights of a file whose checksum is computed by a thread while the rest is loaded.
+    """Weights of a file. A thread computes the checksum while the rest of a pipeline is loaded.
 
-    tensors: by name. They are mapped, private to the process (changes are not written back), and
-        not to be used before `check` has returned.
+    path: the weights file. kind: the kind of checksum, a key of CHECKSUMS.
+    tensors: by name. They are mapped and private to the process: changes do not reach the file.
+        They must not be used before `check` has returned.
     Raises WeightsFileError if the file can't be read.
     """
 
-    def __init__(self, path: Path, is_crc: bool = False) -> None:
-        """is_crc: the checksum is a CRC-32 of the whole file, as the first version had it."""
+    def __init__(self, path: Path, kind: str = XXH3) -> None:
         try:
             if sys.platform == "win32":  # a mapped file could not be replaced there
                 self.tensors = safetensors.torch.load(path.read_bytes())
@@ -89,11 +95,11 @@ class PendingWeights:
         except (OSError, safetensors.SafetensorError) as err:
             raise WeightsFileError(str(err)) from err
         pool = ThreadPoolExecutor(1)
-        self._found: Future[int] = pool.submit(_checksum_of, path, is_crc)
+        self._found: Future[int] = pool.submit(_checksum, path, CHECKSUMS[kind])
         pool.shutdown(wait=False)
 
     def check(self, checksum: int) -> None:
-        """Wait for the checksum. Raises WeightsFileError if it is another one."""
+        """Wait for the checksum and compare it. Raises WeightsFileError if it differs."""
         try:
             found = self._found.result()
         except (OSError, ValueError) as err:
@@ -104,18 +110,25 @@ class PendingWeights:
             )
 
 
-def _checksum_of(path: Path, is_crc: bool) -> int:
+def _checksum(path: Path, compute: Callable[[Any], int]) -> int:
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        if is_crc:
-            return zlib.crc32(data)
-        begin = 8 + int.from_bytes(data[:8], "little")
-        with memoryview(data) as view, view[begin:] as body:
-            return _checksum(data[:begin], body)
+        return compute(data)
 
 
-def _checksum(head: bytes, body: memoryview) -> int:
-    """See the module. head: the file up to its weights. body: the rest."""
-    words: Any = np.frombuffer(body, "<u8", len(body) // 8)
-    blocks = words[: len(words) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+def _block_sums(data: mmap) -> int:
+    """An earlier checksum: CRC-32 of the header, of the sums of 8 KB blocks and of the rest."""
+    begin = 8 + int.from_bytes(data[:8], "little")
+    words: Any = np.frombuffer(data, "<u8", (len(data) - begin) // 8, begin)
+    # shape: [blocks, 1024]
+    blocks = words[: len(words) // 1024 * 1024].reshape(-1, 1024)
     sums = blocks.sum(1, dtype=np.uint64).astype("<u8")
-    return zlib.crc32(bytes(body[blocks.nbytes :]), zlib.crc32(sums.tobytes(), zlib.crc32(head)))
+    rest = data[begin + blocks.nbytes :]
+    return zlib.crc32(rest, zlib.crc32(sums.tobytes(), zlib.crc32(data[:begin])))
+
+
+#: Kinds of checksums by their key in what a shim saves. Only the first is still written.
+CHECKSUMS: dict[str, Callable[[Any], int]] = {
+    XXH3: xxhash.xxh3_64_intdigest,
+    "weights_checksum": _block_sums,
+    "weights_crc32": zlib.crc32,
+}

@@ -1,10 +1,10 @@
 """Disk, bytes, pickle, processes, packages: the same entities everywhere."""
 
+import mmap
 import pickle
 import subprocess
 import sys
 import threading
-import zlib
 from unittest import mock
 
 import pytest
@@ -13,7 +13,7 @@ import spacy
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model import layers
 from spacy_bert_crf.model.encoder_shim import EncoderShim
-from spacy_bert_crf.model.weights_file import NAME, beside
+from spacy_bert_crf.model.weights_file import CHECKSUMS, NAME, beside
 from support.toys import TEXTS, entities, make_examples
 
 ALL = [text for text, _ in TEXTS] * 3
@@ -277,13 +277,18 @@ def test_the_weights_file_is_one_of_safetensors(trained, tmp_path):
         assert all(torch.equal(saved[name], weights[name]) for name in weights)
 
 
-def test_weights_with_the_first_versions_checksum_load(trained, tmp_path):
+@pytest.mark.parametrize("kind", ["weights_checksum", "weights_crc32"])
+def test_weights_with_a_checksum_of_an_earlier_version_load(trained, tmp_path, kind):
     pack = EncoderShim._pack
 
     def pack_as_then(shim):
         saved = pack(shim)
-        del saved["weights_checksum"]
-        return {**saved, "weights_crc32": zlib.crc32(beside().read_bytes())}
+        del saved["weights_xxh3"]
+        with (
+            open(beside(), "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            return {**saved, kind: CHECKSUMS[kind](data)}
 
     with mock.patch.object(EncoderShim, "_pack", pack_as_then):
         trained.to_disk(tmp_path / "then")
@@ -293,3 +298,15 @@ def test_weights_with_the_first_versions_checksum_load(trained, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(BertCrfError, match="checksum"):
         spacy.load(tmp_path / "then")
+
+
+def test_weights_without_a_checksum_are_refused(trained, tmp_path):
+    pack = EncoderShim._pack
+
+    def pack_without(shim):
+        return {k: v for k, v in pack(shim).items() if k != "weights_xxh3"}
+
+    with mock.patch.object(EncoderShim, "_pack", pack_without):
+        trained.to_disk(tmp_path / "p")
+    with pytest.raises(BertCrfError, match="no checksum"):
+        spacy.load(tmp_path / "p")

@@ -538,7 +538,7 @@ def test_read_tensors_keeps_ties(src):
 
 def test_commands_can_import_it_without_torch():
     code = "import sys, spacy_bert_crf.encoder.checkpoint, scripts.downloads\n"
-    code += "import scripts.toy_encoder\n"
+    code += "import scripts.download_checks, scripts.toy_encoder\n"
     code += "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'safetensors')))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

@@ -1,9 +1,11 @@
-"""Weights beside a component: mapped, checked, and never half-written."""
+"""The weights file beside a component: mapped, checked, and never half-written."""
 
+import json
 import zlib
 
 import pytest
 import torch
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,9 @@ from spacy_bert_crf.model.weights_file import (
     weights_beside,
     write_weights,
 )
+
+#: Checksums of the file in `test_checksums_of_earlier_versions_are_compared`, as computed then.
+BLOCKS, CRC = 3490118656, 333128600
 
 
 def weights(numbers=3_000, seed=0):
@@ -38,7 +43,7 @@ def check(path, checksum, **settings):
 
 
 @pytest.mark.parametrize("numbers", [1, 2_047, 2_048, 100_000])
-def test_what_is_written_is_read(tmp_path, numbers):
+def test_round_trip(tmp_path, numbers):
     path = tmp_path / NAME
     checksum = write_weights(path, weights(numbers))
     found = check(path, checksum)
@@ -47,12 +52,27 @@ def test_what_is_written_is_read(tmp_path, numbers):
         assert found[name].data_ptr() % 4 == 0
 
 
-def test_a_file_of_the_first_version_has_a_crc_of_its_whole(written):
+def test_the_checksum_is_xxh3_of_the_file(written):
     path, checksum = written
-    crc = zlib.crc32(path.read_bytes())
-    assert set(check(path, crc, is_crc=True)) == {"a", "b.c"}
-    with pytest.raises(WeightsFileError, match="checksum"):
-        check(path, checksum, is_crc=True)
+    assert checksum == xxhash.xxh3_64_intdigest(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind, checksum", [("weights_checksum", BLOCKS), ("weights_crc32", CRC)])
+def test_checksums_of_earlier_versions_are_compared(tmp_path, kind, checksum):
+    path = tmp_path / NAME
+    body = (bytes(range(256)) * 81)[:20_492]  # two blocks of 8 KB, 513 words and half a word
+    tensor = {"dtype": "F32", "shape": [len(body) // 4], "data_offsets": [0, len(body)]}
+    header = json.dumps({"a": tensor}).encode().ljust(88)
+    data = len(header).to_bytes(8, "little") + header + body
+    assert zlib.crc32(data) == CRC
+    path.write_bytes(data)
+    assert set(check(path, checksum, kind=kind)) == {"a"}
+    for place in (95, 96, 96 + 8_192, 96 + 16_384, len(data) - 1):
+        damaged = bytearray(data)
+        damaged[place] = ord("\t") if place == 95 else damaged[place] ^ 1  # 95: still valid JSON
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsFileError, match="checksum"):
+            check(path, checksum, kind=kind)
 
 
 @settings(deadline=None)
@@ -67,9 +87,9 @@ def test_any_flipped_bit_is_seen(written, tmp_path_factory, place, bit):
         check(damaged, checksum)
 
 
-def test_blocks_that_change_places_are_seen(tmp_path):
+def test_swapped_blocks_change_the_checksum(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
-    numbers = torch.randn(4, 2_048)  # a block each
+    numbers = torch.randn(4, 2_048)  # rows of 8 KB
     assert write_weights(one, {"a": numbers}) != write_weights(other, {"a": numbers[[1, 0, 2, 3]]})
 
 
@@ -84,7 +104,7 @@ def test_other_damage_is_named(written, tmp_path, what):
         check(damaged, checksum)
 
 
-def test_the_former_file_stays_with_who_has_it_mapped(tmp_path):
+def test_a_mapped_file_survives_its_replacement(tmp_path):
     path = tmp_path / NAME
     tensors = check(path, write_weights(path, weights()))
     write_weights(path, weights(seed=1))
@@ -92,7 +112,7 @@ def test_the_former_file_stays_with_who_has_it_mapped(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [NAME]
 
 
-def test_the_folder_holds_within_the_block_only(tmp_path):
+def test_weights_beside_ends_with_its_block(tmp_path):
     assert beside() is None
     with weights_beside(tmp_path):
         assert beside() == tmp_path / NAME

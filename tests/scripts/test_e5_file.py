@@ -60,7 +60,7 @@ def test_rows(whole, path, name):
 def test_rows_that_begin_inside_of_a_block(path):
     sizes = Sizes(hidden=48, vocabulary=64)
     path.write_bytes(write_e5(sizes).data)
-    with pytest.raises(BertCrfError, match="rows of emb.word are no multiple of 32"):
+    with pytest.raises(BertCrfError, match="rows of emb.word are not a multiple of 32"):
         read_e5_file(path).rows("emb.word", [1], 64, 48)
 
 
@@ -76,7 +76,7 @@ def test_packed_values_are_near_to_what_was_packed():
 @pytest.mark.parametrize(
     ("place", "shift", "layout", "value", "message"),
     [
-        ("sizes", -8, "4s", b"PK\3\4", "is no E5S1 file"),
+        ("sizes", -8, "4s", b"PK\3\4", "is not an E5S1 file"),
         ("sizes", -4, "<I", 2, "version 2"),
         ("sizes", 0, "<i", 0, "hidden is 0"),
         ("sizes", 4, "<i", 2**31 - 1, "layers is 2147483647"),
@@ -100,8 +100,8 @@ def test_packed_values_are_near_to_what_was_packed():
         ("normaliser", 0, "<i", 10**9, "1,000,000,000 normaliser entries"),
         ("normaliser", 0, "<i", 1, "the normaliser's length"),
         ("normaliser", 4, "<I", 2**32 - 1, "the normaliser: 4,294,967,295 bytes"),
-        ("normaliser", 8, "<I", 0xD800, "no character"),
-        ("normaliser", 8, "<I", 0x110000, "no character"),
+        ("normaliser", 8, "<I", 0xD800, "not a character"),
+        ("normaliser", 8, "<I", 0x110000, "not a character"),
         ("normaliser", 12, "B", 255, "a normaliser entry"),
         ("directory", 0, "<i", -1, "-1 tensors"),
         ("directory", 0, "<i", 2**31 - 1, "2,147,483,647 tensors"),
@@ -111,8 +111,8 @@ def test_packed_values_are_near_to_what_was_packed():
         ("entry emb.word", 0, "B", 0, "emb.word: .* bytes for"),
         ("entry emb.word", 1, "<I", 31, "emb.word: .* bytes for 31 values"),
         ("entry emb.pos", 1, "<I", 2**32 - 1, "emb.pos: .* bytes for 4,294,967,295 values"),
-        ("entry emb.pos", 5, "<Q", 0, "emb.pos lies outside"),
-        ("entry emb.pos", 5, "<Q", 2**64 - 1, "emb.pos lies outside"),
+        ("entry emb.pos", 5, "<Q", 0, "emb.pos overlaps"),
+        ("entry emb.pos", 5, "<Q", 2**64 - 1, "emb.pos overlaps"),
         ("entry emb.pos", 13, "<Q", 2**64 - 1, "emb.pos: .* bytes for"),
         ("emb.word", 0, "<e", math.nan, "NaN weights in emb.word"),
         ("emb.word", 0, "<e", math.inf, "NaN weights in emb.word"),
@@ -131,19 +131,19 @@ def test_damage(damaged, path, place, shift, layout, value, message):
 
 def test_a_piece_twice(path):
     path.write_bytes(write_e5(pieces=[*PIECES, "北"]).data)
-    with pytest.raises(BertCrfError, match="a piece stands there twice"):
+    with pytest.raises(BertCrfError, match="a piece occurs twice"):
         read_e5_file(path)
 
 
 def test_tensors_twice_or_in_one_place(damaged, path):
     at = damaged.at["entry l0.q.w"]
     damaged.data[at - 6 : at] = b"l0.k.w"
-    with pytest.raises(BertCrfError, match=r"l0.k.w stands there twice"):
+    with pytest.raises(BertCrfError, match=r"l0.k.w occurs twice"):
         read_all(path, damaged.data)
     damaged.data[at - 6 : at] = b"l0.q.w"
     # Many names for the same bytes would make a small file large in memory.
     damaged.put("<Q", at + 5, damaged.at["l0.k.w"])
-    with pytest.raises(BertCrfError, match="lies outside of its place"):
+    with pytest.raises(BertCrfError, match="overlaps another part"):
         read_all(path, damaged.data)
 
 
@@ -152,7 +152,7 @@ def test_missing_and_other_sizes(whole, path):
     file = read_e5_file(path)
     with pytest.raises(BertCrfError, match=r"small.bin has no tensor l2.q.w"):
         file.tensor("l2.q.w", 64, 64)
-    with pytest.raises(BertCrfError, match=r"its sizes ask for \[64, 32\]"):
+    with pytest.raises(BertCrfError, match=r"the model needs \[64, 32\]"):
         file.tensor("l0.q.w", 64, 32)
 
 
@@ -162,7 +162,7 @@ def test_no_file(tmp_path):
     with pytest.raises(BertCrfError, match="can't read"):
         read_e5_file(tmp_path)
     (tmp_path / "empty.bin").touch()
-    with pytest.raises(BertCrfError, match="no E5S1 file"):
+    with pytest.raises(BertCrfError, match="not an E5S1 file"):
         read_e5_file(tmp_path / "empty.bin")
 
 
