@@ -14,8 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import mutate
-from common import ROOT
+from reliability.common import ROOT
+from reliability.hostile import mutate
 
 
 @dataclass(frozen=True)
@@ -280,12 +280,7 @@ def _tar() -> bytes:
 
 def _e5() -> list[bytes]:
     import runpy
-    import sys
 
     # The tests know how to write a small one.
-    sys.path.insert(0, str(ROOT / "tests"))
-    try:
-        made = runpy.run_path(str(ROOT / "tests" / "support/e5.py"))["write_e5"]()
-    finally:
-        sys.path.pop(0)
+    made = runpy.run_path(str(ROOT / "tests" / "support" / "e5.py"))["write_e5"]()
     return [bytes(made.data)]

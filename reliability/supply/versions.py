@@ -1,14 +1,13 @@
 """The tests on the oldest and on the newest versions that setup.py allows; torch is fixed.
 
-    python reliability/versions.py                     # installs both sets, runs all tests on both
-    python reliability/versions.py --install-only
-    python reliability/versions.py --sets oldest --tests tests/crf tests/annotation
+    python -m reliability.supply.versions    # installs both sets, runs all tests on both
+    python -m reliability.supply.versions --install-only
+    python -m reliability.supply.versions --sets oldest --tests tests/crf tests/annotation
 
 What lies outside of the ranges (UNSUPPORTED) must be named at import, with what to install.
 Each set gets a virtual environment of its own under --venvs. Results of several calls add up.
 """
 
-import argparse
 import ast
 import os
 import re
@@ -19,7 +18,7 @@ import time
 import venv
 from pathlib import Path
 
-from common import ROOT, WORK, Result
+from reliability.common import ROOT, WORK, Result, parser_for
 
 SETS = ("oldest", "newest")
 #: Extras that are tested, and one for what only the tests use, of which pip takes the newest.
@@ -116,7 +115,7 @@ def run_tests(python: Path, tests: list[str]) -> tuple[int, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = parser_for(__doc__)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--tests", nargs="+", default=["tests"])
     parser.add_argument("--venvs", type=Path, default=ROOT / "reliability" / "work" / "venvs")
@@ -137,7 +136,7 @@ def main() -> int:
             f"tests on the {which} versions: {', '.join(args.tests)}",
             tries=1,
             bad=int(code != 0),
-            command=f"python reliability/versions.py --sets {which}",
+            command=f"python -m reliability.supply.versions --sets {which}",
             note=last,
             versions=installed(python),
             seconds=round(time.monotonic() - began, 1),
@@ -149,7 +148,7 @@ def main() -> int:
             "versions outside of the ranges, named at import",
             tries=len(UNSUPPORTED),
             bad=len(bad),
-            command="python reliability/versions.py",
+            command="python -m reliability.supply.versions",
             note=", ".join(UNSUPPORTED),
             what_was_bad=bad,
         )

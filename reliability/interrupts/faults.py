@@ -1,6 +1,6 @@
 """Full disks, unwritable folders, read-only files, signals, in every command that writes.
 
-    python reliability/faults.py
+    python -m reliability.interrupts.faults
 
 Each command first runs well; then again over what it wrote, with a fault. Good: it ends with
 another status than 0 and one message without a traceback, the old output is as it was, and no
@@ -12,7 +12,6 @@ temporary file is left. (What a training has replaced before the fault is whole:
 - signals: sent from inside the write, after the last byte and before the rename.
 """
 
-import argparse
 import contextlib
 import ctypes
 import hashlib
@@ -27,9 +26,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import servers
-import toys
-from common import ROOT, WORK, Result
+from reliability import toys
+from reliability.common import ROOT, WORK, Result, parser_for
+from reliability.hostile import servers
 
 FOLDER = WORK / "faults"
 FAULTS = ("full disk", "unwritable", "read-only", "SIGINT", "SIGTERM")
@@ -206,7 +205,7 @@ def try_fault(name: str, path: Path, run: Callable[[], Any], fault: str, out: Pa
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = parser_for(__doc__)
     parser.add_argument("--only", action="append", default=[], help="this command only")
     args = parser.parse_args()
     import spacy
@@ -248,7 +247,7 @@ def main() -> int:
             f"{name}: {', '.join(FAULTS)}",
             tries=len(FAULTS) - (name == "download"),
             bad=len(bad),
-            command=f"python reliability/faults.py --only '{name}'",
+            command=f"python -m reliability.interrupts.faults --only '{name}'",
             what_was_bad=bad,
         )
         result.write()

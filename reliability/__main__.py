@@ -1,14 +1,13 @@
 """Everything in this folder, and the table of docs/reliability.md.
 
-    python reliability/run.py                   # hours: all sizes as promised
-    python reliability/run.py --short           # at most 5 minutes, for CI
-    python reliability/run.py --parts kills fuzz
-    python reliability/run.py --table           # only the table, from results/
+    python -m reliability                        # hours: all sizes as promised
+    python -m reliability --short                # at most 5 minutes, for CI
+    python -m reliability --parts kills fuzz
+    python -m reliability --table                # only the table, from results/
 
 Each part writes results/NAME.json; the table is results/table.md.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -16,9 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from reliability.common import RESULTS, ROOT, WORK, parser_for
+from spacy_bert_crf._files import write_text
 
-#: What each part runs: in full, and in short.
+#: The arguments of each part: in full, and in short.
 PARTS: dict[str, tuple[list[str], list[str]]] = {
     "archives": ([], []),
     "servers": ([], []),
@@ -31,8 +31,20 @@ PARTS: dict[str, tuple[list[str], list[str]]] = {
     "versions": ([], []),
     "audit": ([], []),
 }
+#: Where the part's module is.
+FOLDERS = {
+    "interrupts": ("kills", "faults", "concurrency"),
+    "hostile": ("archives", "servers", "fuzz", "texts"),
+    "supply": ("versions", "audit"),
+}
 #: Take environments of their own, so not in short.
 LONG_ONLY = ("versions", "audit")
+
+
+def module_of(part: str) -> str:
+    """The module that a part runs."""
+    folders = [name for name, parts in FOLDERS.items() if part in parts]
+    return ".".join(["reliability", *folders, part])
 
 
 def table(results: Path) -> str:
@@ -50,13 +62,14 @@ def table(results: Path) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    """RETURNS: the exit code."""
+    parser = parser_for(__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--short", action="store_true", help="at most 5 minutes")
     parser.add_argument("--table", action="store_true", help="only write the table")
     args = parser.parse_args()
     # A short run says yes or no; the table is of full ones.
-    results = HERE / ("work/short" if args.short else "results")
+    results = WORK / "short" if args.short else RESULTS
     failed = []
     for name in () if args.table else args.parts:
         if args.short and name in LONG_ONLY:
@@ -65,16 +78,14 @@ def main() -> int:
         print(f"== {name} {' '.join(words)}", flush=True)
         began = time.monotonic()
         done = subprocess.run(
-            [sys.executable, str(HERE / f"{name}.py"), *words],
+            [sys.executable, "-m", module_of(name), *words],
             check=False,
+            cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "RELIABILITY_RESULTS": str(results)},
         )
         print(f"   {time.monotonic() - began:.0f} s", flush=True)
         if done.returncode:
             failed.append(name)
-    sys.path.insert(0, str(HERE.parent))
-    from spacy_bert_crf._files import write_text
-
     write_text(results / "table.md", table(results))
     print(f"wrote {results / 'table.md'}")
     if failed:

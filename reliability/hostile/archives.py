@@ -1,9 +1,8 @@
 """Hostile and damaged files: each must be an error that names the file, and run nothing.
 
-python reliability/archives.py
+python -m reliability.hostile.archives
 """
 
-import argparse
 import gzip
 import io
 import os
@@ -19,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import toys
-from common import Result
+from reliability import toys
+from reliability.common import Result, parser_for
 
 MEMBERS = ["example.dev"]
 
@@ -208,7 +207,7 @@ def _peak() -> float:
 
 
 def main() -> int:
-    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
+    parser_for(__doc__).parse_args()
     result = Result("archives")
     before = _peak()
     with tempfile.TemporaryDirectory() as name:
@@ -222,7 +221,7 @@ def main() -> int:
                 title,
                 tries=len(done),
                 bad=len(bad),
-                command="python reliability/archives.py",
+                command="python -m reliability.hostile.archives",
                 note=f"peak of memory +{_peak() - before:.0f} MB since the start",
                 cases=[what for what, _ in done],
                 what_was_bad=bad,

@@ -1,12 +1,11 @@
 """Downloads from a server on this machine that misbehaves.
 
-    python reliability/servers.py
+    python -m reliability.hostile.servers
 
 Good: the right file in the end, or an error that names file and address and leaves no file under
 the final name, both in bounded time.
 """
 
-import argparse
 import faulthandler
 import gzip
 import hashlib
@@ -20,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common import Result
+from reliability.common import Result, parser_for
 
 BODY = bytes(range(256)) * 2000
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -226,7 +225,7 @@ def try_case(send: Send, comes: bool, settings: dict[str, object], folder: Path)
 
 
 def main() -> int:
-    argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
+    parser_for(__doc__).parse_args()
     os.environ["NO_PROXY"] = "127.0.0.1"
     result = Result("servers")
     bad = []
@@ -243,7 +242,7 @@ def main() -> int:
         "a server that misbehaves",
         tries=len(CASES),
         bad=len(bad),
-        command="python reliability/servers.py",
+        command="python -m reliability.hostile.servers",
         note=f"{len(CASES)} kinds of misbehaviour, each one try",
         cases=[what for what, *_ in CASES],
         what_was_bad=bad,

@@ -1,13 +1,12 @@
 """One pipeline with its own encoder in 8 threads and in 2 processes: the entities it finds alone.
 
-    python reliability/concurrency.py --rounds 20
+    python -m reliability.interrupts.concurrency --rounds 20
 
 After torch has used its threads, a forked child must not wait for them for ever (DEADLOCK
 seconds). A transformer that is shared through spacy-transformers is not safe in threads; see
 docs/reliability.md.
 """
 
-import argparse
 import os
 import signal
 import sys
@@ -15,8 +14,8 @@ import threading
 import time
 from typing import Any
 
-import toys
-from common import Result
+from reliability import toys
+from reliability.common import Result, parser_for
 
 DEADLOCK = 120
 
@@ -44,7 +43,7 @@ def in_threads(nlp: Any, texts: list[str], want: Any, threads: int, rounds: int)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = parser_for(__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
     import spacy
@@ -59,7 +58,7 @@ def main() -> int:
     result = Result("concurrency")
 
     def add(what: str, tries: int, bad: int, began: float) -> None:
-        command = f"python reliability/concurrency.py --rounds {args.rounds}"
+        command = f"python -m reliability.interrupts.concurrency --rounds {args.rounds}"
         note = f"{time.monotonic() - began:.0f} s"
         result.add(what, tries=tries, bad=bad, command=command, note=note)
 

@@ -1,9 +1,9 @@
 """Mutated inputs to everything that reads bytes from outside; see readers.py for the targets.
 
-    python reliability/fuzz.py --cases 1000000               # all of it, 20 minutes or so
-    python reliability/fuzz.py --cases 250000 --seed 2        # a piece; pieces add up
-    python reliability/fuzz.py --target DocBin --case 123     # one case again, with its traceback
-    python reliability/fuzz.py --engine atheris --cases 100000  # coverage-guided, see guided.py
+    python -m reliability.hostile.fuzz --cases 1000000            # all of it, 20 minutes or so
+    python -m reliability.hostile.fuzz --cases 250000 --seed 2     # a piece; pieces add up
+    python -m reliability.hostile.fuzz --target DocBin --case 123  # one case, with its traceback
+    python -m reliability.hostile.fuzz --engine atheris           # coverage-guided: guided.py
 
 A case is good if its input is refused with BertCrfError, or accepted and not nonsense. Any other
 exception, a crash of the process, more than 1 second of CPU time (HANG) or more than 1 GiB is bad.
@@ -12,7 +12,6 @@ none and refuse the file: that takes no memory and is good.)
 Cases run in child processes with limits; what a case was is said by target, seed and number.
 """
 
-import argparse
 import gc
 import json
 import mmap
@@ -30,7 +29,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from common import RESULTS, Result
+from reliability.common import RESULTS, Result, parser_for
 
 #: Seconds of CPU time that a case may take, and of any time (the machine may stand still a while).
 HANG, STANDSTILL = 1.0, 20.0
@@ -140,11 +139,11 @@ def run_target(name: str, target: Any, seed: int, cases: int) -> dict[str, Any]:
 
 
 def fuzz(names: list[str], cases: int, seed: int) -> int:
-    import readers
     import spacy  # noqa: F401  (once, before the children are forked)
     import torch
 
     import spacy_bert_crf.export.import_model  # noqa: F401
+    from reliability.hostile import readers
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -194,7 +193,7 @@ def summarise() -> None:
             f"mutated {name}",
             tries=sum(piece["cases"] for piece in pieces),
             bad=counts["bad"],
-            command="python reliability/fuzz.py --cases 1000000",
+            command="python -m reliability.hostile.fuzz --cases 1000000",
             note=f"{counts['accepted']:,} accepted, seeds {seeds}, {seconds:.0f} s, "
             f"memory +{grown / 1e6:.0f} MB at most",
         )
@@ -203,7 +202,7 @@ def summarise() -> None:
 
 def again(name: str, seed: int, number: int) -> int:
     """Run one case with its traceback."""
-    import readers
+    from reliability.hostile import readers
 
     target = readers.targets()[name]
     data = make_case(target, name, seed, number)
@@ -221,7 +220,7 @@ def again(name: str, seed: int, number: int) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = parser_for(__doc__)
     parser.add_argument("--cases", type=int, default=1_000_000, help="over all targets")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--target", action="append", default=[])
@@ -231,7 +230,7 @@ def main() -> int:
     if args.case is not None:
         return again(args.target[0], args.seed, args.case)
     if args.engine == "atheris":
-        import guided
+        from reliability.hostile import guided
 
         return guided.run(args.cases, args.seed)
     return fuzz(args.target, args.cases, args.seed)

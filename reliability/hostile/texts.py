@@ -1,21 +1,20 @@
 """Prediction on texts of every kind of character there is.
 
-    python reliability/texts.py --texts 10000
+    python -m reliability.hostile.texts --texts 10000
 
 Each text is predicted in a batch and alone. Bad: an exception, a doc.text that differs, an entity
 that is no span of tokens, touches another one or begins or ends with white space; other entities
 alone than in the batch, except where the two best paths score within 1e-4 of each other.
 """
 
-import argparse
 import sys
 import time
 import unicodedata
 from random import Random
 from typing import Any
 
-import toys
-from common import Result
+from reliability import toys
+from reliability.common import Result, parser_for
 
 #: A doc's two best paths may change places by rounding if they are as close as this.
 TIE = 1e-4
@@ -140,7 +139,7 @@ def check(nlp: Any, texts: list[str]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = parser_for(__doc__)
     parser.add_argument("--texts", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--longest", type=int, default=200_000, help="characters of the long doc")
@@ -163,7 +162,7 @@ def main() -> int:
         "generated texts, in a batch and alone",
         tries=len(texts),
         bad=len(bad),
-        command=f"python reliability/texts.py --texts {args.texts} --seed {args.seed}",
+        command=f"python -m reliability.hostile.texts --texts {args.texts} --seed {args.seed}",
         note=f"{len(seen)} of {len(categories)} Unicode categories without Cs, "
         f"{sum(map(len, texts)):,} characters, {time.monotonic() - began:.0f} s",
     )
@@ -177,7 +176,7 @@ def main() -> int:
         "empty batches, empty texts, and one long doc",
         tries=len(ways),
         bad=len(ways) - sum(ways),
-        command="python reliability/texts.py",
+        command="python -m reliability.hostile.texts",
         note=f"{len(text):,} characters, {len(doc.ents):,} entities, "
         f"{time.monotonic() - began:.0f} s",
     )

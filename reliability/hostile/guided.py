@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of the pure Python readers by atheris (pip install atheris).
 
-    python reliability/fuzz.py --engine atheris --cases 100000
+    python -m reliability.hostile.fuzz --engine atheris --cases 100000
 
 Needs neither spaCy nor torch. The readers are the same as in readers.py: columns, tags,
 config.json, vocab.txt and the lock file. It ends with the exception of the first bad case.
@@ -23,9 +23,8 @@ def run(cases: int, seed: int) -> int:
 
     with atheris.instrument_imports(include=["spacy_bert_crf"]):
         pass
-    import readers
-    from common import Result
-
+    from reliability.common import Result
+    from reliability.hostile import readers
     from spacy_bert_crf.errors import BertCrfError
 
     read = {
@@ -55,7 +54,7 @@ def run(cases: int, seed: int) -> int:
             f"coverage-guided input to {name}",
             tries=each,
             bad=int(status != 0),
-            command="python reliability/fuzz.py --engine atheris",
+            command="python -m reliability.hostile.fuzz --engine atheris",
             note=f"{time.monotonic() - began:.0f} s",
         )
     result.write()

@@ -1,14 +1,13 @@
 """A training run killed again and again, by SIGKILL at random moments and inside writes.
 
-    python reliability/kills.py --kills 51
-    python reliability/kills.py --kills 17 --seed 2     # a piece; pieces add up
+    python -m reliability.interrupts.kills --kills 51
+    python -m reliability.interrupts.kills --kills 17 --seed 2     # a piece; pieces add up
 
 A toy encoder and a toy corpus are trained with states saved often. Each killed run is started
 again with the same command, until as many kills were made as asked; then it may end. Its weights
 must be those of a run that nobody disturbed, tensor for tensor, and so must its best_model.pt.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -22,8 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import toys
-from common import ROOT, WORK, Result
+from reliability import toys
+from reliability.common import ROOT, WORK, Result, parser_for
+from reliability.interrupts import count_steps
 
 FOLDER = WORK / "kills"
 EPOCHS = 12
@@ -35,7 +35,7 @@ def command(output: Path) -> list[str]:
     """The same for the first start and for all that go on from it."""
     words = [sys.executable, "-m", "spacy", "bert-crf", "train", str(FOLDER / "train.cfg")]
     words += [str(output), "--resume", "--save-minutes", str(SAVE)]
-    return [*words, "--code", str(ROOT / "reliability" / "count_steps.py")]
+    return [*words, "--code", str(Path(count_steps.__file__))]
 
 
 def start(output: Path, log: Path, steps: Path) -> subprocess.Popen[bytes]:
@@ -196,7 +196,7 @@ def run(kills: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = parser_for(__doc__)
     parser.add_argument("--kills", type=int, default=51)
     parser.add_argument("--per-run", type=int, default=17, help="kills of one training run")
     parser.add_argument("--seed", type=int, default=1)
@@ -216,7 +216,7 @@ def main() -> int:
             f"SIGKILL at random moments of training, run {seed}",
             tries=done["kills"],
             bad=len(done["bad"]),
-            command=f"python reliability/kills.py --kills {args.per_run} --seed {seed}",
+            command=f"python -m reliability.interrupts.kills --kills {args.per_run} --seed {seed}",
             note=f"{done['in_write']} inside a write; resumed at steps {done['resumed_at']}; "
             f"{done['steps']} steps in all, one run has {done['steps_of_one_run']}; "
             "final weights and best_model.pt "
