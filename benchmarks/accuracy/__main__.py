@@ -17,10 +17,8 @@ from typing import Any
 from benchmarks.accuracy.peer import train_theirs
 from benchmarks.accuracy.table import by_epoch, by_type, header, settings_line, versions_line
 from benchmarks.harness.common import make_env, parser_for, say
-from benchmarks.harness.machine_info import describe_machine
 from benchmarks.harness.trials import add_options, parse, prepare, say_epochs, status, train_ours
 from spacy_bert_crf._files import write_text
-from spacy_bert_crf.encoder.checkpoint_files import read_json
 
 OURS, THEIRS = "spacy bert-crf train", "bert4torch's example"
 
@@ -38,20 +36,11 @@ def options() -> argparse.Namespace:
 
 def run(args: argparse.Namespace, work: Path) -> None:
     """All trainings; what is there so far is written after each. Raises Failed, BertCrfError."""
-    machine = describe_machine(args.threads)
-    encoder, corpus = prepare(args, work)
-    config = read_json(encoder / "config.json")
+    encoder, corpus, about = prepare(args, work)
     sides: dict[str, list[dict[str, Any]]] = {OURS: [], THEIRS: []}
     result: dict[str, Any] = {
-        "command": args.command,
-        "note": args.note,
-        "machine": machine,
-        "encoder": f"{args.encoder.name}, {config['num_hidden_layers']} layers, "
-        f"width {config['hidden_size']}",
-        "corpus": corpus.counts,
-        "labels": corpus.labels,
+        **about,
         "scheme": corpus.scheme,
-        "epochs": args.epochs,
         "sides": sides,
     }
     python = None

@@ -19,7 +19,6 @@ from spacy.tokens import Doc, DocBin
 
 from benchmarks.accuracy.table import by_epoch, by_type, header, settings_line, versions_line
 from benchmarks.harness.common import parser_for, say
-from benchmarks.harness.machine_info import describe_machine
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import (
     Corpus,
@@ -95,9 +94,7 @@ def make(variant: str, args: argparse.Namespace, corpus: Corpus, dst: Path) -> d
 
 def run(args: argparse.Namespace, work: Path) -> None:
     """All trainings; what is there so far is written after each. Raises Failed, BertCrfError."""
-    machine = describe_machine(args.threads)
-    encoder, corpus = prepare(args, work)
-    config = read_json(encoder / "config.json")
+    encoder, corpus, about = prepare(args, work)
     names = [args.only] if args.only else list(VARIANTS)
     made = {name: make(name, args, corpus, work / f"{name}.spacy") for name in names}
     for name, counts in made.items():
@@ -108,14 +105,7 @@ def run(args: argparse.Namespace, work: Path) -> None:
         )
     sides: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     result: dict[str, Any] = {
-        "command": args.command,
-        "note": args.note,
-        "machine": machine,
-        "encoder": f"{args.encoder.name}, {config['num_hidden_layers']} layers, "
-        f"width {config['hidden_size']}",
-        "corpus": corpus.counts,
-        "labels": corpus.labels,
-        "epochs": args.epochs,
+        **about,
         "variants": made,
         "docs": args.docs,
         "kept": args.kept,

@@ -25,6 +25,7 @@ from benchmarks.harness.common import (
     spacy_command,
     stem_of,
 )
+from benchmarks.harness.machine_info import describe_machine
 from benchmarks.harness.workers import quiet_environ
 from spacy_bert_crf.annotation.columns import SCHEME_NAMES
 from spacy_bert_crf.annotation.convert import ON_ERROR
@@ -103,11 +104,13 @@ def settings_of(parser: argparse.ArgumentParser, given: list[str]) -> dict[str, 
     return settings
 
 
-def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus]:
-    """The encoder, cut if that is wanted, and the corpora as DocBins under `work`.
+def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus, dict[str, Any]]:
+    """Cut the encoder if --layers says so, and write the corpora as DocBins under `work`.
 
-    Raises Failed.
+    RETURNS: the encoder, the corpora, and what a result says of them, of the machine and of the
+    command. Raises Failed.
     """
+    machine = describe_machine(args.threads)
     encoder = args.encoder.resolve()
     there = read_json(encoder / "config.json")["num_hidden_layers"]
     if args.layers and args.layers < there:
@@ -143,7 +146,18 @@ def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus]:
     corpus = Corpus(
         work / "train.spacy", work / "dev.spacy", sorted(labels), scheme, args.lang, counts
     )
-    return encoder, corpus
+    config = read_json(encoder / "config.json")
+    about = {
+        "command": args.command,
+        "note": args.note,
+        "machine": machine,
+        "encoder": f"{args.encoder.name}, {config['num_hidden_layers']} layers, "
+        f"width {config['hidden_size']}",
+        "corpus": counts,
+        "labels": corpus.labels,
+        "epochs": args.epochs,
+    }
+    return encoder, corpus, about
 
 
 def _scheme_of(path: Path) -> str:
