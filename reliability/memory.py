@@ -25,7 +25,7 @@ from typing import Any
 from reliability import toys
 from reliability.common import ROOT, Result, parser_for
 
-#: Bytes of growth that are taken for noise, and in a run too short for memory to settle.
+#: Bytes of growth that count as noise: in general, and in runs shorter than SHORT minutes.
 LIMIT, SHORT_LIMIT, SHORT = 20 << 20, 100 << 20, 5.0
 PARTS = ("predict", "train")
 
@@ -51,18 +51,18 @@ def endless_texts(rng: Random) -> Iterator[str]:
 
 
 def predict(minutes: float) -> tuple[list[int], str]:
-    """Predict for so long; samples of memory, and what was done."""
+    """Predict for some minutes. RETURNS samples of memory in bytes, and a summary."""
     import spacy
 
     nlp = spacy.load(toys.pipeline())
     samples: list[int] = []
-    began = told = time.monotonic()
+    began = sampled = time.monotonic()
     texts = characters = 0
     for doc in nlp.pipe(endless_texts(Random(1)), batch_size=64):
         texts, characters = texts + 1, characters + len(doc.text)
         now = time.monotonic()
-        if now - told >= 1:
-            told = now
+        if now - sampled >= 1:
+            sampled = now
             samples.append(resident())
         if now - began > minutes * 60:
             break
@@ -70,7 +70,7 @@ def predict(minutes: float) -> tuple[list[int], str]:
 
 
 def train(epochs: int) -> tuple[list[int], str]:
-    """Train; a sample of memory after each epoch."""
+    """Train. RETURNS a sample of memory in bytes after each epoch, and a summary."""
     from spacy.util import load_config, registry
 
     from spacy_bert_crf.training.loop import train as train_pipeline

@@ -1,4 +1,4 @@
-"""What the package finds beside bert4torch's CRF example, after the same epochs on the same data.
+"""Entity scores beside bert4torch's CRF example, after the same epochs on the same data.
 
 README.md says what is the same on both sides and what is not. bert4torch runs in an environment
 of its own.
@@ -35,7 +35,7 @@ def options() -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace, work: Path) -> None:
-    """All trainings; what is there so far is written after each. Raises Failed, BertCrfError."""
+    """Run all trainings and write the result after each. Raises Failed, BertCrfError."""
     encoder, corpus, about = prepare(args, work)
     sides: dict[str, list[dict[str, Any]]] = {OURS: [], THEIRS: []}
     result: dict[str, Any] = {

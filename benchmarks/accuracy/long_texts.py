@@ -1,4 +1,4 @@
-"""How long texts are covered, and what that costs in F: windows and sentences, lengths, overlaps.
+"""Ways of covering long texts, and what each costs in F1: windows, sentences, overlaps.
 
     python -m benchmarks.accuracy.long_texts --pipeline training/people-daily/model-best \\
         --data corpus/people-daily/dev.spacy --output benchmarks/results/long_texts

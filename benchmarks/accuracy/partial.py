@@ -1,4 +1,4 @@
-"""What partial annotation is worth when it is learned from as what it is.
+"""Partial annotation, learned as unknown and learned as "no entity".
 
 Half of the training docs keep only some of their entities. README.md says what is compared.
 
@@ -93,7 +93,7 @@ def make(variant: str, args: argparse.Namespace, corpus: Corpus, dst: Path) -> d
 
 
 def run(args: argparse.Namespace, work: Path) -> None:
-    """All trainings; what is there so far is written after each. Raises Failed, BertCrfError."""
+    """Run all trainings and write the result after each. Raises Failed, BertCrfError."""
     encoder, corpus, about = prepare(args, work)
     names = [args.only] if args.only else list(VARIANTS)
     made = {name: make(name, args, corpus, work / f"{name}.spacy") for name in names}
@@ -139,9 +139,9 @@ def run(args: argparse.Namespace, work: Path) -> None:
 
 
 def earlier(path: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """The result that is there already, if it is of the same docs and settings; else an empty one.
+    """An earlier result of the same docs and settings, or an empty one.
 
-    Variants that are not asked for now stay in it.
+    Variants that are not requested now stay in it.
     """
     if not path.is_file():
         return {}

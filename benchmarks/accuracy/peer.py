@@ -1,4 +1,4 @@
-"""The benchmark's side of its peer: gives bert4torch its training, scores what it finds."""
+"""Training by bert4torch, and the scores of its entities."""
 
 import argparse
 from pathlib import Path
@@ -26,8 +26,11 @@ def spelling(scheme: str) -> list[str]:
 def train_theirs(
     args: argparse.Namespace, encoder: Path, corpus: Corpus, python: Path, seed: int, work: Path
 ) -> dict[str, Any]:
-    """bert4torch's CRF example on the same encoder and docs. RETURNS as trials.train_ours, and
-    how many texts it could not read or cut. Raises Failed."""
+    """Train bert4torch's CRF example on the same encoder and docs.
+
+    RETURNS what trials.train_ours does, and how many texts it cut or could not read.
+    Raises Failed.
+    """
     folder = work / "theirs"
     folder.mkdir()
     config = read_json(encoder / "config.json")
@@ -77,8 +80,11 @@ def train_theirs(
 
 
 def score_found(found: list[Any], gold: list[Any], tags: TagSet) -> Scores:
-    """Scores by characters of what the peer found (see peers_accuracy.Trial.find), on whole texts:
-    what it cut off or could not read counts as missed."""
+    """Scores of the peer's entities, by characters, on whole texts.
+
+    What it cut off or could not read counts as missed. found: of each text, as Trial.find in
+    peers/bert4torch_accuracy.py gives it.
+    """
     return score(
         (
             (read(each, tags), sorted(entities_of(doc)), len(doc.text))

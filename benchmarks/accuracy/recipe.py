@@ -1,10 +1,10 @@
-"""What of the training recipe pays: variants of a config, each with several seeds.
+"""Variants of the training config, each with several seeds, in one table.
 
     python -m benchmarks.accuracy.recipe --encoder ENCODER --train train.spacy --dev dev.spacy \\
         --variants benchmarks/accuracy/recipe.yml --layers 4 --limit 1500 \\
         --output benchmarks/results/recipe
 
-Trainings that the result holds already are not run again, so that variants can be added later.
+Trainings that the result file has are not run again, so that variants can be added later.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def train_there(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def jobs_of(args: argparse.Namespace, variants: dict[str, dict[str, Any]]) -> Iterator[dict]:
-    """What is to be trained: each variant with each seed, seeds first."""
+    """The trainings: each variant with each seed, in the order of the seeds."""
     for seed in args.seeds:
         for name, settings in variants.items():
             if args.only and name not in args.only:

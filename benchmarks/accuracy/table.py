@@ -11,17 +11,17 @@ Runs = Sequence[dict[str, Any]]
 
 
 def percent(value: float) -> str:
-    """As the tables show it."""
+    """A share in percent, with two digits after the point."""
     return f"{value * 100:.2f}"
 
 
 def at(runs: Runs, epoch: int, key: str) -> list[float]:
-    """A figure after an epoch, of each run that got so far."""
+    """One score after an epoch, of each run that reached it."""
     return [row[key] for run in runs for row in run["epochs"] if row["epoch"] == epoch]
 
 
 def header(result: dict[str, Any]) -> list[str]:
-    """Lines on how, where and from what the result came."""
+    """Lines on the command, the machine, the encoder and the corpus."""
     machine = result["machine"]
     flags = ", ".join(name for name, there in machine["flags"].items() if there)
     sizes = "; ".join(

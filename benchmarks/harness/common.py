@@ -25,7 +25,7 @@ Entities = set[tuple[int, int, str]]
 
 
 class Failed(Exception):
-    """A step that the benchmark needs did not work; the message is for people."""
+    """A step of the benchmark failed. The message says which, for people."""
 
 
 def program() -> str:
@@ -43,7 +43,7 @@ def parser_for(description: str) -> argparse.ArgumentParser:
 
 
 def command_line() -> str:
-    """The command as it was given, without the folders of this machine."""
+    """The command that runs, without the folders of this machine."""
     return f"{program()} {shlex.join(map(_without_folders, sys.argv[1:]))}"
 
 
@@ -57,12 +57,12 @@ def _without_folders(word: str) -> str:
 
 
 def stem_of(output: Path) -> Path:
-    """NAME of --output, which may be given with one of the endings that are written."""
+    """--output without its ending: .md and .json are added to it."""
     return output.parent / output.name.removesuffix(".md").removesuffix(".json")
 
 
 def end_at_sigterm() -> None:
-    """Let SIGTERM end the program as an exit does: temporary files and workers go with it."""
+    """Make SIGTERM exit as usual, so that temporary files and workers are removed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
@@ -96,12 +96,12 @@ def call_there(command: list[str], what: str, log: Path) -> None:
 
 
 def other_environ() -> dict[str, str]:
-    """Environment variables for another environment: it must not see the packages of this one."""
+    """Variables for another environment, without those that lead to packages of this one."""
     return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
 
 
 def spacy_command(*args: str) -> None:
-    """Run a command of the package as a user does. Raises Failed with what it says."""
+    """Run a command of the package as a user does. Raises Failed with its output."""
     say(f"spacy bert-crf {args[0]}")
     command = [sys.executable, "-m", "spacy", "bert-crf", *args]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -138,5 +138,5 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def say(what: str) -> None:
-    """A line on what is going on."""
+    """Print a line on the progress to stderr."""
     print(what, file=sys.stderr, flush=True)

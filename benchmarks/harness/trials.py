@@ -39,7 +39,7 @@ TEMPLATE = ROOT / "configs" / "bert_crf.cfg"
 
 @dataclass
 class Corpus:
-    """Docs of train and dev; scheme: a key of tags.SCHEMES; counts: of docs and entities."""
+    """Docs of train and dev; scheme: a key of schemes.SCHEMES; counts: of docs and entities."""
 
     train: Path
     dev: Path
@@ -54,7 +54,7 @@ class Corpus:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that both have."""
+    """Add the options that the accuracy benchmarks share."""
     add = parser.add_argument
     add("--encoder", type=Path, required=True, help="folder of a converted encoder")
     add("--train", type=Path, required=True, help="columns, or docs (.spacy)")
@@ -91,7 +91,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def settings_of(parser: argparse.ArgumentParser, given: list[str]) -> dict[str, Any]:
-    """Settings that were given as SECTION.NAME=VALUE; values are JSON, or else text."""
+    """Read settings of the form SECTION.NAME=VALUE. A value is JSON, or else text."""
     settings = {}
     for text in given:
         name, equals, value = text.partition("=")

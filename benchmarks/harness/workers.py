@@ -1,4 +1,4 @@
-"""Starts workers, gives orders, takes turns among them."""
+"""Start workers, give them orders, and let them take turns."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.harness.common import PEERS, ROOT, Failed, other_environ, say
 
-#: An order that takes longer than so many seconds is taken for one that hangs.
+#: Seconds after which an order counts as hanging.
 PATIENCE = 3600.0
 #: Seconds before an order, in which the threads of the last one go to sleep (OpenMP's of Intel spin
 #: for 0.2 s, GNU's for less).
@@ -101,7 +101,7 @@ class Worker:
 
 
 class Crew:
-    """Workers by name; those that fail are told of and left out.
+    """Workers by name. Those that fail are reported and left out.
 
     python: of the peers. work: folder for logs. wanted: parts of names; others are not started.
     """
@@ -140,7 +140,7 @@ class Crew:
             self._fail(name, err)
 
     def take_turns(self, rounds: int) -> None:
-        """Let each run once in each round; who begins changes from round to round."""
+        """Let each worker run once a round. Another one begins in each round."""
         for number in range(rounds):
             names = list(self.workers)
             first = number % max(1, len(names))
@@ -151,7 +151,7 @@ class Crew:
             say(f"  round {number + 1} of {rounds}")
 
     def ask(self, name: str, do: str, **job: Any) -> dict[str, Any] | None:
-        """An answer of one of them; None if it fails or has failed."""
+        """The answer of one worker; None if it fails or has failed before."""
         if name not in self.workers:
             return None
         try:

@@ -1,4 +1,4 @@
-"""Whether models go to bert4torch and come back with the same entities, with the real bert4torch.
+"""Models to bert4torch and back: the same entities, with the real bert4torch.
 
 Out: `spacy bert-crf export --to bert4torch`, read by the model of bert4torch's own CRF example.
 Back: that example trained by bert4torch, read by `spacy bert-crf import-model`. bert4torch runs
@@ -36,7 +36,7 @@ from spacy_bert_crf._provenance import versions
 
 
 def run(args: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """All that is asked for. Raises Failed."""
+    """Run the requested directions. Raises Failed."""
     blank = spacy.blank("zh")
     gold = read_docs(args.data, blank, args.limit)
     characters = sum(len(doc.text) for doc in gold)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, work: Path) -> dict[str, Any]:
 
 
 def attempt(result: dict[str, Any], name: str, check: Callable[[], dict[str, Any]]) -> None:
-    """Do one direction; if it breaks off, the other one is done all the same."""
+    """Run one direction. If it fails, the other one still runs."""
     try:
         result[name] = check()
     except Failed as err:

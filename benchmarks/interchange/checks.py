@@ -23,7 +23,7 @@ from spacy_bert_crf.export.trained import gather
 TIE = 1e-4
 
 
-#: What the example is trained for, and import-model is told.
+#: The scheme that the example is trained for and import-model gets.
 SCHEME = "BIO"
 
 
@@ -110,8 +110,8 @@ def check_back(
     # What a user has: its weights, the encoder's configuration and vocabulary.
     (source / "bert4torch_config.json").unlink()
     target = other.work / "imported"
-    asked = ["--labels", args.labels, "--scheme", SCHEME, "--no-constraints"]
-    spacy_command("import-model", str(source), str(target), *asked)
+    options = ["--labels", args.labels, "--scheme", SCHEME, "--no-constraints"]
+    spacy_command("import-model", str(source), str(target), *options)
     say("back: the imported pipeline predicts")
     nlp = spacy.load(target)
     ours, single = own_side(nlp, texts)

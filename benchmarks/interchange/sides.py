@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Side:
-    """What one side found in texts.
+    """The entities, tags and emissions of one side.
 
     entities: of each text, by characters; None for a text that it can't take.
     ids, tags, emissions: of the wordpieces of each text (of its tokens in a pipeline), special
@@ -74,7 +74,7 @@ class OtherPython:
             return answer, {name: data[name] for name in data.files}
 
     def predict(self, kind: str, texts: list[str], **job: Any) -> tuple[Side, dict[str, Any]]:
-        """A job that predicts texts: what it found, and the rest of its result."""
+        """Run a job that predicts texts. RETURNS the predictions, and the rest of its result."""
         answer, arrays = self.run(kind, texts=texts, **job)
         cuts = np.cumsum(arrays["lengths"])[:-1]
         parts = (np.split(arrays[name], cuts) for name in ("ids", "tags", "emissions"))
@@ -89,7 +89,7 @@ class OtherPython:
 
 
 def own_side(nlp: Language, texts: list[str]) -> tuple[Side, list[bool]]:
-    """What a pipeline finds; and for each text whether each token is just one wordpiece."""
+    """Predict by a pipeline. RETURNS also, for each text, whether each token is one wordpiece."""
     trained = gather(nlp, "", {})
     pipe = next(pipe for _, pipe in nlp.pipeline if hasattr(pipe, "tag_set"))
     began = time.perf_counter()

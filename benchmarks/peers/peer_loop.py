@@ -35,7 +35,7 @@ def serve(kinds: dict[str, Callable[..., Any]]) -> None:
                 answer = memory()
             else:
                 answer = getattr(peer, what)(**order)
-        except Exception as err:  # whatever a peer raises is told, not fatal
+        except Exception as err:  # whatever a peer raises is an answer, not the end
             traceback.print_exc()
             # spaCy adds whole configs, with paths and addresses in them.
             said = " ".join(str(err).split()).partition(" {")[0][:300] or "no message"

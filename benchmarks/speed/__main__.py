@@ -1,4 +1,4 @@
-"""How fast the package is, beside what else does the same: all in one run, as ratios.
+"""Speed of the package beside other software, all in one run, as ratios.
 
 README.md says what the rows are. Peers run in processes and an environment of their own and take
 turns.
@@ -48,7 +48,7 @@ def peers(args: argparse.Namespace, work: Path) -> Path:
 
 
 def run(args: argparse.Namespace, python: Path, work: Path) -> dict[str, Any]:
-    """All parts that are asked for. A part that fails is told of, the others go on."""
+    """Run the requested parts. A part that fails is reported, and the others run."""
     nlp = spacy.load(args.pipeline)
     docs = read_docs(args.data, spacy.blank(nlp.lang), 0)
     result: dict[str, Any] = {
@@ -118,7 +118,7 @@ PART = {
 
 
 def draw(python: Path, stem: Path, log: Path) -> None:
-    """Draw STEM.png of STEM.json where matplotlib is. Raises Failed."""
+    """Draw STEM.png from STEM.json in the environment that has matplotlib. Raises Failed."""
     command = [str(python), str(HARNESS / "speed_picture.py"), f"{stem}.json", f"{stem}.png"]
     call_there(command, "the picture", log)
 

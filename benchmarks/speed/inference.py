@@ -47,7 +47,7 @@ class Job:
 
 
 def inference(job: Job, only_base: bool = False) -> dict[str, Any]:
-    """Measure all rows; with `only_base` those that matter for another size of encoder.
+    """Measure all rows, or with `only_base` those that make sense for an encoder of another size.
 
     RETURNS: rows by name, each with the values of its rounds, and what the bound needs.
     """
@@ -164,7 +164,7 @@ def collect(crew: Crew, work: dict[str, Any]) -> dict[str, Any]:
 
 
 def quality(crew: Crew, name: str, job: Job, weights: str) -> dict[str, Any]:
-    """Entity F against the data, and whether the entities are those of the golden file."""
+    """Entity F1 against the data, and agreement with the golden file."""
     answer = crew.ask(name, "entities")
     if answer is None:
         return {}

@@ -20,7 +20,7 @@ from benchmarks import golden
 from benchmarks.peers.peer_loop import memory, serve
 from spacy_bert_crf.training.loop import train
 
-#: Least characters that are timed together where docs are short.
+#: Fewest characters that are timed together where docs are short.
 LEAST = 5_000
 
 
@@ -62,7 +62,7 @@ class Pipe:
         return self.nlp.pipe(self.texts, n_process=self.processes, batch_size=self.batch_size)
 
     def entities(self) -> dict[str, Any]:
-        """What it finds, see benchmarks.golden."""
+        """Entities as benchmarks.golden writes them."""
         return {"entities": golden.entities(self.nlp.pipe(self.texts))}
 
 
@@ -119,7 +119,7 @@ class Loading:
 
 
 class Long:
-    """Single docs of given lengths, and streams, out of the characters of texts."""
+    """Single docs of chosen lengths, and streams, made of the characters of texts."""
 
     def __init__(self, pipeline: str, texts: list[str], threads: int) -> None:
         torch.set_num_threads(threads)
@@ -130,8 +130,10 @@ class Long:
             self.nlp.make_doc(text)
 
     def docs_of(self, length: int, least_seconds: float = 0.5) -> dict[str, Any]:
-        """Seconds of docs of so many characters, at least LEAST in all: of the tokenizer, and of
-        the component on the docs. The best of repeats."""
+        """Seconds of the tokenizer and of the component on docs of `length` characters.
+
+        At least LEAST characters are timed together. RETURNS the best of several repeats.
+        """
         text = "".join(self.texts)
         text = (text * (max(length, LEAST) // len(text) + 1))[: max(length, LEAST)]
         texts = [text[i : i + length] for i in range(0, len(text) - length + 1, length)]
@@ -172,7 +174,7 @@ class Long:
 
 
 def load(pipeline: str, quantize: str = "") -> Language:
-    """A pipeline, its component quantised if asked for."""
+    """Load a pipeline. quantize: the component's setting of that name, if not empty."""
     if not quantize:
         return spacy.load(pipeline)
     name = component_of(load_config(Path(pipeline) / "config.cfg")["components"])

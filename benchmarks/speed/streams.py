@@ -16,12 +16,12 @@ from benchmarks.harness.common import Failed, say
 from benchmarks.harness.workers import OWN_WORKER, Crew, Worker
 
 LENGTHS = (50, 500, 5_000, 50_000, 900_000)
-#: The longest doc that the real encoder is given.
+#: The longest doc for the real encoder.
 LONGEST_REAL = 5_000
 STREAMS = {"its beginning": 100_000, "the whole stream": 10_000_000}
 #: Docs that go to a process together.
 BATCH = 128
-#: Least number of such batches for each process, so that what counts is not how they divide.
+#: Fewest batches for each process, so that an uneven division does not decide.
 BATCHES = 10
 #: Seconds after which n_process is taken for deadlocked.
 PATIENCE = 900.0
@@ -44,7 +44,7 @@ def streams(
     rounds: int,
     stream: int,
 ) -> dict[str, Any]:
-    """All of it; what fails is told of, the rest goes on.
+    """Measure all parts of "streams". A part that fails is reported, and the others run.
 
     gold: texts, and labels for the toy pipeline. stream: characters of the long stream.
     """
@@ -72,8 +72,8 @@ def streams(
 def long_docs(
     pipelines: dict[str, Path], texts: list[str], work: Path, threads: int, rounds: int
 ) -> dict[str, Any]:
-    """Microseconds per character, by the length of docs: medians over rounds. Of the component, and
-    beside it of spaCy's tokenizer."""
+    """Microseconds per character, by the length of docs: medians over rounds. Of the component,
+    and of spaCy's tokenizer."""
     found: dict[str, dict[int, dict[str, list[float]]]] = {}
     workers = {name: Worker(None, OWN_WORKER, threads, work / "docs.log") for name in pipelines}
     try:
@@ -171,7 +171,7 @@ def loading(
 
 
 def toy_pipeline(work: Path, gold: list[Doc]) -> Path:
-    """A pipeline with a toy encoder, untrained: so small that what is around it shows."""
+    """A pipeline with a toy encoder, untrained: so small that the cost of everything else shows."""
     from scripts.toy_encoder import make_encoder
     from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 

@@ -9,7 +9,7 @@ from benchmarks.speed.training import THEIRS as THEIRS_TRAINING
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """All parts that were measured."""
+    """All measured parts as Markdown."""
     flags = ", ".join(f"{flag} {'yes' if has else 'no'}" for flag, has in result["flags"].items())
     lines = [
         "# Speed",
@@ -80,7 +80,7 @@ def inference_row(name: str, row: dict[str, Any]) -> list[str]:
 
 
 def quality_line(name: str, found: dict[str, Any]) -> str:
-    """F, and what the comparison with the golden file gave."""
+    """F1, and the comparison with the golden file."""
     line = f"{name}: entity F {found['f']:.4f}, {found['entities']} entities"
     kept = found.get("golden")
     if isinstance(kept, str):
@@ -121,7 +121,7 @@ def training_lines(part: dict[str, Any]) -> list[str]:
 
 
 def stream_lines(part: dict[str, Any]) -> list[str]:
-    """The answers one by one."""
+    """The parts of "streams", one after another."""
     lines: list[str] = []
     for name, show in STREAM_ROWS.items():
         found = part.get(name, {})

@@ -9,7 +9,7 @@ A case is good if its input is refused with BertCrfError, or accepted and not no
 exception, a crash of the process, more than 1 second of CPU time (HANG) or more than 1 GiB is bad.
 (The limit is one of address space. A reader may ask for more, where a file claims a length, get
 none and refuse the file: that takes no memory and is good.)
-Cases run in child processes with limits; what a case was is said by target, seed and number.
+Cases run in child processes with limits; target, seed and number identify a case.
 """
 
 import gc

@@ -75,7 +75,7 @@ def download(url: str, dst: Path) -> Callable[[], Any]:
 
 
 def commands(out: Path, url: str) -> dict[str, tuple[Path, Callable[[], Any]]]:
-    """What each writes, and how it is run."""
+    """For each command, what it writes and how to run it."""
     pipeline, dev, export = toys.pipeline(), FOLDER / "dev.spacy", FOLDER / "export"
     made, columns, cfg = FOLDER / "made", FOLDER / "dev.txt", FOLDER / "train.cfg"
     words: dict[str, tuple[Path, Callable[[], Any]]] = {
@@ -99,7 +99,7 @@ def commands(out: Path, url: str) -> dict[str, tuple[Path, Callable[[], Any]]]:
 
 
 def drop_capabilities() -> None:
-    """Be subject to the modes of files, also as root."""
+    """Give up the rights of root, so that file modes apply."""
     if os.geteuid():
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -134,7 +134,7 @@ def modes(path: Path, fault: str) -> Iterator[None]:
 
 
 def run_child(run: Callable[[], Any], fault: str) -> tuple[int, str]:
-    """Run a command in a child process with a fault; its status and what it said."""
+    """Run a command in a child process with a fault. RETURNS its status and its output."""
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
@@ -182,7 +182,7 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def try_fault(name: str, path: Path, run: Callable[[], Any], fault: str, out: Path) -> str:
-    """What was wrong, or empty."""
+    """Try one fault. RETURNS what was wrong, or an empty text."""
     old = digest(path) if path.exists() else ""
     with modes(path, fault):
         code, said = run_child(run, fault)

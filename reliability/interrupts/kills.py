@@ -3,9 +3,9 @@
     python -m reliability.interrupts.kills --kills 51
     python -m reliability.interrupts.kills --kills 17 --seed 2     # a piece; pieces add up
 
-A toy encoder and a toy corpus are trained with states saved often. Each killed run is started
-again with the same command, until as many kills were made as asked; then it may end. Its weights
-must be those of a run that nobody disturbed, tensor for tensor, and so must its best_model.pt.
+A toy encoder is trained on a toy corpus, with states saved often. Each killed run is started again
+with the same command, until the requested number of kills is reached. Then it may end. Its weights
+must equal those of a run without kills, tensor for tensor, and so must its best_model.pt.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ SAVE = 0.01
 
 
 def command(output: Path) -> list[str]:
-    """The same for the first start and for all that go on from it."""
+    """The command of the first start and of all later ones."""
     words = [sys.executable, "-m", "spacy", "bert-crf", "train", str(FOLDER / "train.cfg")]
     words += [str(output), "--resume", "--save-minutes", str(SAVE)]
     return [*words, "--code", str(Path(count_steps.__file__))]
@@ -47,7 +47,7 @@ def start(output: Path, log: Path, steps: Path) -> subprocess.Popen[bytes]:
 
 
 def prepare() -> None:
-    """Encoder, corpus, config, and the run that nobody disturbs."""
+    """Make encoder, corpus and config, and train once without a kill."""
     if (FOLDER / "whole.json").is_file():
         return
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -61,7 +61,7 @@ def prepare() -> None:
 
 
 def temporary(output: Path) -> list[str]:
-    """What is being written under its temporary name."""
+    """Names of temporary files: what is being written now."""
     try:
         return [name for name in os.listdir(output) if name.endswith(".tmp")]
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def temporary(output: Path) -> list[str]:
 
 
 def wait_for(process: subprocess.Popen[bytes], met: Any, pause: float) -> bool:
-    """Wait until something is so; False if the process ended before."""
+    """Wait until `met` is true. RETURNS False if the process ended before."""
     while not met():
         if process.poll() is not None:
             return False
@@ -80,7 +80,10 @@ def wait_for(process: subprocess.Popen[bytes], met: Any, pause: float) -> bool:
 def kill(
     process: subprocess.Popen[bytes], output: Path, log: Path, in_write: bool, rng: random.Random
 ) -> str:
-    """Kill the process at a random moment of its training; what it was writing, or "-"."""
+    """Kill the process at a random moment of its training.
+
+    RETURNS what it was writing, "-" for nothing, or "ended" if it was too late.
+    """
     begun = f"{'seconds':>9}\n".encode()
     past = (output / "state").stat().st_mtime_ns if (output / "state").is_dir() else 0
 
@@ -102,7 +105,7 @@ def kill(
 
 
 def check_pipelines(output: Path) -> list[str]:
-    """What of model-best and model-last does not load."""
+    """Errors of loading model-best and model-last."""
     import spacy
 
     bad = []
@@ -134,7 +137,7 @@ def tensors(pipeline: Path) -> dict[str, Any]:
 
 
 def same_results(output: Path) -> list[str]:
-    """How the results differ from those of the undisturbed run."""
+    """Differences between the results and those of the run without kills."""
     import torch
 
     bad = []
@@ -150,7 +153,7 @@ def same_results(output: Path) -> list[str]:
 
 
 def run(kills: int, seed: int) -> dict[str, Any]:
-    """One run with so many kills; what happened."""
+    """Train once with `kills` kills. RETURNS what happened."""
     rng = random.Random(seed)
     output, steps = FOLDER / f"killed-{seed}", FOLDER / f"killed-{seed}.steps"
     shutil.rmtree(output, ignore_errors=True)
@@ -200,7 +203,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=51)
     parser.add_argument("--per-run", type=int, default=17, help="kills of one training run")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--prepare", action="store_true", help="only the run nobody disturbs")
+    parser.add_argument("--prepare", action="store_true", help="only the run without kills")
     args = parser.parse_args()
     prepare()
     if args.prepare:
