@@ -3,26 +3,29 @@
 Both sides get the same weights, the same number of threads and the same tensors, and take turns
 within one run. README.md says what the columns mean.
 
-python benchmarks/crf.py --output benchmarks/results/crf
+python -m benchmarks.crf --output benchmarks/results/crf
 """
 
-import argparse
 import gc
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchcrf import CRF as PytorchCRF
 
-from spacy_bert_crf._files import atomic_file
+from benchmarks.harness.common import command_line, parser_for, stem_of
+from benchmarks.harness.machine_info import machine
+from benchmarks.harness.tables import table, words
+from spacy_bert_crf._files import write_text
 from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 
 #: Sequences, steps, tags.
@@ -147,59 +150,45 @@ def differences(left: list[Tensor], right: list[Tensor]) -> dict[str, float]:
     }
 
 
-def table(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
-    machine = result["machine"]
+def markdown(result: dict[str, Any]) -> str:
+    """The result for people."""
+    rows = result["rows"]
+    weights = ("log_likelihood", "gradient_of_emissions", "gradient_of_weights")
+    sides = ("from_pytorch_crf", "from_float64", "pytorch_crf_from_float64")
     lines = [
         "# CRF beside pytorch-crf",
-        f"{machine['cpu']}, {machine['threads']} threads, float32, medians of "
-        f"{result['repeats']} turns of 3 calls. "
-        + ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-        + ".",
+        f"{result['machine']['cpu']}, {result['machine']['threads']} threads, float32, medians of "
+        f"{result['repeats']} turns of 3 calls. {words(result['versions'])}.",
         "",
         "```bash",
-        f"python benchmarks/crf.py --threads {machine['threads']} --repeats {result['repeats']} "
-        "--output benchmarks/results/crf",
+        result["command"],
         "```",
         "",
-        "| B, T, K | lengths | likelihood + gradient, ms | pytorch-crf | times faster "
-        "| decoding, ms | pytorch-crf | times faster | same paths |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for row in result["rows"]:
-        took = row["milliseconds"]
-        cells = [*_case_cells(row)]
-        for name in ("likelihood", "decode"):
-            cells += [f"{took[name]:.2f}", f"{took[f'{name}_pytorch_crf']:.2f}"]
-            cells += [f"{row[f'{name}_times_faster']:.1f}"]
-        lines.append(_line([*cells, "yes" if row["same_paths"] else "no"]))
-    lines += [
+        *table(
+            ["B, T, K", "lengths", "likelihood + gradient, ms", "pytorch-crf", "times faster",
+             "decoding, ms", "pytorch-crf", "times faster", "same paths"],
+            [[*_case_cells(row), *_turns(row, "likelihood"), *_turns(row, "decode"),
+              "yes" if row["same_paths"] else "no"] for row in rows],
+        ),
         "",
         "Marginals of all tags at all steps, beside the likelihood's forward pass (with what its "
         "gradient needs) and log Z alone:",
         "",
-        "| B, T, K | lengths | marginals, ms | forward pass, ms | log Z, ms |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    for row in result["rows"]:
-        took = row["milliseconds"]
-        parts = [f"{took[name]:.2f}" for name in ("marginals", "forward_pass", "log_partition")]
-        lines.append(_line([*_case_cells(row), *parts]))
-    lines += [
+        *table(
+            ["B, T, K", "lengths", "marginals, ms", "forward pass, ms", "log Z, ms"],
+            [[*_case_cells(row), *(f"{row['milliseconds'][name]:.2f}"
+              for name in ("marginals", "forward_pass", "log_partition"))] for row in rows],
+        ),
         "",
         "Largest differences of the log-likelihood of a sequence, of the gradient of an emission "
         "and of a weight:",
         "",
-        "| B, T, K | lengths | from pytorch-crf | from float64 | pytorch-crf from float64 |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    for row in result["rows"]:
-        cells = [*_case_cells(row)]
-        for name in ("from_pytorch_crf", "from_float64", "pytorch_crf_from_float64"):
-            of = row[name]
-            names = ("log_likelihood", "gradient_of_emissions", "gradient_of_weights")
-            cells.append(", ".join(f"{of[part]:.0e}" for part in names))
-        lines.append(_line(cells))
+        *table(
+            ["B, T, K", "lengths", "from pytorch-crf", "from float64", "pytorch-crf from float64"],
+            [[*_case_cells(row), *(", ".join(f"{row[side][part]:.0e}" for part in weights)
+              for side in sides)] for row in rows],
+        ),
+    ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
@@ -207,47 +196,40 @@ def _case_cells(row: dict[str, Any]) -> tuple[str, str]:
     return ", ".join(map(str, row["shape"])), "ragged" if row["ragged"] else "full"
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _turns(row: dict[str, Any], name: str) -> tuple[str, str, str]:
+    took = row["milliseconds"]
+    other = took[f"{name}_pytorch_crf"]
+    return f"{took[name]:.2f}", f"{other:.2f}", f"{row[f'{name}_times_faster']:.1f}"
 
 
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def main(args: Optional[list[str]] = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> int:
+    """RETURNS: the exit code."""
+    parser = parser_for(__doc__)
     parser.add_argument("--output", type=Path, required=True, help="gets .json and .md")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=20, help="turns of each measurement")
-    options = parser.parse_args(args)
+    options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []
     for shape in SHAPES:
         for ragged in (False, True):
             rows.append(measure(shape, ragged, options.repeats))
     result = {
-        "machine": {"cpu": cpu_name(), "threads": options.threads},
+        "machine": {"cpu": machine(), "threads": options.threads},
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("torch", "pytorch-crf")},
         },
         "repeats": options.repeats,
+        "command": command_line(),
         "rows": rows,
     }
-    with atomic_file(options.output.with_suffix(".json")) as path:
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf8")
-    with atomic_file(options.output.with_suffix(".md")) as path:
-        path.write_text(table(result), encoding="utf8")
-    print(table(result))
+    stem = stem_of(options.output)
+    write_text(f"{stem}.json", json.dumps(result, indent=2) + "\n")
+    write_text(f"{stem}.md", markdown(result))
+    print(markdown(result))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

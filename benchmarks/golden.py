@@ -2,17 +2,18 @@
 
 The file holds offsets and labels, no text, and hashes of the weights and of the texts.
 
-python benchmarks/golden.py write PIPELINE DATA.spacy GOLDEN.json
-python benchmarks/golden.py check PIPELINE DATA.spacy GOLDEN.json   (exit code 1 if they differ)
+python -m benchmarks.golden write PIPELINE DATA.spacy GOLDEN.json
+python -m benchmarks.golden check PIPELINE DATA.spacy GOLDEN.json   (exit code 1 if they differ)
 """
 
-import argparse
 import hashlib
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.harness.common import parser_for, read_docs
 
 Found = list[list[list[Any]]]
 
@@ -60,16 +61,13 @@ def compare(golden: dict[str, Any], texts: Sequence[str], found: Found) -> dict[
 
 def main() -> int:
     """RETURNS: the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("what", choices=("write", "check"))
     parser.add_argument("pipeline", type=Path)
     parser.add_argument("data", type=Path, help="docs (.spacy), of which the texts are taken")
     parser.add_argument("golden", type=Path, help="the JSON file")
     args = parser.parse_args()
     import spacy
-    from common import read_docs
 
     nlp = spacy.load(args.pipeline)
     texts = [doc.text for doc in read_docs(args.data, spacy.blank(nlp.lang), 0)]

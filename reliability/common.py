@@ -1,5 +1,6 @@
-"""What the scripts of this folder share: results, and a tiny trained pipeline to try things on."""
+"""What the modules of this folder share: the command line, and results."""
 
+import argparse
 import json
 import os
 import platform
@@ -14,12 +15,21 @@ WORK = ROOT / "reliability" / "work"
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+
+
+def parser_for(description: str) -> argparse.ArgumentParser:
+    """A command line that shows a module's docstring as it stands."""
+    spec = sys.modules["__main__"].__spec__
+    name = spec.name.removesuffix(".__main__") if spec else "reliability"
+    return argparse.ArgumentParser(
+        f"python -m {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 class Result:
-    """The rows of one script's table, kept in results/NAME.json.
+    """The rows of one module's table, kept in results/NAME.json.
 
     A row of a later call takes the place of the row with the same words, so that a long part can
     be run in pieces.

@@ -1,7 +1,7 @@
 """Resident memory of long prediction and of training over several epochs.
 
-    python reliability/memory.py --minutes 30
-    python reliability/memory.py --minutes 2.5 --only predict
+    python -m reliability.memory --minutes 30
+    python -m reliability.memory --minutes 2.5 --only predict
 
 Texts never repeat, as in a service. Memory is read once a second. Bad: the mean of the last fifth
 is more than LIMIT above that of the second fifth; in the first minutes, while the allocator and
@@ -10,7 +10,6 @@ a character is a word, and all of them occur early.) Prediction and training are
 processes of their own.
 """
 
-import argparse
 import gc
 import os
 import resource
@@ -23,10 +22,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import toys
-from common import Result
+from reliability import toys
+from reliability.common import ROOT, Result, parser_for
 
-#: Bytes of growth that are taken for noise, and in a run too short for memory to settle.
+#: Bytes of growth that count as noise: in general, and in runs shorter than SHORT minutes.
 LIMIT, SHORT_LIMIT, SHORT = 20 << 20, 100 << 20, 5.0
 PARTS = ("predict", "train")
 
@@ -52,18 +51,18 @@ def endless_texts(rng: Random) -> Iterator[str]:
 
 
 def predict(minutes: float) -> tuple[list[int], str]:
-    """Predict for so long; samples of memory, and what was done."""
+    """Predict for some minutes. RETURNS samples of memory in bytes, and a summary."""
     import spacy
 
     nlp = spacy.load(toys.pipeline())
     samples: list[int] = []
-    began = told = time.monotonic()
+    began = sampled = time.monotonic()
     texts = characters = 0
     for doc in nlp.pipe(endless_texts(Random(1)), batch_size=64):
         texts, characters = texts + 1, characters + len(doc.text)
         now = time.monotonic()
-        if now - told >= 1:
-            told = now
+        if now - sampled >= 1:
+            sampled = now
             samples.append(resident())
         if now - began > minutes * 60:
             break
@@ -71,31 +70,36 @@ def predict(minutes: float) -> tuple[list[int], str]:
 
 
 def train(epochs: int) -> tuple[list[int], str]:
-    """Train; a sample of memory after each epoch."""
-    from spacy.util import load_config
+    """Train. RETURNS a sample of memory in bytes after each epoch, and a summary."""
+    from spacy.util import load_config, registry
 
-    from spacy_bert_crf.training import loop as training
+    from spacy_bert_crf.training.loop import train as train_pipeline
 
     samples: list[int] = []
-    real = training._Run._evaluate
+    epochs_begun = {0}
 
-    def evaluate(self: Any, *args: Any) -> Any:
-        row = real(self, *args)
+    def sample() -> None:
         gc.collect()
         samples.append(resident())
-        return row
 
-    training._Run._evaluate = evaluate  # type: ignore[method-assign]
+    def before_update(nlp: Any, info: dict[str, int]) -> None:
+        if info["epoch"] not in epochs_begun:
+            epochs_begun.add(info["epoch"])
+            sample()
+
+    registry.callbacks("reliability.sample_memory.v1", func=lambda: before_update)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         toys.training_files(folder, epochs=epochs, examples=400, count=False)
         config = load_config(folder / "train.cfg", interpolate=False)
-        training.train(config, folder / "out", save_minutes=0.05)
+        config["training"]["before_update"] = {"@callbacks": "reliability.sample_memory.v1"}
+        train_pipeline(config, folder / "out", save_minutes=0.05)
+    sample()
     return samples, f"{epochs} epochs of 50 updates"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = parser_for(__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--only", choices=PARTS)
@@ -103,8 +107,8 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     if args.only is None:
         words = ["--minutes", str(args.minutes), "--epochs", str(args.epochs)]
-        command = [sys.executable, __file__, *words, "--only"]
-        return max(subprocess.run([*command, o], check=False).returncode for o in PARTS)
+        command = [sys.executable, "-m", "reliability.memory", *words, "--only"]
+        return max(subprocess.run([*command, o], check=False, cwd=ROOT).returncode for o in PARTS)
     import torch
 
     torch.set_num_threads(1)
@@ -127,10 +131,13 @@ def report(result: Result, what: str, samples: list[int], words: str, limit: int
         what,
         tries=len(samples),
         bad=int(late - early > limit),
-        command=f"python reliability/memory.py {words}",
+        command=f"python -m reliability.memory {words}",
         note=f"resident memory {early / 1e6:.1f} MB in the second fifth, {late / 1e6:.1f} MB in "
         f"the last, {max(samples) / 1e6:.1f} MB at most",
-        samples=[round(sample / 1e6, 1) for sample in samples],
+        megabytes={
+            name: round(size / 1e6, 1)
+            for name, size in (("early", early), ("late", late), ("peak", max(samples)))
+        },
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from common import ROOT, WORK
+from reliability.common import ROOT, WORK
 
 _PEOPLE = ["王小明", "李伟", "张三", "李四", "赵敏", "陈静", "刘洋"]
 _PLACES = ["北京", "上海", "广州", "河北省", "南京", "保定市"]

@@ -5,14 +5,13 @@ import warnings
 from pathlib import Path
 
 import pytest
-import spacy
 import torch
 from hypothesis import settings as hypothesis_settings
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from support.exports import EN_TEXTS, EXPORTED, FLOAT_FORMATS, ZH_TEXTS, Toy
 from support.paths import SHARED
-from support.toys import TEXTS, make_examples, own_config, train_toy, vocabulary
+from support.toys import TEXTS, randomise_head, train_toy, vocabulary
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # A busy machine must not fail a property that holds.
@@ -66,23 +65,12 @@ def toys(encoder_path, tmp_path_factory) -> dict:
     """Toys by name, exported to all float32 formats, the plain one to all there are."""
     pytest.importorskip("onnxruntime")
     from spacy_bert_crf.export import FORMATS, export_pipeline
-    from spacy_bert_crf.model.layers import head_of
-    from spacy_bert_crf.model.optimizer import create_adamw
 
     out = {}
     for name, (lang, data, updates, settings) in EXPORTED.items():
-        spacy.util.fix_random_seed(0)
-        nlp = spacy.blank(lang)
-        nlp.add_pipe("bert_crf", config={**own_config(encoder_path), **settings})
-        examples = make_examples(nlp, data)
-        nlp.initialize(lambda examples=examples: examples)
-        optimizer = create_adamw(encoder_lr=5e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
-        for _ in range(updates):
-            nlp.update(examples, sgd=optimizer)
+        nlp = train_toy(encoder_path, updates, lang, data, **settings)
         if not updates:
-            with torch.no_grad():
-                for parameter in head_of(nlp.get_pipe("bert_crf").model).module.parameters():
-                    parameter.normal_()
+            randomise_head(nlp)
         folder = tmp_path_factory.mktemp(f"toy-{name}")
         nlp.to_disk(folder / "pipeline")
         more = {"formats": FLOAT_FORMATS, "shape": (1, 32)}

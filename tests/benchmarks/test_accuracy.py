@@ -1,41 +1,27 @@
-"""Parts of benchmarks/accuracy.py and partial.py that run without their peer."""
-
-import sys
+"""Parts of the accuracy benchmarks that run without their peer."""
 
 import numpy as np
 import pytest
 import spacy
 from spacy.training import Example
 
+from benchmarks.accuracy.partial import reduce
+from benchmarks.accuracy.peer import read, score_found, spelling
 from spacy_bert_crf.annotation.allowed import allowed_tags
 from spacy_bert_crf.annotation.gold import read_gold
 from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.model.optimizer import create_adamw
-from support.paths import ROOT
 from support.toys import TEXTS, entities, make_examples, own_config
-
-BENCHMARKS = ROOT / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_path():
-    sys.path.insert(0, str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.mark.parametrize(
     ("scheme", "want"), [("BIO", "BIIB"), ("BMES", "BMES"), ("BIOES", "BIES"), ("BILUO", "BILU")]
 )
 def test_spelling_is_the_schemes(scheme, want):
-    from accuracy_peer import spelling
-
     assert "".join(spelling(scheme)) == want
 
 
 def test_tags_of_the_peer_are_read_leniently_and_scored_on_whole_texts():
-    from accuracy_peer import read, score_found
-
     tags = TagSet(("ORG", "PER.NOM"), "BMES")
     ids = {tag: i for i, tag in enumerate(tags.tags)}
     names = ["S-ORG", "M-PER.NOM", "E-PER.NOM", "O", "B-ORG", "M-ORG"]
@@ -52,8 +38,6 @@ def test_tags_of_the_peer_are_read_leniently_and_scored_on_whole_texts():
 
 
 def reduced(default, share=0.5, kept=0.5, seed=3):
-    from partial import reduce
-
     docs = [eg.reference for eg in make_examples(spacy.blank("zh"))]
     return docs, reduce(docs, default, share, kept, seed)
 
@@ -85,8 +69,6 @@ def test_the_same_entities_stay_missing_or_outside_around_them():
 
 @pytest.mark.parametrize(("default", "right"), [("missing", True), ("outside", False)])
 def test_what_is_missing_is_not_learned_as_outside(encoder_path, default, right):
-    from partial import reduce
-
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank("zh")
     nlp.add_pipe("bert_crf", config=own_config(encoder_path))

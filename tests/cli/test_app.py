@@ -206,7 +206,6 @@ def test_a_signal_within_a_write(tmp_path, monkeypatch, name, code):
     import os
     import signal
 
-    from spacy_bert_crf import _files
     from support.commands import cli
 
     (tmp_path / "a.txt").write_text("王 B-PER\n", encoding="utf8")
@@ -214,7 +213,7 @@ def test_a_signal_within_a_write(tmp_path, monkeypatch, name, code):
     # A job in the background is started with SIGINT ignored.
     interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(_files, "_sync", lambda f: os.kill(os.getpid(), getattr(signal, name)))
+    monkeypatch.setattr(os, "fsync", lambda f: os.kill(os.getpid(), getattr(signal, name)))
     words = ["convert-corpus", tmp_path / "a.txt", tmp_path / "a.spacy"]
     try:
         assert "interrupted" in cli(*words, code=code)

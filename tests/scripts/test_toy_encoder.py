@@ -11,6 +11,7 @@ from transformers import BertTokenizerFast
 
 from scripts.toy_encoder import legacy_bytes, make_encoder, make_vocab
 from spacy_bert_crf.errors import BertCrfError
+from support.folders import content
 from support.paths import ROOT
 
 SMALL = {"layers": 2, "width": 16, "heads": 2, "feed_forward": 32}
@@ -32,10 +33,6 @@ AROUND = [
     ("cls.seq_relationship.weight", (2, 16)),
     ("cls.seq_relationship.bias", (2,)),
 ]
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_layout(tmp_path):

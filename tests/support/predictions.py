@@ -3,12 +3,11 @@
 from collections import defaultdict
 
 import numpy as np
-import spacy
 import torch
 
 from spacy_bert_crf.model import layers
 from support.crf import Enumeration
-from support.toys import make_examples, own_config
+from support.toys import randomise_head, train_toy
 
 DATA = [("张三在北京。", [(0, 2, "PER"), (3, 5, "LOC")])]
 #: Short enough to enumerate; the last ones have white space and no token at all.
@@ -17,14 +16,9 @@ SHORT = ["张三在北", "京李四", "南京京", "张", "四\n三 \u3000", ""]
 
 def make_random(encoder_path, scheme="BIO", seed=0, **settings):
     """A pipeline with two labels and random scores, so that nothing is certain."""
-    spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("zh")
-    nlp.add_pipe("bert_crf", config={**own_config(encoder_path), "scheme": scheme, **settings})
-    nlp.initialize(lambda: make_examples(nlp, DATA))
+    nlp = train_toy(encoder_path, 0, data=DATA, scheme=scheme, **settings)
     torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in layers.head_of(nlp.get_pipe("bert_crf").model).module.parameters():
-            parameter.normal_(std=0.7)
+    randomise_head(nlp, std=0.7)
     return nlp
 
 

@@ -1,8 +1,10 @@
 """Texts, vocabulary and pipelines that are small enough to train within a test."""
 
 import spacy
+import torch
 from spacy.training import Example
 
+from spacy_bert_crf.model.layers import head_of
 from spacy_bert_crf.model.optimizer import create_adamw
 
 TEXTS = [
@@ -80,17 +82,29 @@ def entities(doc):
     return [(ent.start, ent.end, ent.label_) for ent in doc.ents]
 
 
-def train_toy(encoder_path, updates=40, **component):
+def train_toy(encoder_path, updates=40, lang="zh", data=TEXTS, **component):
+    """A blank pipeline with the component, initialised on `data` and trained for some updates."""
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("zh")
+    nlp = spacy.blank(lang)
     nlp.add_pipe("bert_crf", config={**own_config(encoder_path), **component})
-    examples = make_examples(nlp)
+    examples = make_examples(nlp, data)
     nlp.initialize(lambda: examples)
-
     optimizer = create_adamw(encoder_lr=5e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
     for _ in range(updates):
         nlp.update(examples, sgd=optimizer)
     return nlp
+
+
+def randomise_head(nlp, std=1.0):
+    """Random weights for the classifier and the CRF, so that nothing is certain."""
+    with torch.no_grad():
+        for parameter in head_of(nlp.get_pipe("bert_crf").model).module.parameters():
+            parameter.normal_(std=std)
+
+
+def emissions(nlp, texts):
+    """What the CRF gets for each text. [T, K] each"""
+    return nlp.get_pipe("bert_crf").model.predict([nlp.make_doc(text) for text in texts])
 
 
 def characters(doc):

@@ -1,0 +1,1 @@
+"""What is measured beside other software, on real data. README.md says how."""

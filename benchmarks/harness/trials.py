@@ -1,0 +1,260 @@
+"""What the accuracy benchmarks share: corpora, and a training of the package with its scores."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import spacy
+import srsly
+from spacy.tokens import Doc, DocBin
+
+from benchmarks.harness.common import (
+    ROOT,
+    Failed,
+    command_line,
+    end_at_sigterm,
+    say,
+    spacy_command,
+    stem_of,
+)
+from benchmarks.harness.machine_info import describe_machine
+from benchmarks.harness.workers import quiet_environ
+from spacy_bert_crf.annotation.columns import SCHEME_NAMES
+from spacy_bert_crf.annotation.convert import ON_ERROR
+from spacy_bert_crf.annotation.docbin import read_docbin
+from spacy_bert_crf.encoder.checkpoint_files import read_json
+from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.training.config import fill_config
+
+TEMPLATE = ROOT / "configs" / "bert_crf.cfg"
+
+
+@dataclass
+class Corpus:
+    """Docs of train and dev; scheme: a key of schemes.SCHEMES; counts: of docs and entities."""
+
+    train: Path
+    dev: Path
+    labels: list[str]
+    scheme: str
+    lang: str
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def docs(self, path: Path) -> list[Doc]:
+        """Docs of one of its files, or of one that was made of it."""
+        return list(read_docbin(path, spacy.blank(self.lang).vocab))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that the accuracy benchmarks share."""
+    add = parser.add_argument
+    add("--encoder", type=Path, required=True, help="folder of a converted encoder")
+    add("--train", type=Path, required=True, help="columns, or docs (.spacy)")
+    add("--dev", type=Path, required=True, help="the same, scored after each epoch")
+    add("--scheme", default="auto", choices=("auto", *SCHEME_NAMES), help="of the columns")
+    add("--on-error", default="fail", choices=ON_ERROR, help="bad lines; see convert-corpus")
+    add("--lang", default="zh", help="language of the tokenizer")
+    add("--epochs", type=int, default=3)
+    add("--seeds", type=int, nargs="+", default=[1])
+    add("--output", type=Path, required=True, help="write NAME.md and NAME.json")
+    add(
+        "--set", action="append", default=[], metavar="SECTION.NAME=VALUE",
+        help="a setting of configs/bert_crf.cfg, as often as wanted",
+    )  # fmt: skip
+    add("--layers", type=int, default=0, help="keep so many layers of the encoder; 0 keeps all")
+    add("--limit", type=int, default=0, help="so many docs of each corpus; 0 takes all")
+    add("--threads", type=int, default=2)
+    add("--note", default="", help="a sentence for the results")
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line; `set` as a dict, `stem` where the results go, `command` as it was."""
+    args = parser.parse_args()
+    end_at_sigterm()
+    args.command = command_line()
+    for path in (args.encoder, args.train, args.dev):
+        if not path.exists():
+            parser.error(f"there is no {path}")
+    args.set = settings_of(parser, args.set)
+    if min(args.epochs, args.threads) < 1 or min(args.limit, args.layers) < 0:
+        parser.error("--epochs and --threads must be at least 1, --limit and --layers at least 0")
+    args.stem = stem_of(args.output)
+    return args
+
+
+def settings_of(parser: argparse.ArgumentParser, given: list[str]) -> dict[str, Any]:
+    """Read settings of the form SECTION.NAME=VALUE. A value is JSON, or else text."""
+    settings = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or "." not in name:
+            parser.error(f"--set {text} is not of the form SECTION.NAME=VALUE")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
+
+
+def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus, dict[str, Any]]:
+    """Cut the encoder if --layers says so, and write the corpora as DocBins under `work`.
+
+    RETURNS: the encoder, the corpora, and what a result says of them, of the machine and of the
+    command. Raises Failed.
+    """
+    machine = describe_machine(args.threads)
+    encoder = args.encoder.resolve()
+    there = read_json(encoder / "config.json")["num_hidden_layers"]
+    if args.layers and args.layers < there:
+        spacy_command(
+            "convert-checkpoint", str(encoder), str(work / "encoder"), "--layers", str(args.layers)
+        )
+        encoder = work / "encoder"
+    scheme = args.scheme
+    vocab = spacy.blank(args.lang).vocab
+    counts = {}
+    labels: set[str] = set()
+    for name, path in (("train", args.train), ("dev", args.dev)):
+        dst = work / f"{name}.spacy"
+        if path.suffix == ".spacy":
+            shutil.copyfile(path, dst)
+        else:
+            if scheme == "auto" and name == "train":
+                scheme = _scheme_of(path)
+            spacy_command(
+                "convert-corpus", str(path), str(dst), "--scheme", scheme, "--lang", args.lang,
+                "--on-error", args.on_error,
+            )  # fmt: skip
+        docs = [doc for doc in read_docbin(dst, vocab) if len(doc)]
+        docs = docs[: args.limit or None]
+        with dst.open("wb") as handle:
+            handle.write(DocBin(docs=docs).to_bytes())
+        if name == "train":
+            labels = {ent.label_ for doc in docs for ent in doc.ents}
+        counts[name] = count(docs)
+    if not labels:
+        raise Failed(f"{args.train}: there is no entity in what is trained on.")
+    scheme = SCHEME_NAMES["bio" if scheme == "auto" else scheme]
+    corpus = Corpus(
+        work / "train.spacy", work / "dev.spacy", sorted(labels), scheme, args.lang, counts
+    )
+    config = read_json(encoder / "config.json")
+    about = {
+        "command": args.command,
+        "note": args.note,
+        "machine": machine,
+        "encoder": f"{args.encoder.name}, {config['num_hidden_layers']} layers, "
+        f"width {config['hidden_size']}",
+        "corpus": counts,
+        "labels": corpus.labels,
+        "epochs": args.epochs,
+    }
+    return encoder, corpus, about
+
+
+def _scheme_of(path: Path) -> str:
+    from spacy_bert_crf.annotation.columns import detect_scheme, read_columns
+
+    return detect_scheme(read_columns(path))
+
+
+def count(docs: list[Doc]) -> dict[str, int]:
+    """Docs, tokens, tokens whose annotation is known, characters and entities."""
+    return {
+        "docs": len(docs),
+        "tokens": sum(map(len, docs)),
+        "annotated_tokens": sum(token.ent_iob != 0 for doc in docs for token in doc),
+        "characters": sum(len(doc.text) for doc in docs),
+        "entities": sum(len(doc.ents) for doc in docs),
+    }
+
+
+def train_ours(
+    args: argparse.Namespace, encoder: Path, corpus: Corpus, train: Path, seed: int, work: Path
+) -> dict[str, Any]:
+    """`spacy bert-crf train` with the project's config, in a process of its own.
+
+    train: docs to train on. work: an empty folder, of which only the log is kept.
+    RETURNS: scores on dev after each epoch and, after the last, per type; seconds of training
+    without evaluation; the settings. Raises Failed.
+    """
+    labels, out = work / "labels.json", work / "out"
+    srsly.write_json(labels, corpus.labels)
+    config, settings = fill_config(
+        TEMPLATE, encoder=encoder, train=str(train), dev=str(corpus.dev), labels=str(labels),
+        seed=seed, max_epochs=args.epochs, lang=corpus.lang, settings=args.set,
+    )  # fmt: skip
+    config.to_disk(work / "config.cfg", interpolate=False)
+    _run("train", work / "config.cfg", out, "--no-state", threads=args.threads, log=work / "log")
+    history = read_json(out / "history.json")
+    epochs = [
+        {
+            "epoch": row["epoch"],
+            **{key: row[f"ents_{key}"] for key in "prf"},
+            "seconds": row["seconds"] - row["evaluation_seconds"],
+            "loss": row["loss"],
+        }
+        for row in history["epochs"]
+    ]
+    _run(
+        "evaluate", out / "model-last", corpus.dev, "--output", work / "last.json",
+        threads=args.threads, log=work / "log",
+    )  # fmt: skip
+    last = read_json(work / "last.json")
+    shutil.rmtree(out)
+    shown = ("training.optimizer.encoder_lr", *args.set)
+    return {
+        "seed": seed,
+        "epochs": epochs,
+        "seconds": sum(row["seconds"] for row in epochs),
+        "per_type": last["ents_per_type"],
+        "last_by_evaluate": {key: last[f"ents_{key}"] for key in "prf"},
+        "settings": {name: settings[name] for name in shown},
+        "versions": last["versions"],
+    }
+
+
+def _run(what: str, *words: Any, threads: int, log: Path) -> None:
+    say(f"spacy bert-crf {what}")
+    command = [sys.executable, "-m", "spacy", "bert-crf", what, *map(str, words)]
+    with log.open("ab") as handle:
+        done = subprocess.run(
+            command,
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            env=os.environ | quiet_environ(threads),
+        )
+    if done.returncode:
+        said = log.read_text(encoding="utf8", errors="replace").strip().splitlines()[-8:]
+        raise Failed(f"spacy bert-crf {what} failed:\n" + "\n".join(said))
+
+
+def say_epochs(name: str, run: dict[str, Any]) -> None:
+    """A line for each epoch of a run."""
+    for row in run["epochs"]:
+        say(
+            f"  {name}, seed {run['seed']}, epoch {row['epoch']}: F {row['f'] * 100:.2f}, "
+            f"{row['seconds']:.0f} s"
+        )
+
+
+def status(
+    args: argparse.Namespace, run: Callable[[argparse.Namespace, Path], None], prefix: str
+) -> int:
+    """Run all trainings in a scratch folder and print the table. RETURNS: the exit code."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        try:
+            run(args, Path(folder))
+        except (Failed, BertCrfError) as err:
+            say(f"✘ {err}")
+            return 1
+    print(Path(f"{args.stem}.md").read_text(encoding="utf8"))
+    return 0

@@ -1,0 +1,1 @@
+"""Models that go to bert4torch and come back."""

@@ -1,0 +1,1 @@
+"""Characters per second, memory and training speed beside other software."""

@@ -1,0 +1,1 @@
+"""Input that is damaged or made to harm: files, archives, servers, texts."""
