@@ -10,7 +10,7 @@ import spacy
 import torch
 from safetensors.torch import load_file, save_file
 
-from spacy_bert_crf.export.import_model import Asked, import_model
+from spacy_bert_crf.export.import_model import import_model
 from spacy_bert_crf.export.trained import gather
 from spacy_bert_crf.model.layers import head_of
 from support.commands import cli
@@ -88,7 +88,7 @@ def test_weights_that_bert4torch_trained(toys, foreign, tmp_path, config_name):
 
 def test_constraints_are_on_unless_said(foreign, tmp_path):
     folder, _ = foreign
-    nlp, _ = import_model(folder, tmp_path / "pipe", Asked(labels=["LOC", "ORG", "PER"]))
+    nlp, _ = import_model(folder, tmp_path / "pipe", labels=["LOC", "ORG", "PER"])
     pipe = nlp.get_pipe("bert_crf")
     assert pipe.constraints and pipe.scheme == "BIO"
     legal = pipe.tag_set.legal_transitions()
@@ -152,9 +152,7 @@ def test_a_huggingface_folder_in_another_order(toys, huggingface, tmp_path):
 
 def test_tags_that_are_missing_never_come_out(huggingface, tmp_path):
     """B- only, as models of single characters or words have it."""
-    nlp, said = import_model(
-        huggingface(["B-PER", "O", "B-LOC", "I-PER"]), tmp_path / "pipe", Asked()
-    )
+    nlp, said = import_model(huggingface(["B-PER", "O", "B-LOC", "I-PER"]), tmp_path / "pipe")
     pipe = nlp.get_pipe("bert_crf")
     assert "O, B-PER, I-PER, B-LOC, I-LOC" in said
     never = pipe.tag_set.tags.index("I-LOC")
@@ -166,7 +164,7 @@ def test_tags_that_are_missing_never_come_out(huggingface, tmp_path):
 
 def test_labels_of_any_case(huggingface, tmp_path):
     lower = [tag[:2] + tag[2:].lower() for tag in SHUFFLED]
-    nlp, _ = import_model(huggingface(SHUFFLED, lower), tmp_path / "pipe", Asked())
+    nlp, _ = import_model(huggingface(SHUFFLED, lower), tmp_path / "pipe")
     assert set(nlp.get_pipe("bert_crf").labels) == {"per", "org", "loc"}
 
 
@@ -200,7 +198,7 @@ def test_an_existing_pipeline_is_replaced_and_only_such(toys, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pipe", "thesis"]
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["a.txt"]
     (tmp_path / "empty").mkdir()
-    import_model(toys["zh"].out, tmp_path / "empty", Asked())
+    import_model(toys["zh"].out, tmp_path / "empty")
     assert "there is no" in cli("import-model", tmp_path / "nowhere", tmp_path / "new", code=1)
 
 
@@ -384,7 +382,7 @@ def test_bert4torch_without_labels_or_with_other_tensors(foreign, tmp_path):
     [
         (["b-per", "i-per", "o"], "no scheme|no tag O|neither O"),
         (["B-PER", "I-PER", "B-LOC"], "no tag O"),
-        (["O", "I-PER", "I-LOC"], "no tag begins"),
+        (["O", "I-PER", "B-LOC"], "no tag begins"),
         (["O", "B-PER", "B-PER"], "twice|same"),
         (["O", "X-PER", "B-PER"], "no scheme"),
         (["O", "B-PER", "PERSON"], "PERSON"),

@@ -292,7 +292,7 @@ def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypat
     onnx_graphs._write_emissions(plain, gather(toys["zh"].nlp, "", {}).smoothed_model("eager"))
     folder = toys["zh"].out / "calibration"
     inputs = onnx_graphs.read_calibration(folder)
-    ratios = onnx_graphs._rounding_ratios(plain, tmp_path / "probe.onnx", inputs)
+    ratios = onnx_graphs.rounding_ratios(plain, tmp_path / "probe.onnx", inputs)
     assert len(ratios) == 12 and all(20 < ratio < 60 for ratio in ratios.values())
     limit = sorted(ratios.values())[4]
     left = {name for name, ratio in ratios.items() if ratio < limit}
