@@ -97,6 +97,6 @@ def _guess_scheme(tags: Sequence[str]) -> str:
         if prefixes <= set(roles):
             return scheme
     raise BertCrfError(
-        f"the tags {', '.join(tags)} are of no known scheme ({', '.join(SCHEMES)}, {IO}): give "
+        f"the tags {', '.join(tags)} are of no scheme known ({', '.join(SCHEMES)}, {IO}): give "
         "--labels and --scheme."
     )

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ def _write_dynamic(folder: Path, trained: "Trained", options: Options) -> dict[s
             nodes_to_quantize=[name for name, ratio in ratios.items() if ratio >= LEAST_SNR],
             extra_options={"MatMulConstBOnly": True},
         )
+    _sort_nodes(folder / EMISSIONS)
     _write_decode(folder, trained)
     return {"bits": options.bits, "left": float_layers_list(left_in_float(ratios))}
 
@@ -119,6 +121,7 @@ def _write_static(folder: Path, trained: "Trained", options: Options) -> dict[st
                 "OpTypesToExcludeOutputQuantization": ["MatMul"],
             },
         )
+    _sort_nodes(folder / EMISSIONS)
     _write_decode(folder, trained)
     count = len((options.calibration / LIST_FILE).read_text(encoding="utf8").split())
     return {
@@ -162,10 +165,66 @@ def _write_decode(folder: Path, trained: "Trained") -> None:
         _export(trained.decoder(), inputs, tail, ["pieces", "token_pieces"], "tags", axes)
         first, second = onnx.load(str(folder / EMISSIONS)), onnx.load(str(tail))
     second.ir_version = first.ir_version
-    # Only the first one gets a prefix: names in the subgraph of the second one's loop would not.
-    first = onnx.compose.add_prefix(first, "emissions", rename_inputs=False, rename_outputs=False)
+    _add_prefix(first.graph, "emissions", {*_INPUTS, "emissions"})
     merged = onnx.compose.merge_models(first, second, io_map=[("emissions", "pieces")])
     onnx.save(merged, str(folder / DECODE))
+
+
+def _add_prefix(graph: Any, prefix: str, kept: set[str]) -> None:
+    """Rename the nodes and values of a graph and of its subgraphs, in place.
+
+    onnx.compose.add_prefix leaves subgraphs alone (those of an If, a Loop, a Scan), so that they
+    would read values that no longer exist.
+
+    kept: names that stay. An empty name stands for an optional input that is left out.
+    """
+
+    def rename(name: str) -> str:
+        return name if not name or name in kept else prefix + name
+
+    for node in graph.node:
+        node.name = rename(node.name)
+        node.input[:] = [rename(name) for name in node.input]
+        node.output[:] = [rename(name) for name in node.output]
+        for subgraph in _subgraphs(node):
+            _add_prefix(subgraph, prefix, kept)
+    for value in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        value.name = rename(value.name)
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = rename(sparse.values.name)
+        sparse.indices.name = rename(sparse.indices.name)
+
+
+def _sort_nodes(path: Path) -> None:
+    """Put each node of a graph after those whose values it or its subgraphs read, in place.
+
+    onnxruntime's quantisers sort nodes without regard to subgraphs, which the standard forbids.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    nodes = list(model.graph.node)
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    order = TopologicalSorter(
+        {
+            number: [makers[name] for name in _names_read(node) if name in makers]
+            for number, node in enumerate(nodes)
+        }
+    )
+    del model.graph.node[:]
+    model.graph.node.extend([nodes[number] for number in order.static_order()])
+    onnx.save(model, str(path))
+
+
+def _subgraphs(node: Any) -> list[Any]:
+    single = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return [*single, *(graph for attribute in node.attribute for graph in attribute.graphs)]
+
+
+def _names_read(node: Any) -> list[str]:
+    """Names of the values that a node or its subgraphs read."""
+    inner = (each for graph in _subgraphs(node) for each in graph.node)
+    return [*node.input, *(name for each in inner for name in _names_read(each))]
 
 
 def _linear_layers(path: Path) -> dict[str, str]:
