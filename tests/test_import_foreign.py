@@ -5,6 +5,8 @@ The models are made by hand: the tag of a wordpiece depends on the wordpiece alo
 
 import json
 import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from spacy_bert_crf.export import export_pipeline
 from spacy_bert_crf.export.import_model import import_model
 from spacy_bert_crf.export.open import open_export
 
+READER = Path(__file__).parents[1] / "docs" / "read_export.py"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
 #: Tag of each wordpiece; the others are O.
@@ -139,8 +142,14 @@ def test_joined_tokens_survive_an_export_and_its_import(tmp_path):
     info = export_pipeline(nlp, tmp_path / "out")
     assert info["whole_pieces"] is True
     back, _ = import_model(tmp_path / "out", tmp_path / "back")
+    reader = runpy.run_path(str(READER))
+    export_pipeline(nlp, tmp_path / "out", formats=["torchscript"])
+    models = [reader["load"](tmp_path / "out" / "torchscript", decode) for decode in (0, 1)]
     for text, want in LATIN.items():
         assert found(back, text) == want, text
+        for model in models:  # the documented reader, with a tokenizer of its own
+            got = reader["entities"](text, model)
+            assert [(text[start:end], label) for start, end, label in got] == want, text
 
 
 IO = {

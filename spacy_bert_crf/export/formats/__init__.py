@@ -19,8 +19,8 @@ FORMATS: dict[str, Format] = {
         bert4torch.FORMAT,
         huggingface.FORMAT,
         torchscript.FORMAT,
-        onnx.FORMAT,
         torch_int8.FORMAT,
+        onnx.FORMAT,
         onnx.DYNAMIC_INT8,
         onnx.STATIC_INT8,
     )
