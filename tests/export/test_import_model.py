@@ -1,4 +1,4 @@
-"""The way back: our own exports, weights of bert4torch, Hugging Face folders; bad input."""
+"""import-model: exports of this package, weights of bert4torch, Hugging Face folders; bad input."""
 
 import json
 import re
@@ -99,7 +99,7 @@ def test_constraints_are_on_unless_said(foreign, tmp_path):
 
 @pytest.fixture
 def huggingface(toys, tmp_path):
-    """A token classification folder of other people: no transitions, no best_model.json."""
+    """A foreign token classification folder: without transitions and best_model.json."""
     folder = tmp_path / "hf"
     folder.mkdir()
     for name in (*COMPANIONS, "model.safetensors"):
@@ -159,7 +159,7 @@ def test_a_huggingface_folder_in_another_order(toys, huggingface, tmp_path):
 
 
 def test_tags_that_are_missing_never_come_out(huggingface, tmp_path):
-    """B- only, as models of single characters or words have it."""
+    """LOC has a tag B but no tag I, as in models of single characters or words."""
     nlp, said = import_model(huggingface(["B-PER", "O", "B-LOC", "I-PER"]), tmp_path / "pipe")
     pipe = nlp.get_pipe("bert_crf")
     assert "O, B-PER, I-PER, B-LOC, I-LOC" in said
@@ -334,7 +334,7 @@ def test_a_scheme_whose_last_tags_are_missing(toys, tmp_path):
 
 
 def test_a_folder_with_another_meta_json_is_kept(toys, tmp_path):
-    """That of a package's source, say: it is replaced as a whole."""
+    """Such as the folder of a package's source, which would be replaced as a whole."""
     package = tmp_path / "package"
     package.mkdir()
     for name in ("meta.json", "setup.py"):

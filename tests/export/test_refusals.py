@@ -75,7 +75,7 @@ def test_without_the_optional_packages(trained_path, tmp_path, monkeypatch, lack
 
 
 def test_a_failure_leaves_the_old_export(trained_path, tmp_path, monkeypatch):
-    """A format that turns out not to keep the model, after others were written."""
+    """A format gives other emissions than the pipeline, after others were written."""
     out = tmp_path / "out"
     export_pipeline(spacy.load(trained_path), out, formats=["huggingface"])
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -177,7 +177,7 @@ def test_another_encoder_than_bert(roberta, tmp_path):
 
 
 def test_a_longer_batch_than_texts_is_counted(trained_path, tmp_path):
-    """Texts of white space do not count; as many inputs as there are texts can be had."""
+    """Texts of white space are left out; there can be as many inputs as other texts."""
     nlp = spacy.load(trained_path)
     texts = [text for text, _ in TEXTS] + ["", "\n"]
     export_pipeline(nlp, tmp_path / "out", calibration=4, calibration_texts=texts, shape=(2, 16))

@@ -109,7 +109,7 @@ def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
     places = {theirs: ours for ours, theirs in _EMBEDDING_NAMES.items()}
     heads = {theirs: ours for ours, theirs in _HEAD_NAMES.items()}
     out: dict[str, Tensor] = {}
-    strange = []
+    unknown = []
     for full, tensor in tensors.items():
         name = full.removeprefix("bert.")
         layer = _THEIR_LAYER.match(name)
@@ -120,13 +120,13 @@ def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
         elif name in places:
             out[f"bert.{places[name]}"] = tensor
         elif name != "embeddings.segment_embeddings.weight":
-            strange.append(full)
+            unknown.append(full)
         else:
             out[f"bert.{_TYPES}"] = tensor
-    if strange:
+    if unknown:
         raise BertCrfError(
             f"{path} holds tensors that bert4torch's CRF example does not have: "
-            f"{', '.join(strange[:5])}."
+            f"{', '.join(unknown[:5])}."
         )
     words = out.get("bert.embeddings.word_embeddings.weight")
     if words is not None and words.dim() == 2:
