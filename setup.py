@@ -50,7 +50,7 @@ setup(
         ],
         "spacy_tokenizers": [
             "spacy_bert_crf.WholePieces.v1 = "
-            "spacy_bert_crf.component.piece_tokenizer:create_piece_tokenizer",
+            "spacy_bert_crf.encoder.piece_tokenizer:create_piece_tokenizer",
         ],
         "spacy_batchers": [
             "spacy_bert_crf.batch_by_length.v1 = "

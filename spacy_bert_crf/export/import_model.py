@@ -18,7 +18,6 @@ from torch import Tensor
 from .._files import atomic_folder
 from ..annotation.schemes import SCHEMES, TagSet
 from ..annotation.tag_rows import IO, TagRows, tag_rows
-from ..component.piece_tokenizer import NAME as PIECE_TOKENIZER
 from ..crf.chain_weights import STATE_NAMES, ChainWeights
 from ..encoder.checkpoint import check_complete, check_finite, is_lower_case, rename_tensors
 from ..encoder.checkpoint_files import (
@@ -29,6 +28,7 @@ from ..encoder.checkpoint_files import (
     read_vocab,
 )
 from ..encoder.hf import LoadedEncoder, without_pooler
+from ..encoder.piece_tokenizer import NAME as PIECE_TOKENIZER
 from ..errors import BertCrfError, first_line
 from .formats.bert4torch import (
     CONFIG_FILE,

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from .._provenance import META, versions
 from ..annotation.schemes import TagSet
-from ..component.piece_tokenizer import PieceTokenizer
 from ..component.pipe import BertCrf
 from ..component.pipelines import find_component, find_encoder
 from ..crf.chain_weights import ChainWeights
 from ..encoder import hf as enc
 from ..encoder.cpu.smoothing import probe_inputs, smooth
 from ..encoder.passes import special_ids
+from ..encoder.piece_tokenizer import PieceTokenizer
 from ..model import layers
 from ..training.state import config_hash, settings_of
 from .graphs import EmissionModel, TagDecoder, plain_encoder

@@ -14,8 +14,8 @@ from spacy.tokens import Doc
 from spacy.util import DummyTokenizer, from_bytes, from_disk, registry, to_bytes, to_disk
 from tokenizers import Tokenizer
 
-from ..encoder.passes import Pieces, doc_pieces
 from ..errors import BertCrfError
+from .passes import Pieces, doc_pieces
 
 NAME = "spacy_bert_crf.WholePieces.v1"
 

@@ -6,14 +6,12 @@ The models are made by hand: the tag of a wordpiece depends on the wordpiece alo
 import json
 import re
 import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import spacy
 import torch
 import transformers
-from conftest import characters
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification, BertTokenizerFast
 
@@ -22,8 +20,10 @@ from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export import export_pipeline
 from spacy_bert_crf.export.import_model import import_model
 from spacy_bert_crf.export.open import open_export
+from support.paths import ROOT
+from support.toys import characters
 
-READER = Path(__file__).parents[1] / "docs" / "read_export.py"
+READER = ROOT / "docs" / "read_export.py"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
 #: Tag of each wordpiece; the others are O.
