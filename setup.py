@@ -54,6 +54,10 @@ setup(
             "spacy_bert_crf.BertCrf.v1 = spacy_bert_crf.model.architectures:create_bert_crf",
             "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.model.architectures:create_encoder",
         ],
+        "spacy_tokenizers": [
+            "spacy_bert_crf.WholePieces.v1 = "
+            "spacy_bert_crf.encoder.piece_tokenizer:create_piece_tokenizer",
+        ],
         "spacy_batchers": [
             "spacy_bert_crf.batch_by_length.v1 = "
             "spacy_bert_crf.training.batcher:create_batch_by_length",

@@ -3,9 +3,9 @@
     python docs/read_export.py export/quickstart/onnx "王小明昨天在北京参观了清华大学。"
     python docs/read_export.py export/quickstart/onnx "王小明昨天在北京参观了清华大学。" --decode
 
-Needs numpy, tokenizers, and what runs the format: onnxruntime for the ONNX folders, torch for the
-TorchScript ones, torch and transformers for bert4torch and huggingface. It imports nothing of the
-trainer. For texts that fit one window.
+Needs numpy, tokenizers and the runtime of the format: onnxruntime for the ONNX folders, torch for
+the TorchScript ones, torch and transformers for bert4torch and huggingface. It does not need
+spacy-bert-crf. It reads texts that fit one window.
 """
 import argparse, json, re
 from pathlib import Path
@@ -20,7 +20,10 @@ class Model(NamedTuple):
     decode: bool
 
 def load(folder, decode=False):
-    """The model in a format's folder. decode: take the graph that has the Viterbi inside."""
+    """The model in a format's folder.
+
+    decode: take the graph that contains the Viterbi algorithm.
+    """
     from tokenizers import Tokenizer
 
     folder = Path(folder)
@@ -56,6 +59,8 @@ def entities(text, model, tokens=None):
     places = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
     at = encoding.offsets  # characters
     ours = [[i for i in places if at[i][0] < end and start < at[i][1]] for start, end in tokens]
+    if model.info.get("whole_pieces"):
+        tokens, ours = join(tokens, ours)
     pieces = np.array([(p[0], p[-1] + 1) if p else (1, 1) for p in ours], dtype=np.int64)
     ids = np.array([encoding.ids], dtype=np.int64)
     inputs = [ids, np.ones_like(ids), np.zeros_like(ids)]  # ids, attention mask, token types
@@ -78,6 +83,16 @@ def split(text, lang):
     if lang == "zh":
         return [m.span(1) if m[1] else m.span() for m in re.finditer(r"(\S) ?|\s+", text)]
     return [m.span() for m in re.finditer(r"\S+", text)]
+
+def join(tokens, ours):
+    """Tokens that share a wordpiece, joined: so decodes what `import-model` made of other models."""
+    joined = []
+    for (start, end), pieces in zip(tokens, ours):
+        if joined and pieces and joined[-1][1] and joined[-1][1][-1] >= pieces[0]:
+            (start, _), before = joined.pop()
+            pieces = sorted({*before, *pieces})
+        joined.append(((start, end), pieces))
+    return [token for token, _ in joined], [pieces for _, pieces in joined]
 
 def viterbi(emissions, scores):
     """The best legal path of tag ids. emissions: [S, K]"""
@@ -151,7 +166,7 @@ def run_bert4torch(folder):
             name = name.replace(theirs, ours)
         if name.startswith("bert."):
             state[name.removeprefix("bert.")] = tensor
-    # Row 0 of the token types is inside of the position embeddings already.
+    # Row 0 of the token types was added to the position embeddings.
     types = "embeddings.token_type_embeddings.weight"
     bert.load_state_dict({**state, types: torch.zeros_like(bert.state_dict()[types])})
 
@@ -176,6 +191,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", help="folder of one format, as export/quickstart/onnx")
     parser.add_argument("text")
     parser.add_argument("--decode", action="store_true", help="use decode.onnx or decode.pt")
-    asked = parser.parse_args()
-    for start, end, label in entities(asked.text, load(asked.folder, asked.decode)):
-        print(start, end, label, asked.text[start:end])
+    options = parser.parse_args()
+    for start, end, label in entities(options.text, load(options.folder, options.decode)):
+        print(start, end, label, options.text[start:end])

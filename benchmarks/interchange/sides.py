@@ -18,6 +18,7 @@ from benchmarks.harness.common import (
     make_env,
 )
 from spacy_bert_crf.encoder.passes import doc_pieces, tokenize
+from spacy_bert_crf.export.graphs import FORBIDDEN
 from spacy_bert_crf.export.trained import gather
 from spacy_bert_crf.model.crf_batches import decode
 
@@ -105,7 +106,7 @@ def own_side(nlp: Language, texts: list[str]) -> tuple[Side, list[bool]]:
         emissions += pipe.model.predict(docs[i : i + 256])
     tags, _ = decode(pipe.crf, emissions)
     pieces = tokenize(trained.encoder.tokenizer, texts)
-    start, end, transitions = (score.numpy() for score in trained.baked())
+    start, end, transitions = (score.numpy() for score in trained.chain.masked(FORBIDDEN))
     side = Side(
         entities,
         [each.ids for each in pieces],

@@ -172,14 +172,14 @@ def damaged_folders(tmp: Path) -> Iterator[tuple[str, str]]:
 
     from spacy_bert_crf.component.pipelines import load_pipeline
     from spacy_bert_crf.export import export_pipeline
-    from spacy_bert_crf.export.import_model import Asked, import_model
+    from spacy_bert_crf.export.import_model import import_model
 
     pipeline, export = tmp / "pipeline", tmp / "export"
     shutil.copytree(toys.pipeline(), pipeline)
     export_pipeline(spacy.load(pipeline), export)
 
     def load_export(path: Path) -> None:
-        import_model(export, tmp / "imported", Asked())
+        import_model(export, tmp / "imported")
 
     files = {
         pipeline: ["config.cfg", "meta.json", "vocab/strings.json", "bert_crf/cfg"],

@@ -75,15 +75,15 @@ def read_tags(path: Path, data: bytes) -> bool:
 def read_sidecar(path: Path, data: bytes) -> bool:
     """best_model.json with a config.json, as import-model takes their word."""
     from spacy_bert_crf.encoder.checkpoint_files import read_json
-    from spacy_bert_crf.export.import_model import Asked, Source, _tag_set, _tags
+    from spacy_bert_crf.export.import_model import Requested, Source, read_tags
 
     info = read_json(path)
     source = Source("best_model.pt", path, {}, info.get("config") or {}, info, path.parent)
     if not isinstance(source.config, dict):
         return False
-    tags, scheme = _tags(source, Asked(), 7)
-    tag_set = _tag_set(tags, scheme, source)
-    assert len(tags) == 7 and set(tags) <= set(tag_set.tags) and "O" in tags
+    tags = read_tags(source, Requested(), 7)
+    assert len(tags.rows) == len(tags.tag_set.tags)
+    assert set(tags.rows) - {-1} == set(range(7)) and tags.rows[0] == tags.outside
     return True
 
 
@@ -148,9 +148,9 @@ def read_docs(path: Path, data: bytes) -> bool:
 
 def read_transitions(path: Path, data: bytes) -> bool:
     """transitions.npz."""
-    from spacy_bert_crf.export.import_model import _read_transitions
+    from spacy_bert_crf.export.formats.format import read_chain
 
-    for tensor in _read_transitions(path).values():
+    for tensor in read_chain(path).scores:
         tensor.clone()
     return True
 

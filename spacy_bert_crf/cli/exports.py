@@ -17,33 +17,40 @@ def import_model_command(
     labels: str = typer.Option(
         "", "--labels", help="Entity types in the order of their tags, as LOC,PER,ORG"
     ),
-    scheme: str = typer.Option("", "--scheme", help="Tag scheme: BIO, BIOES, BMES or BILUO"),
+    scheme: str = typer.Option("", "--scheme", help="Tag scheme: BIO, BIOES, BMES, BILUO or IO"),
     constraints: Optional[bool] = typer.Option(
         None,
         "--constraints/--no-constraints",
         help="Whether decoding keeps to the scheme; else as best_model.json says, or yes",
     ),
-    lang: str = typer.Option("", "--lang", help="Language of the pipeline; zh if nothing says"),
+    lang: str = typer.Option(
+        "",
+        "--lang",
+        help="Language of the pipeline; else as best_model.json says, else zh for a vocabulary "
+        "with Chinese and xx for others",
+    ),
 ) -> None:
     """Make a spaCy pipeline of trained weights.
 
     Reads best_model.pt and its companions (or any format folder with Hugging Face or bert4torch
     weights) as `export` writes them; a best_model.pt trained by bert4torch's CRF example, with its
-    config.json and vocab.txt beside it (give --labels); and Hugging Face BERT token classification
-    folders, whose transitions then follow from the tag scheme alone. Executes nothing from a file.
+    config.json and vocab.txt beside it (give --labels); and Hugging Face token classification
+    folders, whose transitions then follow from the tag scheme alone. Models that have one tag for
+    each label (scheme IO) become BIO. No code in a file is run.
 
     spacy bert-crf import-model theirs/ pipeline/ --labels LOC,PER,ORG --scheme BIO
     """
-    from ..export.import_model import Asked, import_model
+    from ..export.import_model import import_model
 
-    asked = Asked(
+    imported = import_model(
+        src,
+        dst,
         labels=[label.strip() for label in labels.split(",")] if labels else (),
         scheme=scheme,
         constraints=constraints,
         lang=lang,
     )
-    _, said = import_model(src, dst, asked)
-    print(f"{dst}: {said}")
+    print(f"{dst}: {imported.summary}")
 
 
 @command("compare-exports")

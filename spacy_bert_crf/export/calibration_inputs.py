@@ -21,10 +21,16 @@ FOLDER = "calibration"
 def write_calibration(
     folder: Path, trained: "Trained", texts: Sequence[str], count: int, shape: tuple[int, int]
 ) -> list[Path]:
-    """Write `count` files input_NNNN.npz of this shape, and files.txt with their names.
+    """Write files input_NNNN.npz, and files.txt with their names.
 
-    Each holds int32 `input_0` (ids), `input_1` (attention mask) and `input_2` (token types) of
-    texts chosen at random but always the same, cut to the length and padded.
+    Each file holds int32 `input_0` (ids), `input_1` (attention mask) and `input_2` (token types).
+    Texts are a random sample with a fixed seed, cut to the length and padded.
+
+    folder: a new folder.
+    texts: where the sample is taken from; texts of white space are left out.
+    count: number of files.
+    shape: batch and length of each file.
+    RETURNS: the paths of the files.
     Raises BertCrfError if there are too few texts.
     """
     batch, length = shape
@@ -56,10 +62,10 @@ def write_calibration(
 
 
 def read_calibration(folder: Path) -> list[dict[str, NDArray[Any]]]:
-    """Inputs of a folder that write_calibration made, as graphs take them (int64).
+    """The inputs in a folder that write_calibration made, by name of the graph's input, int64.
 
-    Padding that all texts of a file share is cut off: its activations are not read by anyone,
-    and would only widen the ranges.
+    Padding that all texts of a file share is cut off. No result depends on its activations, which
+    would only widen the ranges.
     """
     out = []
     for name in (folder / LIST_FILE).read_text(encoding="utf8").split():

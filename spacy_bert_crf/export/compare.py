@@ -1,4 +1,4 @@
-"""What exports keep of a pipeline, and how fast they are: one table."""
+"""Compares exports with their pipeline: entities, emissions, F1, size and speed."""
 
 import statistics
 import time
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from .._provenance import versions
 from ..component.pipelines import find_component, find_encoder, load_pipeline
+from ..crf.chain_weights import ChainWeights
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder import hf as enc
 from ..encoder.passes import (
@@ -36,21 +37,23 @@ from .compare_table import Row
 from .open import Export, FloatArray
 from .trained import gather, longest_window
 
-#: Most wordpieces of one pass, padding included: as the pipeline's own default.
+#: Maximum of wordpieces of one pass, padding included: the default of the pipeline itself.
 _BATCH_PIECES = 4096
+#: Maximum of steps of one batch of the CRF, padding included.
+_BATCH_STEPS = 65_536
 _PIPELINE = "pipeline"
-_PARTS = ("start", "end", "transitions")
 
 
 @dataclass
 class _Runs:
-    """What repeated runs of one row gave; results are those of the first."""
+    """The times of repeated runs of one row; its other figures are those of the first run."""
 
     row: Row
     load: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def close(self, characters: int) -> Row:
+        """The row with the medians of the times."""
         self.row.load_seconds = round(statistics.median(self.load), 3)
         self.row.characters_per_second = round(characters / statistics.median(self.seconds), 1)
         return self.row
@@ -59,7 +62,10 @@ class _Runs:
 class Comparison:
     """Runs a pipeline and exports over the same docs.
 
-    nlp: the pipeline. gold: annotated docs. component: see export_pipeline.
+    nlp: the pipeline.
+    gold: annotated docs.
+    component: name of the `bert_crf` component; needed only where there are several.
+    Raises BertCrfError if the docs have no text.
     """
 
     def __init__(self, nlp: Language, gold: Sequence[Doc], component: str = "") -> None:
@@ -83,7 +89,7 @@ class Comparison:
         self.emissions: list[FloatArray] = []
 
     def pipeline_row(self, path: Path, repeat: int) -> Row:
-        """The pipeline itself; what it finds is what the exports are compared with."""
+        """The row of the pipeline, whose entities the exports are compared with."""
         size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e6
         runs = _Runs(Row(_PIPELINE, round(size, 1), same=1.0, largest_difference=0.0))
         texts = [doc.text for doc in self.docs]
@@ -102,7 +108,10 @@ class Comparison:
         return runs.close(self.characters)
 
     def export_rows(self, export: Export, repeat: int) -> Iterator[Row]:
-        """The rows of one export: emissions decoded here, and tags if the format gives them."""
+        """The rows of one export: its emissions decoded here, and its tags if it gives tags.
+
+        Raises BertCrfError if it can't be read or was made of another pipeline.
+        """
         self._check(export)
         tokenizer = _tokenizer(export.folder)
         yield self._run(
@@ -149,14 +158,15 @@ class Comparison:
             tokenizer, docs, longest=self.longest, overlap=self.overlap,
             by_sentences=self.by_sentences, limit=_BATCH_PIECES,
         )  # fmt: skip
-        crf, bias = self._crf(export)
+        scores = export.scores()
+        crf = _crf(scores.chain)
         flat = _run_passes(model, plan, crf.n_tags)
         counts = np.maximum(plan.counts, 1)
         begins = np.cumsum(plan.counts) - plan.counts
         picked = np.concatenate([flat[plan.rows], np.zeros((1, crf.n_tags), np.float32)])
         # shape: (N tokens, K)
         mean = np.add.reduceat(picked, begins, axis=0) / counts[:, None]
-        mean[plan.counts == 0] = bias
+        mean[plan.counts == 0] = scores.bias.numpy()
         ends = np.cumsum([len(doc) for doc in docs])
         emissions = [mean[end - len(doc) : end] for doc, end in zip(docs, ends, strict=True)]
         if row is not None:
@@ -176,7 +186,7 @@ class Comparison:
             [p.ids for p in pieces], each, [[] for _ in docs], prefix=prefix, suffix=suffix,
             pad_id=pad, size=size, overlap=min(self.overlap, size - 1), limit=_BATCH_PIECES,
         )  # fmt: skip
-        crf, _ = self._crf(export)
+        crf = _crf(export.scores().chain)
         rows = _run_passes(model, plan, crf.n_tags)[plan.rows]
         ends = np.cumsum([len(p.ids) for p in pieces])
         spans = zip(ends, pieces, strict=True)
@@ -191,7 +201,7 @@ class Comparison:
     def _by_tags(
         self, export: Export, model: Any, tokenizer: Any, docs: list[Doc], row: Optional[Row]
     ) -> list[Doc]:
-        """Predict with tags that come out of the graph."""
+        """Predict with the tags that the graph gives."""
         pieces = tokenize(tokenizer, [doc.text for doc in docs])
         prefix, suffix, pad = special_ids(tokenizer)
         size = self.longest - len(prefix) - len(suffix)
@@ -209,7 +219,7 @@ class Comparison:
                 mask[place, : len(text)] = 1
                 own = doc_pieces(docs[i], pieces[i])
                 has = own[:, 1] > own[:, 0]
-                # An empty range that is no padding for a token without wordpieces.
+                # A token without wordpieces gets an empty range that differs from padding.
                 ranges[place, : len(own)] = np.where(has[:, None], own + len(prefix), 1)
             for i, found in zip(at, model(ids, mask, ranges), strict=True):
                 tags[i] = np.asarray(found[: len(docs[i])])
@@ -230,7 +240,7 @@ class Comparison:
         return [left[i] if i in left else next(ready) for i in range(len(docs))]
 
     def _annotated(self, docs: list[Doc], tags: list[IntArray]) -> list[Doc]:
-        """New docs with the entities of these tags, as the component itself writes them."""
+        """New docs with the entities of these tags, written by the component."""
         out = [self.nlp.make_doc(doc.text) for doc in docs]
         self.pipe.set_annotations(out, tags)
         return out
@@ -261,20 +271,8 @@ class Comparison:
             out += [np.asarray(_host(e)) for e in self.pipe.model.predict(docs[i : i + 256])]
         return out
 
-    def _crf(self, export: Export) -> tuple[LinearChainCRF, FloatArray]:
-        scores = export.scores()
-        crf = LinearChainCRF(len(scores["start"]))
-        names = zip(("start_transitions", "end_transitions", "transitions"), _PARTS, strict=True)
-        crf.load_state_dict({ours: torch.from_numpy(scores[part]) for ours, part in names})
-        if "legal_start" in scores:
-            crf.set_legal(*(scores[f"legal_{part}"].tolist() for part in _PARTS))
-        elif export.info.get("constraints") and export.format != "bert4torch":
-            tags = self.pipe.tag_set
-            crf.set_legal(tags.legal_start(), tags.legal_end(), tags.legal_transitions())
-        return crf, scores["bias"]
-
     def _check(self, export: Export) -> None:
-        """Refuse an export of another pipeline, or of this one before it was trained on."""
+        """Raise BertCrfError for an export of another pipeline, or of other weights."""
         if export.info.get("tags") != self.tags:
             raise BertCrfError(
                 f"{export.folder} has the tags {export.info.get('tags')}, the pipeline "
@@ -298,10 +296,15 @@ def compare_exports(
 ) -> dict[str, Any]:
     """Compare exports with the pipeline they were made of.
 
-    pipeline: the folder of `nlp`. gold: annotated docs. repeat: runs of each, of which the
-    medians of the times are taken.
-    RETURNS: "rows" (see Row), and what they were measured with.
-    Raises BertCrfError for exports that can't be read or have other tags.
+    pipeline: the folder of `nlp`.
+    nlp: the loaded pipeline.
+    gold: annotated docs.
+    exports: of this pipeline, see find_exports.
+    repeat: number of runs of each; times are their medians.
+    component: name of the `bert_crf` component; needed only where there are several.
+    RETURNS: "rows" (see Row); "docs", "characters", "repeat", "threads" and "versions" say how
+        they were measured.
+    Raises BertCrfError for exports that can't be read or were made of another pipeline.
     """
     comparison = Comparison(nlp, gold, component)
     rows = [comparison.pipeline_row(pipeline, repeat)]
@@ -326,11 +329,18 @@ def _run_passes(model: Any, plan: Plan, n_tags: int) -> FloatArray:
     return np.concatenate(rows)
 
 
+def _crf(chain: ChainWeights) -> LinearChainCRF:
+    crf = LinearChainCRF(chain.n_tags)
+    crf.load_state_dict(chain.to_state(""))
+    crf.set_legal(*(mask.tolist() for mask in chain.legal))
+    return crf
+
+
 def _viterbi(crf: LinearChainCRF, emissions: Sequence[NDArray[Any]]) -> list[IntArray]:
-    """Best tags of sequences of unlike length, those of like length together."""
+    """The best tags of each sequence; sequences of similar length go through the CRF together."""
     out = [np.zeros(len(rows), dtype=np.int64) for rows in emissions]
     filled = [i for i, rows in enumerate(emissions) if len(rows)]
-    for members in padded_batches([len(emissions[i]) for i in filled], 65_536):
+    for members in padded_batches([len(emissions[i]) for i in filled], _BATCH_STEPS):
         at = [filled[member] for member in members]
         lengths = torch.tensor([len(emissions[i]) for i in at])
         padded = torch.nn.utils.rnn.pad_sequence(

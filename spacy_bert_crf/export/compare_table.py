@@ -8,12 +8,16 @@ from typing import Any, Optional
 class Row:
     """One line of the table.
 
-    format: name and file. megabytes: of the model's file. load_seconds, characters_per_second:
-    medians. ents_f: entity F1 on the data. same: share of the docs with the pipeline's entities.
-    one_to_one, same_one_to_one: for formats that decode wordpieces, the share of docs whose tokens
-    are one wordpiece each, and `same` among those. largest_difference: of the emissions from the
-    pipeline's. windows: docs of more than one window, which a decoding graph leaves to the one
-    that gives emissions.
+    format: name and file.
+    megabytes: of the model's file.
+    load_seconds, characters_per_second: medians.
+    ents_f: entity F1 on the data.
+    same: share of the docs that have the pipeline's entities.
+    one_to_one: share of the docs whose tokens are one wordpiece each, for formats that decode
+        wordpieces.
+    same_one_to_one: `same` among those docs.
+    largest_difference: of emissions, from those of the pipeline.
+    windows: number of docs with more than one window, which were decoded from the emissions.
     """
 
     format: str
@@ -29,7 +33,10 @@ class Row:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The table of a comparison, and a line on what it was measured with."""
+    """The table of a comparison in Markdown, and how it was measured.
+
+    result: see compare_exports.
+    """
     head = [
         "format",
         "MB",
@@ -57,8 +64,8 @@ def markdown(result: dict[str, Any]) -> str:
         if row["one_to_one"] is not None:
             notes.append(
                 f"{row['format']} decodes wordpieces: {row['one_to_one']:.1%} of the docs have one "
-                f"wordpiece a token, of which {row['same_one_to_one']:.2%} have the pipeline's "
-                "entities."
+                f"wordpiece for each token; {row['same_one_to_one']:.2%} of these have the "
+                "pipeline's entities."
             )
         if row["windows"]:
             notes.append(
@@ -66,9 +73,9 @@ def markdown(result: dict[str, Any]) -> str:
                 "from the emissions."
             )
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    said = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    measured_with = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     notes.append(
         f"{result['docs']} docs, {result['characters']} characters, {result['threads']} threads, "
-        f"medians of {result['repeat']}; {said}."
+        f"medians of {result['repeat']}; {measured_with}."
     )
     return table + "\n\n" + "\n".join(notes) + "\n"

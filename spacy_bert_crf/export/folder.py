@@ -1,28 +1,110 @@
-"""The files around the weights in an exported folder: config, tokenizer, transitions, README."""
+"""Writes an export: best_model.pt and its companions, and the folders of further formats.
+
+docs/best_model.md and docs/export.md describe the files.
+"""
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
+import torch
+from spacy.language import Language
 
+from .._files import atomic_folder
 from .._provenance import versions
 from ..errors import BertCrfError
-from .trained import Trained
-
-WEIGHTS, SIDECAR, TRANSITIONS = "best_model.pt", "best_model.json", "transitions.npz"
+from .calibration_inputs import FOLDER as CALIBRATION
+from .calibration_inputs import write_calibration
+from .formats import FORMATS, best_model
+from .formats.best_model import WEIGHTS
+from .formats.format import TRANSITIONS, Options
+from .open import SIDECAR, open_export
+from .trained import Trained, gather
 
 #: Files that an export may hold, and that a new one replaces.
 OURS = {WEIGHTS, SIDECAR, "config.json", "vocab.txt", "tokenizer.json"}
 OURS |= {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"}
 OURS |= {"merges.txt", "sentencepiece.bpe.model", "spiece.model"}
 
+#: Largest difference of emissions that a format may have without int8 layers.
+TOLERANCE = 1e-4
+#: Batch and length of calibration inputs where no shape is given.
+_DEFAULT_SHAPE = (1, 256)
 
-def write_companions(folder: Path, trained: Trained) -> None:
+
+def export_pipeline(
+    nlp: Language,
+    dst: Path,
+    *,
+    component: str = "",
+    metrics: Optional[dict[str, Any]] = None,
+    formats: Sequence[str] = (),
+    shape: Optional[tuple[int, int]] = None,
+    calibration: int = 0,
+    calibration_texts: Sequence[str] = (),
+    any_cpu: bool = False,
+) -> dict[str, Any]:
+    """Write best_model.pt, best_model.json, config.json and tokenizer files into a folder.
+
+    nlp: a trained pipeline.
+    dst: the folder. An export that is there is replaced.
+    component: name of the `bert_crf` component; needed only where there are several.
+    metrics: figures to record in best_model.json.
+    formats: names of FORMATS, to be written into folders of their own below `dst`.
+    shape: batch and length, for a TorchScript graph of a fixed shape and for calibration inputs.
+    calibration: number of calibration inputs to write.
+    calibration_texts: texts for the calibration inputs.
+    any_cpu: int8 weights of 7 bits, so that no product overflows on a CPU without VNNI.
+    RETURNS: the content of best_model.json. Its key "stale" names the formats in `dst` that were
+        made of other weights.
+    Raises BertCrfError if there is no such component, it is untrained, a format can't represent
+        it, or it can't be written. `dst` is then unchanged.
+    """
+    _check_options(formats, shape, calibration > 0)
+    trained = gather(nlp, component, metrics or {})
+    longest = int(trained.info["max_length"])
+    if shape is not None and not (shape[0] >= 1 and 8 <= shape[1] <= longest):
+        raise BertCrfError(
+            f"shape {shape[0]}x{shape[1]}: the batch must be at least 1, the length from 8 to "
+            f"{longest}."
+        )
+    _check_folder(dst)
+    with atomic_folder(dst) as folder:
+        best_model.FORMAT.write(folder, trained, Options())
+        (folder / SIDECAR).write_text(_to_json(trained.info), encoding="utf8")
+        _write_companions(folder, trained)
+        inputs = None
+        if calibration:
+            inputs = folder / CALIBRATION
+            batch, length = shape or (_DEFAULT_SHAPE[0], min(_DEFAULT_SHAPE[1], longest))
+            write_calibration(inputs, trained, calibration_texts, calibration, (batch, length))
+        options = Options(shape=shape, calibration=inputs, any_cpu=any_cpu)
+        for name in dict.fromkeys(formats):
+            _write_format(name, folder / name, trained, options)
+        _keep_others(dst, folder)
+        stale = _made_of_others(folder, trained)
+    return {**trained.info, "stale": stale}
+
+
+def _check_options(
+    names: Sequence[str], shape: Optional[tuple[int, int]], has_calibration: bool
+) -> None:
+    """Raise BertCrfError for a format that is not known or can't be written."""
+    for name in names:
+        if name not in FORMATS:
+            raise BertCrfError(f"unknown format {name!r}: use one of {', '.join(FORMATS)}.")
+        FORMATS[name].check(has_calibration)
+    if shape is not None and "torchscript" not in names and not has_calibration:
+        raise BertCrfError("--shape is for --to torchscript and --calibration: give one of them.")
+
+
+def _write_companions(folder: Path, trained: Trained) -> None:
     """config.json with the tags as id2label, and the tokenizer's files."""
-    (folder / "config.json").write_text(to_json(config_dict(trained)), encoding="utf8")
+    (folder / "config.json").write_text(_to_json(trained.hf_config()), encoding="utf8")
     tokenizer = trained.encoder.tokenizer
     tokenizer.save_pretrained(folder)
     if not (folder / "vocab.txt").exists():
@@ -32,34 +114,33 @@ def write_companions(folder: Path, trained: Trained) -> None:
             (folder / "vocab.txt").write_text("\n".join(ordered) + "\n", encoding="utf8")
 
 
-def write_format_files(folder: Path, trained: Trained, name: str) -> None:
-    """What every folder of a further format holds beside its model.
+def _write_format(name: str, folder: Path, trained: Trained, options: Options) -> None:
+    """Write a further format, run it, and compare it with the component's own emissions.
 
-    transitions.npz: `start` [K], `end` [K], `transitions` [K, K] (from, to) as trained, float32;
-    `legal_start`, `legal_end`, `legal_transitions`, bool of the same shapes; `bias` [K], the
-    emissions of a token without wordpieces.
+    Beside the model there are the companions and transitions.npz: `start` [K], `end` [K],
+    `transitions` [K, K] (from, to) as trained, float32; `legal_start`, `legal_end`,
+    `legal_transitions`, bool of the same shapes; `bias` [K], the emissions of a token without
+    wordpieces.
+    Raises BertCrfError if the format can't represent the component, or the result is not equal.
     """
-    write_companions(folder, trained)
-    legal = trained.legal()
-    np.savez(
-        folder / TRANSITIONS,
-        start=trained.start.numpy(),
-        end=trained.end.numpy(),
-        transitions=trained.transitions.numpy(),
-        legal_start=legal[0],
-        legal_end=legal[1],
-        legal_transitions=legal[2],
-        bias=trained.bias.numpy(),
-    )
-    sidecar = {"format": name, **trained.info}
-    (folder / SIDECAR).write_text(to_json(sidecar), encoding="utf8")
+    folder.mkdir()
+    _write_companions(folder, trained)
+    arrays: dict[str, Any] = {**trained.chain.to_npz(), "bias": trained.bias.numpy()}
+    np.savez(folder / TRANSITIONS, **arrays)
+    (folder / SIDECAR).write_text(_to_json({"format": name, **trained.info}), encoding="utf8")
+    _write_readme(folder, trained, name, FORMATS[name].write(folder, trained, options))
+    if FORMATS[name].exact:
+        _check_equal(name, folder, trained)
 
 
-def write_readme(folder: Path, trained: Trained, name: str, values: dict[str, str]) -> None:
-    """README.md of a format's folder, from the text in readme/<format>.md."""
+def _write_readme(folder: Path, trained: Trained, name: str, values: dict[str, str]) -> None:
+    """README.md of a format's folder, from the texts in export/readme.
+
+    values: of the placeholders of this format.
+    """
     texts = Path(__file__).parent / "readme"
     tags = list(trained.tag_set.tags)
-    said = {
+    values = {
         "tags": ", ".join(tags),
         "tag_list": json.dumps(tags, ensure_ascii=False),
         "n_tags": str(len(tags)),
@@ -70,54 +151,79 @@ def write_readme(folder: Path, trained: Trained, name: str, values: dict[str, st
         **values,
     }
     parts = [texts / f"{name}.md", texts / "common.md"]
-    text = "\n".join(Template(part.read_text(encoding="utf8")).substitute(said) for part in parts)
+    text = "\n".join(Template(part.read_text(encoding="utf8")).substitute(values) for part in parts)
     (folder / "README.md").write_text(text, encoding="utf8")
 
 
-def config_dict(trained: Trained) -> dict[str, Any]:
-    """The encoder's Hugging Face config with the tags as id2label and label2id."""
-    config: dict[str, Any] = trained.config.to_dict()
-    tags = trained.tag_set.tags
-    config["id2label"] = {str(i): tag for i, tag in enumerate(tags)}
-    config["label2id"] = {tag: i for i, tag in enumerate(tags)}
-    for key in ("_name_or_path", "_attn_implementation_autoset", "torch_dtype"):
-        config.pop(key, None)
-    return config
+def _check_equal(name: str, folder: Path, trained: Trained) -> None:
+    """Run a written format on two texts of different length.
+
+    Raises BertCrfError if emissions or tags differ from those of the component.
+    """
+    vocab = trained.config.vocab_size
+    length = min(24, int(trained.info["max_length"]))
+    ids = torch.randint(0, vocab, (2, length), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[1, length // 2 :] = 0
+    with torch.inference_mode():
+        want = trained.emission_model("eager")(ids, mask, torch.zeros_like(ids))
+    export = open_export(folder)
+    got = torch.from_numpy(export.open_emissions()(ids.numpy(), mask.numpy()))
+    on = mask.bool()
+    largest = float((got[on] - want[on]).abs().max())
+    if not largest <= TOLERANCE * max(1.0, float(want[on].abs().max())):
+        raise _not_equal(name, f"its emissions differ by up to {largest:.2g}")
+    if export.decode_file is None:
+        return
+    # One token for each wordpiece but the special ones.
+    pieces = torch.stack([torch.arange(1, length - 1), torch.arange(2, length)], dim=1)
+    pieces = pieces.repeat(2, 1, 1)
+    pieces[1, length // 2 - 2 :] = 0
+    with torch.inference_mode():
+        tags = trained.decoder()(want, pieces)
+    found = export.open_decode()(ids.numpy(), mask.numpy(), pieces.numpy())
+    if not torch.equal(torch.as_tensor(found), tags):
+        raise _not_equal(name, f"{export.decode_file.name} gives other tags")
 
 
-def check_folder(dst: Path) -> None:
-    """Raise BertCrfError if `dst`, which is replaced as a whole, holds files of another kind."""
+def _not_equal(name: str, why: str) -> BertCrfError:
+    return BertCrfError(
+        f"the format {name} does not keep this model: {why}. Nothing was written; please report "
+        "it with the versions in use."
+    )
+
+
+def _check_folder(dst: Path) -> None:
+    """Raise BertCrfError if `dst`, which is replaced as a whole, holds files of no export."""
     if not dst.is_dir():
         return
-    strange = sorted(
-        item.name for item in dst.iterdir() if item.is_file() and item.name not in OURS
-    )
-    if strange:
+    other = sorted(item.name for item in dst.iterdir() if item.is_file() and item.name not in OURS)
+    if other:
         raise BertCrfError(
-            f"{dst} holds files that are no export ({', '.join(strange[:5])}): they would be lost. "
+            f"{dst} holds files that are no export ({', '.join(other[:5])}): they would be lost. "
             "Choose an empty or new folder."
         )
 
 
-def keep_others(dst: Path, folder: Path) -> None:
-    """Take over what else lies in the folder that is about to be replaced (further formats)."""
+def _keep_others(dst: Path, folder: Path) -> None:
+    """Copy the folders of other formats from `dst`, which is about to be replaced by `folder`."""
     for item in dst.iterdir() if dst.is_dir() else ():
         if item.is_dir() and not (folder / item.name).exists():
             shutil.copytree(item, folder / item.name)
 
 
-def made_of_others(folder: Path, trained: Trained) -> list[str]:
+def _made_of_others(folder: Path, trained: Trained) -> list[str]:
     """Formats in `folder` that were made of other weights than these."""
-    digest, out = trained.info["weights_sha256"], []
+    current, out = trained.info["weights_sha256"], []
     for path in sorted(folder.glob(f"*/{SIDECAR}")):
         try:
             made_of = json.loads(path.read_text(encoding="utf8")).get("weights_sha256")
         except (OSError, ValueError, AttributeError):
             continue
-        if made_of != digest:
+        if made_of != current:
             out.append(path.parent.name)
     return out
 
 
-def to_json(data: Any) -> str:
+def _to_json(data: Any) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

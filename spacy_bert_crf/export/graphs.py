@@ -1,6 +1,6 @@
 """The computation of the exported graphs, in torch operations that can be traced and scripted.
 
-Knows nothing of spaCy. B texts, T wordpieces, S tokens, K tags.
+Uses no spaCy. B texts, T wordpieces, S tokens, K tags.
 """
 
 import copy
@@ -11,17 +11,20 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
+from ..crf.chain_weights import ChainWeights
 from ..encoder.hf import without_pooler
 from ..errors import BertCrfError
 
-#: Score of what the constraints forbid. Finite, so that a text without a legal path has a result.
+#: Score of a tag or transition that the constraints forbid. It is finite, so that a text without a
+#: legal path has a result.
 FORBIDDEN = -1e4
 
 
 class EmissionModel(nn.Module):
     """Input ids to the emissions of each wordpiece, special ones included.
 
-    encoder: a Hugging Face encoder. weight, bias: of the classifier. [K, width], [K]
+    encoder: a Hugging Face encoder.
+    weight, bias: of the classifier. [K, width], [K]
     """
 
     def __init__(self, encoder: Any, weight: Tensor, bias: Tensor) -> None:
@@ -46,8 +49,8 @@ class EmissionModel(nn.Module):
 class TagDecoder(nn.Module):
     """Emissions of wordpieces to the best tags of tokens under the constraints.
 
-    bias: of the classifier, the emissions of a token without wordpieces. [K]
-    start, end, transitions: scores, with what is forbidden at FORBIDDEN. [K], [K], [K, K]
+    bias: of the classifier, which is the emissions of a token without wordpieces. [K]
+    chain: scores of the CRF; those that are not legal become FORBIDDEN.
     """
 
     bias: Tensor
@@ -55,18 +58,17 @@ class TagDecoder(nn.Module):
     end: Tensor
     transitions: Tensor
 
-    def __init__(self, bias: Tensor, start: Tensor, end: Tensor, transitions: Tensor) -> None:
+    def __init__(self, bias: Tensor, chain: ChainWeights) -> None:
         super().__init__()
-        for name, value in (
-            ("bias", bias), ("start", start), ("end", end), ("transitions", transitions)
-        ):  # fmt: skip
+        names = ("bias", "start", "end", "transitions")
+        for name, value in zip(names, (bias, *chain.masked(FORBIDDEN)), strict=True):
             self.register_buffer(name, value.detach().clone())
 
     def forward(self, emissions: Tensor, token_pieces: Tensor) -> Tensor:
         """float32 [B, T, K] and int64 [B, S, 2] to int64 [B, S]
 
-        token_pieces: first wordpiece of each token and last + 1, counted in `input_ids`
-            ([CLS] is 0); 0, 0 for a token without wordpieces, and behind the end of a text.
+        token_pieces: first wordpiece of each token and last + 1, counted in `input_ids`, where
+            [CLS] is 0. Both are 0 for a token without wordpieces, and after the end of a text.
         """
         rows = token_emissions(emissions, token_pieces, self.bias)
         mask = token_mask(token_pieces)
@@ -77,7 +79,7 @@ class TagDecoder(nn.Module):
 class DecodeModel(nn.Module):
     """Input ids and the wordpieces of each token to the best tags.
 
-    emissions: an EmissionModel (or one of its kind with other arithmetic).
+    emissions: an EmissionModel, or one whose encoder has int8 layers.
     """
 
     def __init__(self, emissions: nn.Module, decoder: TagDecoder) -> None:
@@ -113,12 +115,12 @@ def token_emissions(pieces: Tensor, token_pieces: Tensor, bias: Tensor) -> Tenso
 
 
 def token_mask(token_pieces: Tensor) -> Tensor:
-    """Which steps are tokens: those up to the last of their text that isn't 0, 0. [B, S]
+    """Which steps are tokens: those up to the last step of their text that is not 0, 0. [B, S]
 
-    All steps of a text alone are, since nobody pads it.
+    In a batch of one text all steps are tokens, as there is no padding.
     """
     used = (token_pieces.sum(2) > 0).to(torch.int64)
-    # How many used steps are at or behind each one. shape: (B, S)
+    # The number of used steps from each one to the end. shape: (B, S)
     behind = used.sum(1, keepdim=True) - used.cumsum(1) + used
     alone = torch.ones_like(used[:, :1]).sum(0, keepdim=True) == 1
     return (behind > 0) | alone
@@ -128,9 +130,13 @@ def token_mask(token_pieces: Tensor) -> Tensor:
 def best_paths(
     emissions: Tensor, mask: Tensor, start: Tensor, end: Tensor, transitions: Tensor
 ) -> Tensor:
-    """Viterbi without a way back: each step carries the best path to each tag. [B, S]
+    """Viterbi in one loop: each step keeps the whole best path to each tag. [B, S]
 
-    emissions: [B, S, K]. mask: [B, S]. One loop of plain operations, which every runtime has.
+    So there is no second loop back over the steps, and only operations that every runtime has.
+
+    emissions: [B, S, K]
+    mask: which steps are tokens. [B, S]
+    start, end, transitions: scores, all of them finite. [K], [K], [K, K]
     """
     n_tags, n_steps = emissions.shape[2], emissions.shape[1]
     tags = torch.arange(n_tags, device=emissions.device)
@@ -152,16 +158,23 @@ def best_paths(
 
 
 def plain_encoder(model: Any, attention: str) -> Any:
-    """A copy of an encoder on the CPU, in evaluation mode, with this kind of attention.
+    """A copy of an encoder on the CPU, in evaluation mode.
 
-    attention: "eager" for plain matrix products (other runtimes), "sdpa" for torch's kernel.
+    attention: "eager" for plain matrix products (other runtimes), "sdpa" for torch's kernel. An
+        encoder without this implementation gets the one that it has.
+    Raises BertCrfError if the class of the encoder can't be made from its config.
     """
-    config = copy.deepcopy(model.config)
-    more = without_pooler(config)
-    try:
-        copied = AutoModel.from_config(config, attn_implementation=attention, **more)
-    except ValueError:  # a model that has one kind only
-        copied = AutoModel.from_config(config, **more)
+    more = without_pooler(model.config)
+    copied: Any = None
+    for arguments in ({"attn_implementation": attention}, {"attn_implementation": "eager"}, {}):
+        try:
+            # A config of its own for each attempt, which writes its choice into it.
+            config = copy.deepcopy(model.config)
+            copied = AutoModel.from_config(config, **arguments, **more)
+        # transformers checks the name (ValueError, ImportError) or looks it up (KeyError).
+        except (ValueError, ImportError, KeyError):
+            continue
+        break
     if type(copied) is not type(model):
         raise BertCrfError(f"an encoder of type {type(model).__name__} can't be exported.")
     weights = model.state_dict()

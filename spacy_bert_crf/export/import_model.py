@@ -1,42 +1,76 @@
-"""Trained weights from elsewhere to a spaCy pipeline.
+"""Makes a spaCy pipeline of trained weights.
 
-Three kinds: our own exports, best_model.pt of bert4torch's CRF example, and Hugging Face token
-classification folders.
+It reads exports of this package, best_model.pt of bert4torch's CRF example, and folders of Hugging
+Face models for token classification.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
-import numpy as np
 import spacy
 import torch
 from spacy.language import Language
 from torch import Tensor
 
 from .._files import atomic_folder
-from ..annotation.schemes import SCHEMES, Role, TagSet, split_tag
-from ..encoder.checkpoint import check_complete, check_finite, rename_tensors
-from ..encoder.checkpoint_files import find_weights, read_config, read_json, read_tensors
+from ..annotation.schemes import SCHEMES, TagSet
+from ..annotation.tag_rows import IO, TagRows, tag_rows
+from ..crf.chain_weights import STATE_NAMES, ChainWeights
+from ..encoder.checkpoint import check_complete, check_finite, is_lower_case, rename_tensors
+from ..encoder.checkpoint_files import (
+    find_weights,
+    read_config,
+    read_json,
+    read_tensors,
+    read_vocab,
+)
 from ..encoder.hf import LoadedEncoder, without_pooler
-from ..errors import BertCrfError
-from .folder import SIDECAR, TRANSITIONS, WEIGHTS
-from .formats.bert4torch import CONFIG_FILE, from_bert4torch, is_bert4torch
+from ..encoder.piece_tokenizer import NAME as PIECE_TOKENIZER
+from ..errors import BertCrfError, first_line
+from .formats.bert4torch import (
+    CONFIG_FILE,
+    from_bert4torch,
+    is_bert4torch,
+    without_special_tokens,
+)
+from .formats.best_model import WEIGHTS
+from .formats.format import TRANSITIONS, read_chain
+from .open import SIDECAR
 
 _HEAD = ("classifier.weight", "classifier.bias")
-_CRF = ("crf.start_transitions", "crf.end_transitions", "crf.transitions")
-#: Emission of a tag that the foreign model does not have.
+_CRF = tuple(f"crf.{name}" for name in STATE_NAMES)
+#: Score of a tag or a transition that the source does not have.
 _NEVER = -1e4
 _BERT4TORCH = "weights of bert4torch"
-#: What transformers calls tags without names.
+#: Names that transformers gives to tags without names.
 _NAMELESS = re.compile(r"LABEL_\d+$")
+#: Tensors of pretraining and of pooling, without influence on the hidden states of tokens.
+_UNUSED = re.compile(r"(^|\.)(pooler\.|cls\.(predictions|seq_relationship)\.|.*position_ids$)")
+
+
+class Imported(NamedTuple):
+    """An imported pipeline.
+
+    nlp: the pipeline.
+    summary: a line on what was read.
+    """
+
+    nlp: Language
+    summary: str
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the user says, for what the files do not: empty or None means not said."""
+class Requested:
+    """What the user says about a model; empty or None leaves it to the files.
+
+    labels: entity types in the order of their tags.
+    scheme: a key of SCHEMES, or IO.
+    constraints: whether decoding keeps to the scheme.
+    lang: language of the pipeline.
+    """
 
     labels: Sequence[str] = ()
     scheme: str = ""
@@ -48,9 +82,12 @@ class Asked:
 class Source:
     """A trained model as read.
 
-    kind: what it is, for people. weights: the file. tensors: under the names of our
-    best_model.pt; the CRF's may be missing. config: the Hugging Face config as read. info: what a
-    best_model.json says, or empty. folder: where tokenizer and config lie.
+    kind: what it is, for messages.
+    weights: the file.
+    tensors: under the names of a best_model.pt; those of the CRF may be missing.
+    config: the Hugging Face config as read.
+    info: the content of best_model.json; empty for foreign models.
+    folder: where tokenizer and config are.
     """
 
     kind: str
@@ -61,28 +98,48 @@ class Source:
     folder: Path
 
 
-def import_model(src: Path, dst: Path, asked: Asked) -> tuple[Language, str]:
-    """Write the pipeline of `src` to the folder `dst`.
+def import_model(
+    src: Path,
+    dst: Path,
+    *,
+    labels: Sequence[str] = (),
+    scheme: str = "",
+    constraints: Optional[bool] = None,
+    lang: str = "",
+) -> Imported:
+    """Write the pipeline of a trained model to a folder.
+
+    A foreign model gives one tag to each wordpiece. Its pipeline joins tokens that share a
+    wordpiece (see PieceTokenizer), so that it finds the entities of the foreign model.
 
     src: a folder, or the weights in it.
-    RETURNS: the pipeline, and what was read, in a line.
-    Raises BertCrfError for files that are missing, damaged or do not fit each other or `asked`;
-        `dst` is then as it was.
+    dst: folder of the pipeline; a pipeline that is there is replaced.
+    labels: entity types in the order of their tags; empty if the files name them.
+    scheme: BIO, BIOES, BMES, BILUO, or IO for models with one tag for each label. Empty if the
+        files or the tags show it. IO becomes BIO.
+    constraints: whether decoding keeps to the scheme; None for what the files say, or True.
+    lang: language of the pipeline. Empty for what the files say, else `zh` for a vocabulary with
+        Chinese and `xx` for others.
+    Raises BertCrfError for files that are missing, damaged or do not fit each other or the
+        arguments; `dst` is then unchanged.
     """
     is_pipeline = (dst / "meta.json").is_file() and (dst / "config.cfg").is_file()
     if dst.exists() and not is_pipeline and (not dst.is_dir() or any(dst.iterdir())):
         raise BertCrfError(f"{dst} exists and is no pipeline folder: name a new one.")
     source = read_source(src)
-    nlp = make_pipeline(source, asked)
+    nlp = make_pipeline(source, Requested(labels, scheme, constraints, lang))
     with atomic_folder(dst) as folder:
         nlp.to_disk(folder)
     pipe: Any = nlp.get_pipe("bert_crf")
     tags = ", ".join(pipe.tag_set.tags)
-    return nlp, f"{source.kind}, scheme {pipe.scheme}, tags {tags}"
+    return Imported(nlp, f"{source.kind}, scheme {pipe.scheme}, tags {tags}, language {nlp.lang}")
 
 
 def read_source(src: Path) -> Source:
-    """Find out what a folder or file is, and read it."""
+    """Find out what a folder or file is, and read it.
+
+    Raises BertCrfError if it is missing, damaged or of no known kind.
+    """
     folder = src if src.is_dir() else src.parent
     if not src.exists():
         raise BertCrfError(f"there is no {src}.")
@@ -95,12 +152,11 @@ def read_source(src: Path) -> Source:
         config_path = folder / CONFIG_FILE
     config = read_config(config_path)
     tensors = rename_tensors(read_tensors(weights), weights)
-    scores = _read_transitions(folder / TRANSITIONS)
     if is_bert4torch(tensors):
         kind = _BERT4TORCH
         tensors = from_bert4torch(tensors, weights)
     elif set(_CRF) <= tensors.keys():
-        kind = "best_model.pt"
+        kind = WEIGHTS
         if not info:
             raise BertCrfError(
                 f"{folder} lacks {SIDECAR}, which says how to read {weights.name}: it is written "
@@ -113,161 +169,162 @@ def read_source(src: Path) -> Source:
             f"{weights} is neither a best_model.pt (no crf.transitions), nor bert4torch's (no "
             "fc.weight), nor a token classification model (no classifier.weight)."
         )
-    tensors |= scores
+    if (folder / TRANSITIONS).is_file():
+        tensors |= read_chain(folder / TRANSITIONS).to_state()
     return Source(kind, weights, tensors, config, info, folder)
 
 
-def make_pipeline(source: Source, asked: Asked) -> Language:
+def make_pipeline(source: Source, requested: Requested) -> Language:
     """The pipeline of a source. Raises BertCrfError if its parts do not fit each other."""
     tensors = dict(source.tensors)
     lacking = [name for name in _HEAD if name not in tensors]
     if lacking:
         raise BertCrfError(f"{source.weights} lacks {', '.join(lacking)}.")
-    weight, bias = (tensors.pop(name) for name in _HEAD)
-    crf = {name: tensors.pop(name) for name in _CRF if name in tensors}
-    tags, scheme = _tags(source, asked, int(weight.shape[0]))
-    tag_set = _tag_set(tags, scheme, source)
-    if source.kind == _BERT4TORCH and not source.info:
-        _fold_special_tokens(crf, tags.index("O"))
-    head = _head(weight, bias, crf, tags, tag_set, source.weights)
-    encoder = _encoder(source, tensors, int(weight.shape[1]))
-    constraints = asked.constraints
+    head = {name: tensors.pop(name) for name in (*_HEAD, *_CRF) if name in tensors}
+    tags = read_tags(source, requested, int(head["classifier.weight"].shape[0]))
+    state = _head(source, head, tags)
+    encoder = _encoder(source, tensors, int(head["classifier.weight"].shape[1]))
+    constraints = requested.constraints
     if constraints is None:
         constraints = bool(source.info.get("constraints", True))
-    lang = asked.lang or str(source.info.get("lang", "zh"))
-    try:
-        nlp = spacy.blank(lang)
-    except ImportError as err:
-        raise BertCrfError(f"spaCy has no language {lang!r}: give another --lang.") from err
+    nlp = _blank(source, requested, encoder.tokenizer)
     tok2vec: dict[str, Any] = {"name": ""}
     if type(source.info.get("max_length")) is int:
         tok2vec["max_length"] = max(8, min(512, source.info["max_length"]))
         tok2vec["overlap"] = min(128, tok2vec["max_length"] // 4)
+    scheme = tags.tag_set.scheme
     config = {"scheme": scheme, "constraints": constraints, "model": {"tok2vec": tok2vec}}
     if type(source.info.get("temperature")) in (int, float):
         config["temperature"] = float(source.info["temperature"])
     pipe: Any = nlp.add_pipe("bert_crf", config=config)
-    pipe.adopt(encoder, list(tag_set.labels), head)
+    pipe.adopt(encoder, list(tags.tag_set.labels), state)
     nlp("一 a")  # a pipeline that can't run is not written
     return nlp
 
 
-def _tags(source: Source, asked: Asked, n_tags: int) -> tuple[list[str], str]:
-    """The tags of the classifier's rows, and their scheme."""
-    info, config = source.info, source.config
-    scheme = (asked.scheme or str(info.get("scheme", ""))).upper()
+def _blank(source: Source, requested: Requested, tokenizer: Any) -> Language:
+    """A pipeline without components.
+
+    tokenizer: of the encoder. Its wordpieces join tokens where the source decodes wordpieces.
+    """
+    lang = requested.lang or str(source.info.get("lang", "")) or _guess_language(tokenizer)
+    try:
+        nlp = spacy.blank(lang)
+    except ImportError as err:
+        raise BertCrfError(f"spaCy has no language {lang!r}: give another --lang.") from err
+    # Models of this package decode tokens: whatever they share, they were trained so.
+    if source.info and not source.info.get("whole_pieces"):
+        return nlp
+    base = nlp.config["nlp"]["tokenizer"]
+    config = {"nlp": {"tokenizer": {"@tokenizers": PIECE_TOKENIZER, "base": base}}}
+    nlp = spacy.blank(lang, config=config)
+    joined: Any = nlp.tokenizer
+    joined.set_wordpieces(tokenizer)
+    return nlp
+
+
+def _guess_language(tokenizer: Any) -> str:
+    """`zh` if at least one wordpiece in twenty has a Chinese character, else `xx`."""
+    pieces = list(tokenizer.get_vocab())
+    decoder = tokenizer.backend_tokenizer.decoder
+    # Byte-level vocabularies spell characters in bytes, which only their decoder can read.
+    for texts in (pieces, (decoder.decode([piece]) for piece in pieces) if decoder else ()):
+        chinese = sum(any("\u4e00" <= char <= "\u9fff" for char in text) for text in texts)
+        if chinese * 20 >= len(pieces):
+            return "zh"
+    return "xx"
+
+
+def read_tags(source: Source, requested: Requested, n_rows: int) -> TagRows:
+    """The tags of the rows of a classifier.
+
+    Raises BertCrfError if they are not known, or are not those of a scheme.
+    """
+    scheme = (requested.scheme or str(source.info.get("scheme", ""))).upper()
     scheme = "BILUO" if scheme == "BILU" else scheme
-    if scheme and scheme not in SCHEMES:
-        raise BertCrfError(f"unknown tag scheme {scheme!r}: use one of {', '.join(SCHEMES)}.")
-    names = config.get("id2label")
-    if asked.labels:
-        if not scheme:
-            scheme = "BIO"
-        tags = list(TagSet(tuple(asked.labels), scheme).tags)
-        where = f"--labels {','.join(asked.labels)} under {scheme}"
-    elif isinstance(info.get("tags"), list):
-        tags, where = [str(tag) for tag in info["tags"]], SIDECAR
-    elif isinstance(names, dict) and not all(_NAMELESS.match(str(n)) for n in names.values()):
+    if scheme and scheme not in (*SCHEMES, IO):
+        raise BertCrfError(f"unknown tag scheme {scheme!r}: use one of {', '.join(SCHEMES)}, {IO}.")
+    tags, where = _tag_names(source, requested, scheme, n_rows)
+    if len(tags) != n_rows:
+        raise BertCrfError(
+            f"{where} gives {len(tags)} tags ({', '.join(tags)}), but {source.weights} has "
+            f"{n_rows}: they do not belong together."
+        )
+    try:
+        return tag_rows(tags, scheme)
+    except BertCrfError as err:
+        raise BertCrfError(f"{source.folder}: {err}") from err
+
+
+def _tag_names(
+    source: Source, requested: Requested, scheme: str, n_rows: int
+) -> tuple[list[str], str]:
+    """The names of the tags in the order of the rows, and where they come from."""
+    names = source.config.get("id2label")
+    if requested.labels:
+        scheme = scheme or "BIO"
+        where = f"--labels {','.join(requested.labels)} under {scheme}"
+        own = TagSet(tuple(requested.labels), "BIO" if scheme == IO else scheme)
+        return ["O", *requested.labels] if scheme == IO else list(own.tags), where
+    if isinstance(source.info.get("tags"), list):
+        return [str(tag) for tag in source.info["tags"]], SIDECAR
+    if isinstance(names, dict) and not all(_NAMELESS.match(str(n)) for n in names.values()):
         try:
             tags = [str(names[key]) for key in sorted(names, key=int)]
         except ValueError as err:
             raise BertCrfError(f"{source.folder}: id2label has a key that is no number.") from err
-        where = "id2label in config.json"
-    else:
-        raise BertCrfError(
-            f"{source.folder} does not say what the {n_tags} tags are: give --labels (entity "
-            "types in the order of their tags, as LOC,PER,ORG) and --scheme."
-        )
-    if len(tags) != n_tags:
-        raise BertCrfError(
-            f"{where} gives {len(tags)} tags ({', '.join(tags)}), but {source.weights} has "
-            f"{n_tags}: they do not belong together."
-        )
-    return tags, scheme or _guess_scheme(tags)
-
-
-def _guess_scheme(tags: Sequence[str]) -> str:
-    prefixes = {split_tag(tag)[0] for tag in tags if tag != "O"}
-    for scheme, roles in SCHEMES.items():
-        if prefixes == set(roles):
-            return scheme
-    for scheme, roles in SCHEMES.items():
-        if prefixes <= set(roles):
-            return scheme
+        return tags, "id2label in config.json"
     raise BertCrfError(
-        f"the tags {', '.join(tags)} are of no scheme known ({', '.join(SCHEMES)}): "
-        "say which with --labels and --scheme."
+        f"{source.folder} does not say what the {n_rows} tags are: give --labels (entity types in "
+        "the order of their tags, as LOC,PER,ORG) and --scheme."
     )
 
 
-def _tag_set(tags: list[str], scheme: str, source: Source) -> TagSet:
-    """The TagSet that has all of these tags; it may have more."""
-    if "O" not in tags:
-        raise BertCrfError(f"{source.folder}: there is no tag O among {', '.join(tags)}.")
-    labels = tuple(dict.fromkeys(split_tag(tag)[1] for tag in tags if tag != "O"))
-    tag_set = TagSet(labels, scheme)
-    odd = [tag for tag in tags if tag not in tag_set.tags]
-    if odd or len(set(tags)) != len(tags):
-        raise BertCrfError(
-            f"{source.folder}: tags {', '.join(odd or tags)} are not those of the scheme {scheme} "
-            f"({', '.join(SCHEMES[scheme])}), or occur twice."
-        )
-    needed = [(Role.BEGIN, "begins"), *([(Role.LAST, "ends")] if tag_set.has_last else [])]
-    for label in labels:
-        for role, what in needed:
-            if tag_set.tags[tag_set.ids[role, label]] not in tags:
-                raise BertCrfError(
-                    f"{source.folder}: no tag {what} an entity {label!r} ({', '.join(tags)}): "
-                    f"the scheme {scheme} needs one."
-                )
-    return tag_set
+def _head(source: Source, head: dict[str, Tensor], tags: TagRows) -> dict[str, Tensor]:
+    """The state of a TagHead, its rows in the order of the TagSet.
 
-
-def _head(
-    weight: Tensor,
-    bias: Tensor,
-    crf: dict[str, Tensor],
-    tags: list[str],
-    tag_set: TagSet,
-    path: Path,
-) -> dict[str, Tensor]:
-    """The state of a TagHead, its rows in the order of the TagSet."""
-    n = len(tags)
-    wanted = {
-        "classifier.weight": (n, int(weight.shape[-1])), "classifier.bias": (n,),
-        "crf.start_transitions": (n,), "crf.end_transitions": (n,), "crf.transitions": (n, n),
-    }  # fmt: skip
-    given = {"classifier.weight": weight, "classifier.bias": bias, **crf}
-    for name in _CRF if crf else ():
-        if name not in crf:
-            raise BertCrfError(f"{path} lacks {name}.")
-    for name, tensor in given.items():
-        if tuple(tensor.shape) != wanted[name]:
+    head: the tensors of classifier and CRF in the order of the source; those of the CRF may be
+        missing.
+    """
+    weight, bias = head["classifier.weight"], head["classifier.bias"]
+    n = len(weight)
+    shapes = ((n, int(weight.shape[-1])), (n,), (n,), (n,), (n, n))
+    has_crf = any(name in head for name in _CRF)
+    for name, shape in zip((*_HEAD, *(_CRF if has_crf else ())), shapes, strict=False):
+        if name not in head:
+            raise BertCrfError(f"{source.weights} lacks {name}.")
+        tensor = head[name]
+        if tuple(tensor.shape) != shape:
             raise BertCrfError(
-                f"{path}: {name} is {list(tensor.shape)}, expected {list(wanted[name])}."
+                f"{source.weights}: {name} is {list(tensor.shape)}, expected {list(shape)}."
             )
         if not tensor.is_floating_point() or bool(torch.isnan(tensor).any()):
-            raise BertCrfError(f"{path}: {name} holds what is no number.")
-    # Row of each of our tags in the source, -1 for none.
-    rows = [tags.index(tag) if tag in tags else -1 for tag in tag_set.tags]
-    index = torch.tensor([max(row, 0) for row in rows])
-    here = torch.tensor([row >= 0 for row in rows])
-    zeros = torch.zeros(n)
-    start = crf.get("crf.start_transitions", zeros).float()
-    end = crf.get("crf.end_transitions", zeros).float()
-    transitions = crf.get("crf.transitions", torch.zeros(n, n)).float()
+            raise BertCrfError(f"{source.weights}: {name} has values that are no numbers.")
+    chain = ChainWeights.of(torch.zeros(n), torch.zeros(n), torch.zeros(n, n))
+    if has_crf:
+        chain = ChainWeights.from_state({name: head[name].float() for name in _CRF})
+    if source.kind == _BERT4TORCH and not source.info:
+        chain = without_special_tokens(chain, tags.outside)
+    index = torch.tensor([max(row, 0) for row in tags.rows])
+    known = torch.tensor([row >= 0 for row in tags.rows])
+    transitions = chain.transitions[index][:, index] * known[:, None] * known
+    for before, after in tags.never:
+        transitions[before, after] = _NEVER
+    ordered = ChainWeights.of(chain.start[index] * known, chain.end[index] * known, transitions)
     return {
-        "classifier.weight": weight.float()[index] * here[:, None],
-        "classifier.bias": torch.where(here, bias.float()[index], torch.tensor(_NEVER)),
-        "crf.start_transitions": start[index] * here,
-        "crf.end_transitions": end[index] * here,
-        "crf.transitions": transitions[index][:, index] * here[:, None] * here,
+        "classifier.weight": weight.float()[index] * known[:, None],
+        "classifier.bias": torch.where(known, bias.float()[index], torch.tensor(_NEVER)),
+        **ordered.to_state(),
     }
 
 
 def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEncoder:
-    """The encoder of the remaining tensors, with the tokenizer in the folder."""
-    from transformers import AutoModel, AutoTokenizer, BertTokenizerFast
+    """The encoder of the remaining tensors, with the tokenizer in the folder.
+
+    width: of the vectors that the classifier takes.
+    Raises BertCrfError if they do not fit each other, or a tensor belongs to no part of a pipeline.
+    """
+    from transformers import AutoModel
 
     raw = {k: v for k, v in source.config.items() if k not in ("model", "id2label", "label2id")}
     base, config = check_complete(tensors, raw, source.weights)
@@ -279,32 +336,18 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
         )
     config._name_or_path = ""
     model = AutoModel.from_config(config, **without_pooler(config))
-    weights = {k: t for k, t in base.items() if not k.startswith("pooler.")}
-    model.load_state_dict(weights)
-    vocab = source.folder / "vocab.txt"
-    has_files = any(
-        (source.folder / n).is_file() for n in ("tokenizer.json", "tokenizer_config.json")
-    )
-    try:
-        if has_files or config.model_type != "bert":
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(source.folder), local_files_only=True, trust_remote_code=False, use_fast=True
-            )
-        elif vocab.is_file():
-            tokenizer = BertTokenizerFast(
-                vocab_file=str(vocab),
-                do_lower_case=_is_lower(vocab),
-                model_max_length=config.max_position_embeddings,
-            )
-        else:
-            raise BertCrfError(f"{source.folder} has no tokenizer: put vocab.txt into it.")
-    except BertCrfError:
-        raise
-    except Exception as err:  # missing files, missing packages, broken JSON
-        reason = (str(err).strip() or type(err).__name__).splitlines()[0]
-        raise BertCrfError(f"{source.folder}: its tokenizer can't be loaded ({reason}).") from err
-    if not tokenizer.is_fast:
-        raise BertCrfError(f"{source.folder} has no fast tokenizer: add a tokenizer.json.")
+    # check_complete is for checkpoints, whose heads do not matter. Here a layer that is left out
+    # changes the entities.
+    prefix = f"{model.base_model_prefix}."
+    left = [n for n in tensors if n.removeprefix(prefix) not in base and not _UNUSED.search(n)]
+    if left:
+        raise BertCrfError(
+            f"{source.weights}: there is no place in a pipeline for {', '.join(left[:8])}"
+            f"{' …' if len(left) > 8 else ''}: it has an encoder, a linear classifier and a CRF, "
+            "and nothing between them. Without these tensors its entities would be others."
+        )
+    model.load_state_dict({k: t for k, t in base.items() if not k.startswith("pooler.")})
+    tokenizer = _tokenizer(source, config)
     if len(tokenizer) > config.vocab_size:
         raise BertCrfError(
             f"{source.folder}: the tokenizer has {len(tokenizer)} pieces, the embedding of "
@@ -313,32 +356,29 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
     return LoadedEncoder(model.float().eval(), tokenizer)
 
 
-def _is_lower(vocab: Path) -> bool:
-    from ..encoder.checkpoint import is_lower_case
-    from ..encoder.checkpoint_files import read_vocab
+def _tokenizer(source: Source, config: Any) -> Any:
+    """The fast tokenizer in the folder. Raises BertCrfError if there is none."""
+    from transformers import AutoTokenizer, BertTokenizerFast
 
-    return is_lower_case(vocab.parent, read_vocab(vocab), "auto")
-
-
-def _fold_special_tokens(tensors: dict[str, Tensor], outside: int) -> None:
-    """Scores for texts without [CLS] and [SEP], of a CRF that was trained over both.
-
-    Their tag is O, so a text begins with a transition from O and ends with one to O.
-
-    outside: the id of O.
-    """
-    transitions = tensors.get("crf.transitions")
-    if transitions is not None and transitions.dim() == 2 and outside < min(transitions.shape):
-        tensors["crf.start_transitions"] = transitions[outside].clone()
-        tensors["crf.end_transitions"] = transitions[:, outside].clone()
-
-
-def _read_transitions(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        return {}
+    folder, vocab = source.folder, source.folder / "vocab.txt"
+    has_files = any((folder / n).is_file() for n in ("tokenizer.json", "tokenizer_config.json"))
     try:
-        with np.load(path, allow_pickle=False) as data:
-            names = zip(_CRF, ("start", "end", "transitions"), strict=True)
-            return {ours: torch.from_numpy(data[theirs]) for ours, theirs in names}
-    except Exception as err:  # what a damaged file raises depends on where it is damaged
-        raise BertCrfError(f"{path} is damaged ({type(err).__name__}): export again.") from err
+        if has_files or config.model_type != "bert":
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False, use_fast=True
+            )
+        elif vocab.is_file():
+            tokenizer = BertTokenizerFast(
+                vocab_file=str(vocab),
+                do_lower_case=is_lower_case(folder, read_vocab(vocab), "auto"),
+                model_max_length=config.max_position_embeddings,
+            )
+        else:
+            raise BertCrfError(f"{folder} has no tokenizer: put vocab.txt into it.")
+    except BertCrfError:
+        raise
+    except Exception as err:  # missing files, missing packages, broken JSON
+        raise BertCrfError(f"{folder}: its tokenizer can't be loaded ({first_line(err)}).") from err
+    if not tokenizer.is_fast:
+        raise BertCrfError(f"{folder} has no fast tokenizer: add a tokenizer.json.")
+    return tokenizer

@@ -1,13 +1,11 @@
-"""What is exported of a trained pipeline: its encoder, its head, and how to read them."""
+"""The parts of a trained pipeline that are exported: encoder, head, and their description."""
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy.language import Language
 from torch import Tensor
 
@@ -15,12 +13,14 @@ from .._provenance import META, versions
 from ..annotation.schemes import TagSet
 from ..component.pipe import BertCrf
 from ..component.pipelines import find_component, find_encoder
+from ..crf.chain_weights import ChainWeights
 from ..encoder import hf as enc
 from ..encoder.cpu.smoothing import probe_inputs, smooth
 from ..encoder.passes import special_ids
+from ..encoder.piece_tokenizer import PieceTokenizer
 from ..model import layers
 from ..training.state import config_hash, settings_of
-from .graphs import FORBIDDEN, EmissionModel, TagDecoder, plain_encoder
+from .graphs import EmissionModel, TagDecoder, plain_encoder
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,16 @@ class Trained:
 
     encoder: the Hugging Face model and its tokenizer.
     weight, bias: of the classifier. [K, width], [K]
-    start, end, transitions: of the CRF, as trained. [K], [K], [K, K] (from, to)
-    tag_set: the tags in id order. constraints: whether decoding keeps to the scheme.
-    info: what best_model.json says.
+    chain: scores of the CRF as trained; the masks are all True without constraints.
+    tag_set: the tags in id order.
+    constraints: whether decoding keeps to the scheme.
+    info: the content of best_model.json.
     """
 
     encoder: enc.LoadedEncoder
     weight: Tensor
     bias: Tensor
-    start: Tensor
-    end: Tensor
-    transitions: Tensor
+    chain: ChainWeights
     tag_set: TagSet
     constraints: bool
     info: dict[str, Any]
@@ -51,7 +50,7 @@ class Trained:
 
     @property
     def prefix(self) -> str:
-        """What the encoder's tensors are called by, `bert` for BERT."""
+        """The first part of the names of the encoder's tensors, `bert` for BERT."""
         return str(self.encoder.model.base_model_prefix or self.config.model_type)
 
     def encoder_tensors(self) -> dict[str, Tensor]:
@@ -68,66 +67,60 @@ class Trained:
             **{f"{self.prefix}.{name}": t for name, t in self.encoder_tensors().items()},
             "classifier.weight": self.weight,
             "classifier.bias": self.bias,
-            "crf.start_transitions": self.start,
-            "crf.end_transitions": self.end,
-            "crf.transitions": self.transitions,
+            **self.chain.to_state(),
         }
 
-    def legal(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-        """What decoding allows: start, end, transitions. [K], [K], [K, K]"""
-        tags, n = self.tag_set, len(self.tag_set.tags)
-        if not self.constraints:
-            return np.ones(n, bool), np.ones(n, bool), np.ones((n, n), bool)
-        rows = (tags.legal_start(), tags.legal_end(), tags.legal_transitions())
-        start, end, transitions = (np.array(row, dtype=bool) for row in rows)
-        return start, end, transitions
-
-    def baked(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Start, end and transition scores, with what is not legal at FORBIDDEN."""
-        scores = (self.start, self.end, self.transitions)
-        start, end, transitions = (
-            score.masked_fill(~torch.from_numpy(legal), FORBIDDEN)
-            for score, legal in zip(scores, self.legal(), strict=True)
-        )
-        return start, end, transitions
+    def hf_config(self) -> dict[str, Any]:
+        """The encoder's Hugging Face config with the tags as id2label and label2id."""
+        config: dict[str, Any] = self.config.to_dict()
+        tags = self.tag_set.tags
+        config["id2label"] = {str(i): tag for i, tag in enumerate(tags)}
+        config["label2id"] = {tag: i for i, tag in enumerate(tags)}
+        for key in ("_name_or_path", "_attn_implementation_autoset", "torch_dtype"):
+            config.pop(key, None)
+        return config
 
     def emission_model(self, attention: str = "eager") -> EmissionModel:
-        """A new graph from input ids to emissions; see graphs.plain_encoder."""
+        """A new model from input ids to emissions; see graphs.plain_encoder for `attention`."""
         encoder = plain_encoder(self.encoder.model, attention)
         return EmissionModel(encoder, self.weight, self.bias).eval()
 
     def probes(self) -> list[tuple[Tensor, Tensor]]:
-        """Ids and masks that show what the encoder's layers hold."""
+        """Ids and masks of random texts, to measure the inputs of the encoder's layers."""
         before, after, _ = special_ids(self.encoder.tokenizer)
         longest = int(self.info["max_length"])
         return probe_inputs(self.config.vocab_size, before, after, longest)
 
     def smoothed_model(self, attention: str) -> EmissionModel:
-        """An emission_model with the same results, made fit for 8-bit inputs (see smoothing)."""
+        """An emission_model with the same results, prepared for int8 (see smoothing)."""
         model = self.emission_model(attention)
         smooth(model.encoder, self.probes())
         return model
 
     def decoder(self) -> TagDecoder:
-        """A new graph from emissions to tags."""
-        return TagDecoder(self.bias, *self.baked()).eval()
+        """A new model from emissions to tags."""
+        return TagDecoder(self.bias, self.chain).eval()
 
 
 def gather(nlp: Language, component: str, metrics: dict[str, Any]) -> Trained:
-    """What is exported of a pipeline's component; see export_pipeline.
+    """The parts of a pipeline's component.
 
+    component: name of the `bert_crf` component; empty if there is only one.
+    metrics: figures to record.
     Raises BertCrfError if there is no such component, or it is untrained.
     """
     pipe = find_component(nlp, component)
     encoder = find_encoder(nlp, pipe)
     head = {k: _plain(v) for k, v in layers.head_of(pipe.model).module.state_dict().items()}
+    chain = ChainWeights.from_state(head)
+    if pipe.constraints:
+        tags = pipe.tag_set
+        chain = chain.with_legal(tags.legal_start(), tags.legal_end(), tags.legal_transitions())
     trained = Trained(
         encoder,
         head["classifier.weight"],
         head["classifier.bias"],
-        head["crf.start_transitions"],
-        head["crf.end_transitions"],
-        head["crf.transitions"],
+        chain,
         pipe.tag_set,
         pipe.constraints,
         describe(nlp, pipe, encoder, metrics),
@@ -137,7 +130,7 @@ def gather(nlp: Language, component: str, metrics: dict[str, Any]) -> Trained:
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and values: the same for whatever file they are written to."""
+    """SHA-256 over names, shapes and values: it does not depend on the format of the file."""
     total = hashlib.sha256()
     for name in sorted(tensors):
         total.update(f"{name} {list(tensors[name].shape)}\n".encode())
@@ -148,13 +141,13 @@ def digest(tensors: dict[str, Tensor]) -> str:
 def describe(
     nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder, metrics: dict[str, Any]
 ) -> dict[str, Any]:
-    """What best_model.json says."""
+    """The content of best_model.json; `weights_sha256` is filled in by `gather`."""
     config = nlp.config.interpolate()
-    # What our own training recorded; of others only the config is known.
+    # The training commands of this package record data and versions; others leave the config.
     made = nlp.meta.get(META) or {}
     seed = metrics.get("seed", (config.get("training") or {}).get("seed"))
-    # What convert-checkpoint was told of where the encoder comes from travels on.
-    said = {key: getattr(encoder.model.config, key, None) for key in ("origin", "license")}
+    # Origin and license of the encoder, as given to convert-checkpoint.
+    source = {key: getattr(encoder.model.config, key, None) for key in ("origin", "license")}
     return {
         "scheme": pipe.scheme,
         "labels": list(pipe.labels),
@@ -165,8 +158,9 @@ def describe(
         "temperature": pipe.temperature,
         "lang": nlp.lang,
         "seed": seed,
-        **({"encoder": said} if any(said.values()) else {}),
-        "weights_sha256": "",  # known when the tensors are gathered
+        **({"whole_pieces": True} if isinstance(nlp.tokenizer, PieceTokenizer) else {}),
+        **({"encoder": source} if any(source.values()) else {}),
+        "weights_sha256": "",
         "config_sha256": made.get("config_sha256") or config_hash(settings_of(config)),
         "data_sha256": made.get("data_sha256") or {},
         "versions": versions(),
@@ -180,13 +174,13 @@ def describe(
 
 
 def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> int:
-    """Most input ids that the pipeline itself gives to its encoder in one pass."""
+    """Maximum of input ids that the pipeline itself gives to its encoder in one pass."""
     own = layers.own_encoder_of(pipe.model)
     if own is not None:
         return int(own.cfg["max_length"])
     prefix, suffix, _ = special_ids(encoder.tokenizer)
     windows = [
-        # spacy-transformers counts windows in tokens, of which each has a wordpiece or more.
+        # spacy-transformers counts windows in tokens, each of one wordpiece or more.
         spans["window"] + len(prefix) + len(suffix)
         for name in nlp.pipe_names
         for spans in _spans_settings(nlp.get_pipe_config(name).get("model", {}))

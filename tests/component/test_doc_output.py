@@ -257,11 +257,11 @@ def test_pipelines_saved_without_these_settings_load(random_pipe, tmp_path):
 
 def test_the_temperature_is_exported_and_comes_back(trained, tmp_path):
     from spacy_bert_crf.export import export_pipeline
-    from spacy_bert_crf.export.import_model import Asked, import_model
+    from spacy_bert_crf.export.import_model import import_model
 
     trained.get_pipe("bert_crf").temperature = 1.25
     assert export_pipeline(trained, tmp_path / "x")["temperature"] == 1.25
-    nlp, _ = import_model(tmp_path / "x", tmp_path / "p", Asked())
+    nlp, _ = import_model(tmp_path / "x", tmp_path / "p")
     assert nlp.get_pipe("bert_crf").temperature == 1.25
     assert spacy.load(tmp_path / "p").get_pipe("bert_crf").temperature == 1.25
 

@@ -25,7 +25,7 @@ FILES = {
 
 
 def gold(nlp, texts):
-    """Docs annotated with what the pipeline itself finds, so that its F1 is 1."""
+    """Docs annotated with the entities that the pipeline finds, so that its F1 is 1."""
     return list(nlp.pipe(texts))
 
 
@@ -220,7 +220,7 @@ def test_damaged_transitions(toys, corpus, tmp_path, damage):
 
 
 def test_an_export_of_other_weights_is_refused(toys, corpus, tmp_path):
-    """The same pipeline, trained on: its old export is not its own any more."""
+    """After further training, the old export has other weights than the pipeline."""
     nlp = spacy.load(toys["zh"].path)
     with torch.no_grad():
         nlp.get_pipe("bert_crf").model.get_ref("head").shims[0].module.classifier.bias += 0.1

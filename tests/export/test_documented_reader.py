@@ -83,7 +83,7 @@ def test_float_formats_give_the_pipelines_entities(job, read, wanted, toys):
 
 
 def test_the_toys_have_entities_to_lose(wanted, toys):
-    """Else the test above would say little."""
+    """The test above needs texts with entities."""
     for name in toys:
         assert sum(map(len, wanted[name])) >= 4, name
         assert any(not found for found in wanted[name])
@@ -93,7 +93,7 @@ def test_the_toys_have_entities_to_lose(wanted, toys):
 
 @pytest.mark.parametrize("job", [job for job in JOBS if job[1] in INT8_FORMATS], ids=str)
 def test_int8_formats_find_what_was_learned(job, read, wanted, toys):
-    """Scores differ a little; the training texts themselves are known by heart."""
+    """Scores differ a little, but not on the training texts, which the toy has overfitted."""
     learned = {text for text, _ in TEXTS}
     results = list(zip(toys["zh"].texts, read[job], wanted["zh"], strict=True))
     same = [got == want for _, got, want in results]
@@ -135,7 +135,7 @@ def test_what_the_reader_refuses(toys):
 
 
 def test_tokens_of_another_tokenizer_may_be_given(toys):
-    """The pipeline's own tokens, where white space does not separate them."""
+    """A text whose tokens are not separated by white space needs the pipeline's tokens."""
     toy = toys["english"]
     reader = runpy.run_path(str(READER))
     model = reader["load"](toy.out / "onnx", decode=True)
@@ -148,7 +148,7 @@ def test_tokens_of_another_tokenizer_may_be_given(toys):
 
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES", "BMES", "BILUO"])
 def test_the_readers_spans_are_those_of_the_scheme(scheme):
-    """Any sequence of tags, illegal ones too."""
+    """For any sequence of tags, also illegal ones."""
     import random
 
     from spacy_bert_crf.annotation.schemes import TagSet

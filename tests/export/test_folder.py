@@ -1,4 +1,4 @@
-"""best_model.pt and its companions: layout, the way back, and a reader without this package."""
+"""best_model.pt and its companions: layout, import, and a reader without this package."""
 
 import json
 import runpy

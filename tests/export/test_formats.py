@@ -100,7 +100,7 @@ def test_transitions(toys, toy, name):
 
 
 def bert4torch_names(layers):
-    """As its model has them: by rule, not by the code that is tested."""
+    """The names of its model, made by a rule of the test's own."""
     rows = ["word_embeddings.weight", "position_embeddings.weight"]
     names = {f"bert.embeddings.{row}" for row in rows}
     names |= {f"bert.embeddings.layerNorm.{kind}" for kind in ("weight", "bias")}
@@ -126,7 +126,7 @@ def test_bert4torch_names(toys):
 
 
 def test_bert4torch_has_the_token_types_inside(toys):
-    """Embeddings without a token type, as its model adds them, are those of ours with type 0."""
+    """Its embeddings without a token type are those of the pipeline with type 0."""
     toy = toys["zh"]
     trained = gather(toy.nlp, "", {})
     weights = torch.load(toy.out / "bert4torch" / "best_model.pt", weights_only=True)
@@ -201,7 +201,7 @@ def test_the_command_writes_all_formats(toys, tmp_path):
 
 
 def test_the_export_of_the_quickstart(toys):
-    """What the checkout's own quickstart wrote, where it has been run."""
+    """The export of the quickstart, if it was run in this checkout."""
     folder = ROOT / "export" / "quickstart"
     pipeline, corpus = ROOT / "training/quickstart/model-best", ROOT / "corpus/quickstart"
     if not (folder / "best_model.json").is_file() or not pipeline.is_dir():

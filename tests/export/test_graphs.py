@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
+from spacy_bert_crf.crf.chain_weights import ChainWeights
 from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 from spacy_bert_crf.export.graphs import (
     FORBIDDEN,
@@ -28,6 +29,12 @@ def random_crf(tag_set, seed, constraints=True):
         for parameter in crf.parameters():
             parameter.normal_(std=2.0)
     return crf
+
+
+def chain(crf):
+    """The scores and masks of a CRF."""
+    weights = ChainWeights.from_state(crf.state_dict(), "")
+    return weights.with_legal(crf.legal_start, crf.legal_end, crf.legal_transitions)
 
 
 def baked(crf):
@@ -80,7 +87,7 @@ def test_the_viterbi_is_scripted_and_survives_its_file():
     assert isinstance(best_paths, torch.jit.ScriptFunction)
     crf = random_crf(TagSet(("A", "B"), "BIOES"), 3)
     bias = torch.randn(crf.n_tags)
-    decoder = TagDecoder(bias, *baked(crf)).eval()
+    decoder = TagDecoder(bias, chain(crf)).eval()
     pieces = torch.tensor([[[1, 2], [2, 4], [4, 5]], [[1, 2], [0, 0], [0, 0]]])
     traced = torch.jit.trace(decoder, (torch.randn(2, 6, crf.n_tags), pieces), check_trace=False)
     buffer = io.BytesIO()
@@ -114,7 +121,10 @@ MASKS = {
     "a token without pieces inside": ([[(1, 2), (0, 0), (2, 3)], [(1, 2)]], [[1, 1, 1], [1, 0, 0]]),
     "and at the end of a text alone": ([[(1, 2), (0, 0)]], [[1, 1]]),
     "nothing but such": ([[(0, 0), (0, 0)]], [[1, 1]]),
-    "told from padding": ([[(1, 2), (2, 3), (3, 4)], [(1, 2), (1, 1)]], [[1, 1, 1], [1, 1, 0]]),
+    "an empty range that differs from padding": (
+        [[(1, 2), (2, 3), (3, 4)], [(1, 2), (1, 1)]],
+        [[1, 1, 1], [1, 1, 0]],
+    ),
     "at the start": ([[(0, 0), (1, 2)], [(1, 1), (1, 2)]], [[1, 1], [1, 1]]),
     "an empty text of a batch": ([[(1, 2), (2, 3)], []], [[1, 1], [0, 0]]),
 }
@@ -164,5 +174,5 @@ def test_the_decoder_reads_ragged_batches(batch):
     first = torch.arange(1, emissions.shape[1] + 1)
     ranges = torch.stack([first, first + 1], dim=1) * mask.int()[:, :, None]
     bias = torch.full((crf.n_tags,), np.pi)
-    got = TagDecoder(bias, *baked(crf))(around, ranges)
+    got = TagDecoder(bias, chain(crf))(around, ranges)
     assert torch.equal(got, best_paths(emissions, mask, *baked(crf)))

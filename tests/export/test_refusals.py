@@ -3,6 +3,7 @@
 import re
 import runpy
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.export import export_pipeline
+from spacy_bert_crf.export import FORMATS, export_pipeline
 from support.commands import cli
 from support.paths import ROOT
 from support.toys import ENGLISH, TEXTS, characters, make_examples, own_config
@@ -74,20 +75,19 @@ def test_without_the_optional_packages(trained_path, tmp_path, monkeypatch, lack
 
 
 def test_a_failure_leaves_the_old_export(trained_path, tmp_path, monkeypatch):
-    """A format that turns out not to keep the model, after others were written."""
-    from spacy_bert_crf.export.formats import registry
-
+    """A format gives other emissions than the pipeline, after others were written."""
     out = tmp_path / "out"
     export_pipeline(spacy.load(trained_path), out, formats=["huggingface"])
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    real = registry.write_torchscript
+    real = FORMATS["torchscript"]
 
-    def wrong(folder, trained, shape):
+    def wrong(folder, trained, options):
         trained.weight.mul_(1.01)
-        real(folder, trained, shape)
+        values = real.write(folder, trained, options)
         trained.weight.div_(1.01)
+        return values
 
-    monkeypatch.setattr(registry, "write_torchscript", wrong)
+    monkeypatch.setitem(FORMATS, "torchscript", replace(real, write=wrong))
     with pytest.raises(BertCrfError, match="torchscript does not keep this model"):
         export_pipeline(spacy.load(trained_path), out, formats=["huggingface", "torchscript"])
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
@@ -177,7 +177,7 @@ def test_another_encoder_than_bert(roberta, tmp_path):
 
 
 def test_a_longer_batch_than_texts_is_counted(trained_path, tmp_path):
-    """Texts of white space do not count; as many inputs as there are texts can be had."""
+    """Texts of white space are left out; there can be as many inputs as other texts."""
     nlp = spacy.load(trained_path)
     texts = [text for text, _ in TEXTS] + ["", "\n"]
     export_pipeline(nlp, tmp_path / "out", calibration=4, calibration_texts=texts, shape=(2, 16))

@@ -71,7 +71,7 @@ def decode_inputs(toy, texts):
 
 @pytest.mark.parametrize("toy, name", DECODING)
 def test_tags_of_a_ragged_batch(toys, toy, name):
-    """All texts at once, as long as they are unlike: the tags of each text alone."""
+    """Texts of different length in one batch get the tags of each text alone."""
     texts = toys[toy].texts
     docs, ids, mask, ranges = decode_inputs(toys[toy], texts)
     export = open_export(toys[toy].out / name)
@@ -99,7 +99,7 @@ def test_a_token_without_wordpieces_alone_may_be_0_0(toys, name):
 
 
 def test_zeros_at_the_end_of_the_longest_text_leave_the_others_alone():
-    """A consumer that writes 0, 0 for a token without wordpieces: only that token may suffer."""
+    """If 0, 0 is given for a token without wordpieces, only that token may be wrong."""
     from spacy_bert_crf.export.graphs import token_mask
 
     longest, shorter = [(1, 2), (2, 3), (0, 0)], [(1, 2), (0, 0), (0, 0)]
@@ -177,7 +177,7 @@ def test_the_onnx_graphs(toys, toy, name):
 
 
 def test_no_branch_in_the_onnx_graphs(toys):
-    """Compilers take a Loop at best: its body and the rest are plain operations."""
+    """Compilers know a Loop at most: its body and the rest are plain operations."""
     model = onnx.load(str(toys["zh"].out / "onnx" / "decode.onnx"))
     assert not [node.name for node in nodes(model.graph) if node.op_type == "If"]
 
@@ -282,7 +282,7 @@ def test_static_ranges_are_those_of_the_calibration_files(toys):
 
 
 def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypatch):
-    """The README names them and says why; the graph has them as they were."""
+    """The README names them and says why; the graph has their float weights."""
     from spacy_bert_crf.encoder.cpu import smoothing
     from spacy_bert_crf.export import export_pipeline
     from spacy_bert_crf.export.formats import onnx as onnx_graphs
@@ -292,7 +292,7 @@ def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypat
     onnx_graphs._write_emissions(plain, gather(toys["zh"].nlp, "", {}).smoothed_model("eager"))
     folder = toys["zh"].out / "calibration"
     inputs = onnx_graphs.read_calibration(folder)
-    ratios = onnx_graphs._rounding_ratios(plain, tmp_path / "probe.onnx", inputs)
+    ratios = onnx_graphs.rounding_ratios(plain, tmp_path / "probe.onnx", inputs)
     assert len(ratios) == 12 and all(20 < ratio < 60 for ratio in ratios.values())
     limit = sorted(ratios.values())[4]
     left = {name for name, ratio in ratios.items() if ratio < limit}

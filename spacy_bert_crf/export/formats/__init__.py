@@ -1,1 +1,29 @@
-"""TODO room formats."""
+"""The formats of an export, one module each.
+
+To add a format, write one module here that ends in a `FORMAT` (see format.Format), add it to the
+table below, and put the text of its README into `export/readme/<name>.md`. The command, the
+checks after writing, `compare-exports` and the tests then know it.
+
+A module here may import `format`, `quiet`, another format that it builds on, the modules
+`graphs`, `trained` and `calibration_inputs` of the room above, and the rooms below that one. It
+never imports `folder`, `open`, `import_model` or `compare`, which are built on this table.
+"""
+
+from . import bert4torch, best_model, huggingface, onnx, torch_int8, torchscript
+from .format import Format
+
+#: Formats that are written into folders of their own, by name.
+FORMATS: dict[str, Format] = {
+    each.name: each
+    for each in (
+        bert4torch.FORMAT,
+        huggingface.FORMAT,
+        torchscript.FORMAT,
+        torch_int8.FORMAT,
+        onnx.FORMAT,
+        onnx.DYNAMIC_INT8,
+        onnx.STATIC_INT8,
+    )
+}
+#: The same and best_model.pt, the folder that holds the others.
+READABLE: dict[str, Format] = {best_model.WEIGHTS: best_model.FORMAT, **FORMATS}

@@ -7,19 +7,26 @@ embedding and knows no constraints.
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
+from ...crf.chain_weights import STATE_NAMES, ChainWeights
+from ...encoder.checkpoint_files import read_tensors
 from ...errors import BertCrfError
+from ..graphs import FORBIDDEN
+from .best_model import WEIGHTS, open_tensors, save_tensors, scores_in_weights
+from .format import Format, Options, Run
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..trained import Trained
 
 CONFIG_FILE = "bert4torch_config.json"
-#: What its BERT takes. Of the rest of a Hugging Face config, return_dict would break its example:
-#: build_transformer_model takes it, and the encoder then returns a dictionary.
+#: The keys that bert4torch's BERT takes. Another key of a Hugging Face config, return_dict, would
+#: break its example: the encoder would return a dictionary.
 _CONFIG_KEYS = (
     "model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
     "intermediate_size", "hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob",
@@ -41,9 +48,7 @@ _LAYER_NAMES = {
 _HEAD_NAMES = {
     "classifier.weight": "fc.weight",
     "classifier.bias": "fc.bias",
-    "crf.start_transitions": "crf.start_transitions",
-    "crf.end_transitions": "crf.end_transitions",
-    "crf.transitions": "crf.transitions",
+    **{f"crf.{name}": f"crf.{name}" for name in STATE_NAMES},
 }
 _EMBEDDING_NAMES = {
     "embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
@@ -56,11 +61,11 @@ _LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$")
 _THEIR_LAYER = re.compile(r"encoderLayer\.(\d+)\.(.+)\.(weight|bias)$")
 
 
-def to_bert4torch(trained: "Trained") -> "dict[str, Tensor]":
+def to_bert4torch(trained: "Trained") -> dict[str, Tensor]:
     """All tensors under bert4torch's names.
 
-    Token-type row 0 is folded into the position embeddings, which is exact but for rounding; what
-    the constraints forbid is at -1e4 in the start, end and transition scores.
+    Token-type row 0 is added into the position embeddings, which is exact but for rounding.
+    Start, end and transition scores that the constraints forbid are FORBIDDEN.
     Raises BertCrfError if the encoder is no BERT with absolute positions.
     """
     config = trained.config
@@ -85,30 +90,26 @@ def to_bert4torch(trained: "Trained") -> "dict[str, Tensor]":
     if types is not None:
         place = "bert.embeddings.position_embeddings.weight"
         out[place] = out[place] + types
-    start, end, transitions = trained.baked()
     out["fc.weight"], out["fc.bias"] = trained.weight, trained.bias
-    out["crf.start_transitions"], out["crf.end_transitions"] = start, end
-    out["crf.transitions"] = transitions
-    return out
+    return out | ChainWeights.of(*trained.chain.masked(FORBIDDEN)).to_state()
 
 
-def is_bert4torch(tensors: "dict[str, Tensor]") -> bool:
-    """Whether tensors go by bert4torch's names."""
+def is_bert4torch(tensors: dict[str, Tensor]) -> bool:
+    """Whether tensors have bert4torch's names."""
     return "fc.weight" in tensors and any(".multiHeadAttention." in name for name in tensors)
 
 
-def from_bert4torch(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tensor]":
-    """The tensors of the file `path` under our names; the token-type embedding is zeros.
+def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The tensors of the file `path` under the names of a best_model.pt.
 
+    The token-type embedding is zeros where the file has none.
     Raises BertCrfError for a name that is not known.
     """
-    import torch
-
     layers = {theirs: ours for ours, theirs in _LAYER_NAMES.items()}
     places = {theirs: ours for ours, theirs in _EMBEDDING_NAMES.items()}
     heads = {theirs: ours for ours, theirs in _HEAD_NAMES.items()}
     out: dict[str, Tensor] = {}
-    strange = []
+    unknown = []
     for full, tensor in tensors.items():
         name = full.removeprefix("bert.")
         layer = _THEIR_LAYER.match(name)
@@ -119,13 +120,13 @@ def from_bert4torch(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tens
         elif name in places:
             out[f"bert.{places[name]}"] = tensor
         elif name != "embeddings.segment_embeddings.weight":
-            strange.append(full)
+            unknown.append(full)
         else:
             out[f"bert.{_TYPES}"] = tensor
-    if strange:
+    if unknown:
         raise BertCrfError(
             f"{path} holds tensors that bert4torch's CRF example does not have: "
-            f"{', '.join(strange[:5])}."
+            f"{', '.join(unknown[:5])}."
         )
     words = out.get("bert.embeddings.word_embeddings.weight")
     if words is not None and words.dim() == 2:
@@ -134,6 +135,37 @@ def from_bert4torch(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tens
 
 
 def config_text(config: dict[str, Any]) -> str:
-    """bert4torch_config.json: the Hugging Face config and the model's name there."""
+    """bert4torch_config.json: keys of a Hugging Face config, and bert4torch's name of the model."""
     kept = {key: config[key] for key in _CONFIG_KEYS if key in config}
     return json.dumps({**kept, "model": "bert"}, indent=2, ensure_ascii=False) + "\n"
+
+
+def without_special_tokens(chain: ChainWeights, outside: int) -> ChainWeights:
+    """Scores for texts without [CLS] and [SEP], of a CRF that was trained over both.
+
+    The tag of both is O. So a text begins with a transition from O and ends with one to O.
+
+    outside: id of O.
+    """
+    start, end = chain.transitions[outside].clone(), chain.transitions[:, outside].clone()
+    return replace(chain, start=start, end=end)
+
+
+def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
+    save_tensors(to_bert4torch(trained), folder / WEIGHTS)
+    text = config_text(trained.hf_config())
+    (folder / CONFIG_FILE).write_text(text, encoding="utf8")
+    return {}
+
+
+def _open(folder: Path, file: str) -> Run:
+    return open_tensors(from_bert4torch(read_tensors(folder / file), folder / file), folder)
+
+
+FORMAT = Format(
+    name="bert4torch",
+    emissions=WEIGHTS,
+    write=_write,
+    open=_open,
+    scores=lambda folder: scores_in_weights(folder, bias="fc.bias"),
+)

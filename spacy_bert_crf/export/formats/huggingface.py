@@ -1,22 +1,27 @@
 """A folder for `AutoModelForTokenClassification.from_pretrained`."""
 
+import inspect
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from ...errors import BertCrfError
+from .best_model import read_config
+from .format import Format, Options, Run, on_arrays
 
 if TYPE_CHECKING:
     from ..trained import Trained
 
+_FILE = "model.safetensors"
 
-def write_huggingface(folder: Path, trained: "Trained") -> None:
-    """model.safetensors and the architecture in config.json (which is there already).
+
+def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
+    """model.safetensors, and the architecture in the config.json that is there.
 
     Raises BertCrfError if the model class of this encoder has another head than a linear one.
     """
-    import json
-
-    import torch
     from safetensors.torch import save_file
     from transformers import AutoConfig, AutoModelForTokenClassification
 
@@ -45,5 +50,29 @@ def write_huggingface(folder: Path, trained: "Trained") -> None:
     path.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
     # Cloned, because safetensors refuses tensors that share memory.
     clones = {name: tensor.clone() for name, tensor in tensors.items()}
-    save_file(clones, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)
+    save_file(clones, folder / _FILE, metadata={"format": "pt"})
+    (folder / _FILE).chmod(0o644)
+    return {}
+
+
+def _open(folder: Path, file: str) -> Run:
+    from transformers import AutoModelForTokenClassification
+
+    model, info = AutoModelForTokenClassification.from_pretrained(
+        folder, config=read_config(folder), local_files_only=True, output_loading_info=True
+    )
+    odd = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
+    if odd:
+        raise BertCrfError(f"{folder}: weights missing or unexpected: {odd[:5]}.")
+    model.eval()
+    has_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    def run(ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+        more = {"token_type_ids": types} if has_types else {}
+        logits: torch.Tensor = model(input_ids=ids, attention_mask=mask, **more).logits
+        return logits
+
+    return on_arrays(run)
+
+
+FORMAT = Format(name="huggingface", emissions=_FILE, write=_write, open=_open)

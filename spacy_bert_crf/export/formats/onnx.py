@@ -1,24 +1,30 @@
 """ONNX in float32, dynamic int8 and static int8."""
 
-import copy
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...encoder.cpu.smoothing import LEAST_SNR, Range, left_in_float
 from ...errors import BertCrfError
-from ..calibration_inputs import read_calibration
+from ..calibration_inputs import FOLDER as CALIBRATION
+from ..calibration_inputs import LIST_FILE, read_calibration
 from ..graphs import EmissionModel, example_inputs
+from .format import Format, Options, Run, float_layers_list
 from .quiet import quiet
 from .torchscript import TRACED, example_pieces
 
 if TYPE_CHECKING:
     from ..trained import Trained
+
+#: Arrays by the name of the graph's input.
+Inputs = dict[str, NDArray[Any]]
 
 #: The opset of the graphs: of 2022, so that runtimes have it.
 OPSET = 17
@@ -38,20 +44,15 @@ def need_onnx() -> None:
         ) from err
 
 
-def write_onnx(folder: Path, trained: "Trained") -> None:
+def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
     """emissions.onnx and decode.onnx with dynamic batch and length."""
-    need_onnx()
     _write_emissions(folder / EMISSIONS, trained.emission_model("eager"))
     _write_decode(folder, trained)
+    return {}
 
 
-def write_onnx_int8(folder: Path, trained: "Trained", any_cpu: bool) -> list[str]:
-    """The two graphs with the encoder's linear layers in int8, inputs quantised as they come.
-
-    any_cpu: weights of 7 bits, so that no product overflows on a CPU without VNNI.
-    RETURNS: lines on the layers that were left in float.
-    """
-    need_onnx()
+def _write_dynamic(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
+    """The two graphs with linear layers in int8, whose inputs are quantised when they are known."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _scratch(folder) as scratch, quiet():
@@ -61,31 +62,24 @@ def write_onnx_int8(folder: Path, trained: "Trained", any_cpu: bool) -> list[str
             dict(zip(_INPUTS, (ids.numpy(), mask.numpy(), np.zeros_like(ids.numpy())), strict=True))
             for ids, mask in trained.probes()
         ]
-        ratios = _rounding_ratios(plain, scratch / "probe.onnx", probes)
+        ratios = rounding_ratios(plain, scratch / "probe.onnx", probes)
         quantize_dynamic(
             str(plain),
             str(folder / EMISSIONS),
             per_channel=True,
-            reduce_range=any_cpu,
+            reduce_range=options.any_cpu,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=[name for name, ratio in ratios.items() if ratio >= LEAST_SNR],
             extra_options={"MatMulConstBOnly": True},
         )
+    _sort_nodes(folder / EMISSIONS)
     _write_decode(folder, trained)
-    return left_in_float(ratios)
+    return {"bits": options.bits, "left": float_layers_list(left_in_float(ratios))}
 
 
-def write_onnx_static(
-    folder: Path, trained: "Trained", calibration: Path, any_cpu: bool
-) -> tuple[list[str], list[str]]:
-    """The two graphs with weights and inputs of the linear layers in int8, the inputs' ranges
-    taken from the files of `calibration` (see calibration.write_calibration).
-
-    RETURNS: names of the layers that were quantised, and of those that were left in float with
-    the reason.
-    """
-    need_onnx()
+def _write_static(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
+    """The two graphs with linear layers in int8, whose input ranges come from the calibration."""
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -94,10 +88,11 @@ def write_onnx_static(
         quantize_static,
     )
 
-    inputs = read_calibration(calibration)
+    assert options.calibration is not None  # see _need_calibration
+    inputs = read_calibration(options.calibration)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
+        def __init__(self, inputs: Iterable[Inputs]) -> None:
             self.left = iter(inputs)
 
         def get_next(self) -> Any:
@@ -106,15 +101,15 @@ def write_onnx_static(
     with _scratch(folder) as scratch, quiet():
         plain = scratch / EMISSIONS
         _write_emissions(plain, trained.smoothed_model("eager"))
-        ratios = _rounding_ratios(plain, scratch / "probe.onnx", inputs)
+        ratios = rounding_ratios(plain, scratch / "probe.onnx", inputs)
         done = [name for name, ratio in ratios.items() if ratio >= LEAST_SNR]
         quantize_static(
             str(plain),
             str(folder / EMISSIONS),
-            Reader(),
+            Reader(graph_inputs(plain, inputs)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=any_cpu,
+            reduce_range=options.any_cpu,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
@@ -122,12 +117,30 @@ def write_onnx_static(
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={
                 "MatMulConstBOnly": True,
-                # The products themselves stay in float32: nothing says how they may be rounded.
+                # The products stay in float32: no calibration says how they may be rounded.
                 "OpTypesToExcludeOutputQuantization": ["MatMul"],
             },
         )
+    _sort_nodes(folder / EMISSIONS)
     _write_decode(folder, trained)
-    return done, left_in_float(ratios)
+    count = len((options.calibration / LIST_FILE).read_text(encoding="utf8").split())
+    return {
+        "inputs": f"{count} inputs in ../{CALIBRATION}",
+        "quantised": str(len(done)),
+        "bits": options.bits,
+        "left": float_layers_list(left_in_float(ratios)),
+    }
+
+
+def graph_inputs(path: Path, inputs: Sequence[Inputs]) -> list[Inputs]:
+    """Of each set of arrays those that the graph in `path` takes.
+
+    A traced encoder drops an input that it does not use: there may be no `token_type_ids`.
+    """
+    import onnx
+
+    taken = {value.name for value in onnx.load(str(path)).graph.input}
+    return [{name: each[name] for name in each if name in taken} for each in inputs]
 
 
 def _write_emissions(path: Path, model: EmissionModel) -> None:
@@ -137,7 +150,7 @@ def _write_emissions(path: Path, model: EmissionModel) -> None:
 
 
 def _write_decode(folder: Path, trained: "Trained") -> None:
-    """decode.onnx: the graph of emissions.onnx, whatever its arithmetic, and the decoder."""
+    """decode.onnx: the graph of emissions.onnx, in float32 or int8, followed by the decoder."""
     import onnx
 
     batch, length = TRACED
@@ -152,16 +165,72 @@ def _write_decode(folder: Path, trained: "Trained") -> None:
         _export(trained.decoder(), inputs, tail, ["pieces", "token_pieces"], "tags", axes)
         first, second = onnx.load(str(folder / EMISSIONS)), onnx.load(str(tail))
     second.ir_version = first.ir_version
-    # The first one gets the prefix: in subgraphs, as the loop has one, names would not follow.
-    first = onnx.compose.add_prefix(first, "emissions", rename_inputs=False, rename_outputs=False)
+    _add_prefix(first.graph, "emissions", {*_INPUTS, "emissions"})
     merged = onnx.compose.merge_models(first, second, io_map=[("emissions", "pieces")])
     onnx.save(merged, str(folder / DECODE))
 
 
-def _linear_layers(path: Path) -> dict[str, str]:
-    """The encoder's products with weights: name of the node, and of its input.
+def _add_prefix(graph: Any, prefix: str, kept: set[str]) -> None:
+    """Rename the nodes and values of a graph and of its subgraphs, in place.
 
-    Without the classifier, which costs next to nothing.
+    onnx.compose.add_prefix leaves subgraphs alone (those of an If, a Loop, a Scan), so that they
+    would read values that no longer exist.
+
+    kept: names that stay. An empty name stands for an optional input that is left out.
+    """
+
+    def rename(name: str) -> str:
+        return name if not name or name in kept else prefix + name
+
+    for node in graph.node:
+        node.name = rename(node.name)
+        node.input[:] = [rename(name) for name in node.input]
+        node.output[:] = [rename(name) for name in node.output]
+        for subgraph in _subgraphs(node):
+            _add_prefix(subgraph, prefix, kept)
+    for value in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        value.name = rename(value.name)
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = rename(sparse.values.name)
+        sparse.indices.name = rename(sparse.indices.name)
+
+
+def _sort_nodes(path: Path) -> None:
+    """Put each node of a graph after those whose values it or its subgraphs read, in place.
+
+    onnxruntime's quantisers sort nodes without regard to subgraphs, which the standard forbids.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    nodes = list(model.graph.node)
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    order = TopologicalSorter(
+        {
+            number: [makers[name] for name in _names_read(node) if name in makers]
+            for number, node in enumerate(nodes)
+        }
+    )
+    del model.graph.node[:]
+    model.graph.node.extend([nodes[number] for number in order.static_order()])
+    onnx.save(model, str(path))
+
+
+def _subgraphs(node: Any) -> list[Any]:
+    single = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return [*single, *(graph for attribute in node.attribute for graph in attribute.graphs)]
+
+
+def _names_read(node: Any) -> list[str]:
+    """Names of the values that a node or its subgraphs read."""
+    inner = (each for graph in _subgraphs(node) for each in graph.node)
+    return [*node.input, *(name for each in inner for name in _names_read(each))]
+
+
+def _linear_layers(path: Path) -> dict[str, str]:
+    """The encoder's products with weights: name of the node, and name of its input.
+
+    The classifier is left out: it takes next to no time.
     """
     import onnx
 
@@ -176,15 +245,18 @@ def _linear_layers(path: Path) -> dict[str, str]:
     }
 
 
-def _rounding_ratios(path: Path, probe: Path, inputs: Iterable[Any]) -> dict[str, float]:
-    """For each linear layer, how its input stands above the error of rounding it, in dB."""
+def rounding_ratios(path: Path, probe: Path, inputs: Sequence[Inputs]) -> dict[str, float]:
+    """Signal-to-noise ratio of rounding the input of each linear layer to 8 bits, in dB.
+
+    path: graph of the emissions. probe: a file for a graph that gives those inputs too.
+    inputs: arrays to run it on.
+    """
     import onnx
     import onnxruntime
 
     layers = _linear_layers(path)
     model = onnx.load(str(path))
     names = sorted(set(layers.values()))
-    model = copy.deepcopy(model)
     for name in names:
         model.graph.output.append(
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
@@ -192,13 +264,29 @@ def _rounding_ratios(path: Path, probe: Path, inputs: Iterable[Any]) -> dict[str
     onnx.save(model, str(probe))
     session = onnxruntime.InferenceSession(str(probe), providers=["CPUExecutionProvider"])
     seen = {name: Range() for name in names}
-    for given in inputs:
-        # Only what onnxruntime needs: a traced encoder may have dropped an input.
-        wanted = {value.name for value in session.get_inputs()}
-        given = {name: array for name, array in given.items() if name in wanted}
-        for name, values in zip(names, session.run(names, given), strict=True):
+    for arrays in graph_inputs(path, inputs):
+        for name, values in zip(names, session.run(names, arrays), strict=True):
             seen[name].add(values)
     return {layer: seen[name].ratio() for layer, name in layers.items()}
+
+
+def _open(folder: Path, file: str) -> Run:
+    need_onnx()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(folder / file), options, providers=["CPUExecutionProvider"]
+    )
+    taken = [value.name for value in session.get_inputs()]
+
+    def run(*arrays: Any) -> Any:
+        by_name = dict(zip((*_INPUTS, "token_pieces"), arrays, strict=False))
+        return session.run(None, {name: by_name[name] for name in taken})[0]
+
+    return run
 
 
 @torch.no_grad()
@@ -225,10 +313,51 @@ def _export(
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for what is made on the way, beside what is written."""
+    """A folder for intermediate files, which is removed afterwards."""
     scratch = folder / "scratch"
     scratch.mkdir()
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch)
+
+
+def _need_onnx(has_calibration: bool) -> None:
+    need_onnx()
+
+
+def _need_calibration(has_calibration: bool) -> None:
+    need_onnx()
+    if not has_calibration:
+        raise BertCrfError(
+            "the format onnx-int8-static needs real inputs: give --calibration 100 and "
+            "--calibration-data with the DocBin of the training corpus."
+        )
+
+
+FORMAT = Format(
+    name="onnx",
+    emissions=EMISSIONS,
+    decode=DECODE,
+    write=_write,
+    open=_open,
+    check=_need_onnx,
+)
+DYNAMIC_INT8 = Format(
+    name="onnx-int8",
+    emissions=EMISSIONS,
+    decode=DECODE,
+    exact=False,
+    write=_write_dynamic,
+    open=_open,
+    check=_need_onnx,
+)
+STATIC_INT8 = Format(
+    name="onnx-int8-static",
+    emissions=EMISSIONS,
+    decode=DECODE,
+    exact=False,
+    write=_write_static,
+    open=_open,
+    check=_need_calibration,
+)

@@ -1,4 +1,4 @@
-"""Keeps libraries from remarking on what is meant to be so."""
+"""Silences warnings of libraries about choices that are intended here."""
 
 import logging
 import warnings
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings and no log below an error.
+    """Within this context there are no warnings, and no log messages below an error.
 
-    torch.jit and torch.ao are deprecated without a successor that other tools read;
-    transformers' Python branches on shapes, which tracing warns of; onnxruntime's quantiser
-    advises a preprocessing that changes nothing here.
+    torch.jit and torch.ao are deprecated, but have no successor that other tools read. Tracing
+    warns that transformers' Python code branches on shapes. onnxruntime's quantiser advises
+    preprocessing that changes nothing here.
     """
     loggers = [logging.getLogger(), logging.getLogger("transformers")]
     levels = [logger.level for logger in loggers]

@@ -1,7 +1,8 @@
-"""Dynamic int8 of linear layers in torch."""
+"""TorchScript with the encoder's linear layers in dynamic int8."""
 
 from collections.abc import Collection
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.ao.nn.quantized.dynamic as quantized_layers
@@ -9,13 +10,20 @@ from torch import Tensor, nn
 from torch.ao.quantization import QConfig, default_dynamic_quant_observer
 from torch.ao.quantization.observer import PerChannelMinMaxObserver
 
+from ...encoder.cpu.smoothing import LEAST_SNR, left_in_float, rounding_ratios
+from .format import Format, Options, float_layers_list
 from .quiet import quiet
+from .torchscript import DECODE, EMISSIONS, open_torchscript, write_pair
+
+if TYPE_CHECKING:
+    from ..trained import Trained
 
 
 class _WholeRange(quantized_layers.Linear):
-    """torch's own rounds inputs to 7 bits, since 8 by 8 bits can overflow on CPUs without VNNI.
+    """A linear layer in dynamic int8 whose inputs have 8 bits.
 
-    Here the inputs have 8, and the weights 7 where that matters: they lose far less by it.
+    That of torch rounds inputs to 7 bits, as 8 by 8 bits can overflow on CPUs without VNNI. Here
+    the weights have 7 bits for such CPUs, which costs far less accuracy.
     """
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -25,11 +33,12 @@ class _WholeRange(quantized_layers.Linear):
 
 
 def quantized(encoder: nn.Module, any_cpu: bool, left: Collection[str] = ()) -> Any:
-    """The encoder with linear layers in int8: weights per output channel, inputs per tensor as
-    they come; all else stays in float32.
+    """The encoder with its linear layers in int8; the rest stays in float32.
+
+    Weights are quantised per output channel. Inputs are quantised per tensor, when they are known.
 
     any_cpu: weights of 7 bits, so that no product overflows on a CPU without VNNI.
-    left: names of linear layers that stay in float32 too.
+    left: names of linear layers that stay in float32.
     """
     low, high = (-64, 63) if any_cpu else (-128, 127)
     weights = PerChannelMinMaxObserver.with_args(
@@ -49,3 +58,22 @@ def quantized(encoder: nn.Module, any_cpu: bool, left: Collection[str] = ()) -> 
         if type(module) is quantized_layers.Linear:
             module.__class__ = _WholeRange
     return out
+
+
+def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
+    emissions = trained.smoothed_model("sdpa")
+    ratios = rounding_ratios(emissions.encoder, trained.probes())
+    left = [name for name, ratio in ratios.items() if ratio < LEAST_SNR]
+    emissions.encoder = quantized(emissions.encoder, options.any_cpu, left)
+    write_pair(folder, trained, emissions)
+    return {"bits": options.bits, "left": float_layers_list(left_in_float(ratios))}
+
+
+FORMAT = Format(
+    name="torch-int8",
+    emissions=EMISSIONS,
+    decode=DECODE,
+    exact=False,
+    write=_write,
+    open=open_torchscript,
+)

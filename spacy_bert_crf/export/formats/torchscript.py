@@ -1,4 +1,4 @@
-"""TorchScript in float32 and int8: traced encoders, a scripted Viterbi."""
+"""TorchScript: a traced encoder, a scripted Viterbi."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,52 +6,46 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ...encoder.cpu.smoothing import LEAST_SNR, left_in_float, rounding_ratios
 from ..graphs import DecodeModel, EmissionModel, example_inputs
+from .format import Format, Options, Run, on_arrays
 from .quiet import quiet
-from .torch_int8 import quantized
 
 if TYPE_CHECKING:
     from ..trained import Trained
 
-#: A length that no other dimension of the graph has, so that nothing looks constant by accident.
+EMISSIONS, DECODE = "emissions.pt", "decode.pt"
+#: Batch and length of the inputs for tracing. No other dimension of the graph has this length, so
+#: that no dimension looks constant by accident.
 TRACED = (2, 19)
 _TRACED_TOKENS = 13
 
 
-def write_torchscript(folder: Path, trained: "Trained", shape: tuple[int, int] | None) -> None:
-    """emissions.pt and decode.pt for any shape, and emissions_BxT.pt if a shape is given."""
-    emissions = trained.emission_model("sdpa")
-    _write_pair(folder, trained, emissions)
-    if shape is not None:
-        plain = trained.emission_model("eager")
-        ids = example_inputs(*shape, trained.config.vocab_size)
-        name = f"emissions_{shape[0]}x{shape[1]}.pt"
-        _save(_fixed(_trace(plain, ids), ids), folder / name)
+def write_pair(folder: Path, trained: "Trained", emissions: EmissionModel) -> None:
+    """emissions.pt and decode.pt, for any shape.
 
-
-def write_torch_int8(folder: Path, trained: "Trained", any_cpu: bool) -> list[str]:
-    """emissions.pt and decode.pt with the encoder's linear layers in int8.
-
-    RETURNS: lines on those that were left in float.
+    emissions: the model to trace, in float32 or int8.
     """
-    emissions = trained.smoothed_model("sdpa")
-    ratios = rounding_ratios(emissions.encoder, trained.probes())
-    left = [name for name, ratio in ratios.items() if ratio < LEAST_SNR]
-    emissions.encoder = quantized(emissions.encoder, any_cpu, left)
-    _write_pair(folder, trained, emissions)
-    return left_in_float(ratios)
-
-
-def _write_pair(folder: Path, trained: "Trained", emissions: EmissionModel) -> None:
     inputs = example_inputs(*TRACED, trained.config.vocab_size)
     decode = DecodeModel(emissions, trained.decoder()).eval()
-    _save(_frozen(_trace(emissions, inputs)), folder / "emissions.pt")
-    _save(_frozen(_trace(decode, (*inputs, example_pieces()))), folder / "decode.pt")
+    _save(_frozen(_trace(emissions, inputs)), folder / EMISSIONS)
+    _save(_frozen(_trace(decode, (*inputs, example_pieces()))), folder / DECODE)
+
+
+def open_torchscript(folder: Path, file: str) -> Run:
+    """Load a graph that write_pair wrote."""
+    jit: Any = torch.jit
+    run = on_arrays(jit.load(str(folder / file), map_location="cpu"))
+
+    def run_plainly(*arrays: Any) -> Any:
+        # The optimising executor specialises to each new shape, which costs more than it gains.
+        with jit.optimized_execution(False):
+            return run(*arrays)
+
+    return run_plainly
 
 
 def example_pieces() -> Tensor:
-    """token_pieces for the inputs that graphs are traced with. [2, tokens, 2]"""
+    """token_pieces for tracing, where the second text has fewer tokens. [2, tokens, 2]"""
     first = torch.arange(1, _TRACED_TOKENS + 1)
     pieces = torch.stack([first, first + 1], dim=1).repeat(TRACED[0], 1, 1)
     pieces[1, _TRACED_TOKENS // 2 :] = 0
@@ -86,3 +80,24 @@ def _fixed(traced: Any, inputs: tuple[Tensor, ...]) -> Any:
 def _save(module: Any, path: Path) -> None:
     with quiet():
         torch.jit.save(module, str(path))
+
+
+def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
+    """emissions.pt and decode.pt, and emissions_BxT.pt if a shape is given."""
+    write_pair(folder, trained, trained.emission_model("sdpa"))
+    if options.shape is None:
+        return {"fixed": "None was requested (`--shape 1x256` adds one)."}
+    batch, length = options.shape
+    plain = trained.emission_model("eager")
+    inputs = example_inputs(batch, length, trained.config.vocab_size)
+    _save(_fixed(_trace(plain, inputs), inputs), folder / f"emissions_{batch}x{length}.pt")
+    return {
+        "fixed": f"`emissions_{batch}x{length}.pt` takes int64 `[{batch}, {length}]` three times "
+        f"and gives float32 `[{batch}, {length}, {len(trained.tag_set.tags)}]`. Its graph reads "
+        "no shape and has no control flow, as compilers for a fixed shape need it."
+    }
+
+
+FORMAT = Format(
+    name="torchscript", emissions=EMISSIONS, decode=DECODE, write=_write, open=open_torchscript
+)

@@ -1,0 +1,138 @@
+"""What an export format is: how it is written, how it is opened, and where its scores stand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...crf.chain_weights import ChainWeights
+from ...errors import BertCrfError
+
+if TYPE_CHECKING:
+    from ..trained import Trained
+
+#: File with the scores of the CRF in the folder of every further format.
+TRANSITIONS = "transitions.npz"
+
+#: int64 arrays to an array: ids, mask, types [B, T], for tags also token_pieces [B, S, 2];
+#: to emissions [B, T, K] or tags [B, S].
+Run = Callable[..., Any]
+
+
+class Scores(NamedTuple):
+    """What decoding needs beside the emissions.
+
+    chain: scores of the CRF and their legal masks.
+    bias: emissions of a token without wordpieces. [K]
+    """
+
+    chain: ChainWeights
+    bias: Tensor
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of an export that formats may read.
+
+    shape: batch and length of a graph with a fixed shape.
+    calibration: folder of inputs for static quantisation.
+    any_cpu: int8 weights of 7 bits, so that no product overflows on a CPU without VNNI.
+    """
+
+    shape: Optional[tuple[int, int]] = None
+    calibration: Optional[Path] = None
+    any_cpu: bool = False
+
+    @property
+    def bits(self) -> str:
+        """A sentence for READMEs on the bits of int8 weights."""
+        if self.any_cpu:
+            return "Weights have 7 bits (`--any-cpu`), so that no product overflows on any CPU."
+        return (
+            "Weights have 8 bits: for CPUs with VNNI (x86 since about 2019). On older ones "
+            "products may overflow silently; export with `--any-cpu` for these."
+        )
+
+
+def read_scores(folder: Path) -> Scores:
+    """The scores in a folder's transitions.npz.
+
+    Raises BertCrfError if the file is missing or damaged.
+    """
+    arrays = _read_arrays(folder / TRANSITIONS)
+    if "bias" not in arrays:
+        raise BertCrfError(f"{folder / TRANSITIONS} has no array 'bias': export again.")
+    return Scores(read_chain(folder / TRANSITIONS), torch.from_numpy(arrays["bias"]))
+
+
+def read_chain(path: Path) -> ChainWeights:
+    """The scores of the CRF in a transitions.npz.
+
+    Raises BertCrfError if the file is missing or damaged.
+    """
+    try:
+        return ChainWeights.from_npz(_read_arrays(path))
+    except (KeyError, ValueError, TypeError) as err:
+        if isinstance(err, BertCrfError):
+            raise
+        raise BertCrfError(f"{path} is damaged ({err}): export again.") from err
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as err:
+        raise BertCrfError(f"{path} is missing or damaged: export again.") from err
+    except Exception as err:  # the exception of a damaged file depends on where it is damaged
+        raise BertCrfError(f"{path} is damaged ({type(err).__name__}): export again.") from err
+
+
+def _always(has_calibration: bool) -> None:
+    """The check of a format that needs nothing."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of an export.
+
+    name: of the format, of its folder and of its README text in export/readme.
+    emissions: file with the model that gives emissions.
+    write: writes the model into a folder that has all other files; returns values for the README.
+    open: loads one of the files of a folder.
+    decode: file with the model that gives tags; empty if the format has none.
+    exact: whether emissions are those of the pipeline but for rounding in float32.
+    scores: reads the scores for decoding.
+    check: raises BertCrfError if the format can't be written; gets whether there are
+        calibration inputs.
+    """
+
+    name: str
+    emissions: str
+    write: "Callable[[Path, Trained, Options], dict[str, str]]"
+    open: Callable[[Path, str], Run]
+    decode: str = ""
+    exact: bool = True
+    scores: Callable[[Path], Scores] = read_scores
+    check: Callable[[bool], None] = _always
+
+
+def on_arrays(module: Callable[..., Any]) -> Run:
+    """Let a torch module take and give numpy arrays."""
+
+    def run(*arrays: Any) -> Any:
+        with torch.inference_mode():
+            return module(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)).numpy()
+
+    return run
+
+
+def float_layers_list(left: list[str]) -> str:
+    """A Markdown list of layers that stay in float32, the classifier among them."""
+    return "\n".join(f"- {line}" for line in [*left, "the classifier"])
