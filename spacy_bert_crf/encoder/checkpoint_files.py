@@ -24,8 +24,8 @@ AGAIN = "Download it again"
 
 _SIZES = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"]
 _SIZES += ["intermediate_size", "max_position_embeddings", "type_vocab_size"]
-# Enough for any model; a broken config must not make us build a billion layers.
-_MAX_LAYERS, _MAX_SIZE = 1000, 10**8
+#: Enough for any model. A broken config must not lead to a model of a billion layers.
+MAX_LAYERS, _MAX_SIZE = 1000, 10**8
 
 
 def find_weights(src: Path) -> Path:
@@ -96,7 +96,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raw["model_type"] = "bert"
     for key in _SIZES if raw["model_type"] == "bert" else ():
         value = raw.get(key)
-        top = _MAX_LAYERS if key == "num_hidden_layers" else _MAX_SIZE
+        top = MAX_LAYERS if key == "num_hidden_layers" else _MAX_SIZE
         if type(value) is not int or not 0 < value <= top:
             found = f"{key} is {value!r}" if key in raw else f"{key} is missing"
             raise BertCrfError(f"{path}: {found}, not a number from 1 to {top}. {AGAIN}.")

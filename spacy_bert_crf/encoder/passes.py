@@ -237,24 +237,43 @@ def sentence_starts(doc: Doc) -> list[int]:
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
-    """Ids before and after a text, and the id that pads."""
+    """Ids of the special tokens before and after a text, and the id that pads (0 if there is none).
+
+    They are those that the tokenizer itself adds, by its post-processor (Hugging Face tokenizers).
+    If it has none, they are those that the tokenizer's class adds.
+    """
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    fast = _backend(tokenizer)
+    # A text that leaves at least one wordpiece, whatever the vocabulary.
+    for text in filter(None, (tokenizer.unk_token, "a", "0", "。")):
+        encoding = fast.encode(text)
+        own = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+        if own and len(own) < len(encoding.ids):
+            return encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :], pad
     probe = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else 0
     ids = tokenizer.build_inputs_with_special_tokens([probe])
     at = ids.index(probe)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return ids[:at], ids[at + 1 :], pad
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
-    """Wordpieces of whole texts, without special tokens and without truncation."""
+    """Wordpieces of whole texts, without special tokens and without truncation.
+
+    tokenizer: a fast tokenizer of transformers.
+    """
+    out = []
+    for encoding in _backend(tokenizer).encode_batch(list(texts), add_special_tokens=False):
+        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        ids = np.array(encoding.ids, dtype=np.int64)
+        out.append(Pieces(ids, offsets[:, 0], offsets[:, 1]))
+    return out
+
+
+def _backend(tokenizer: Any) -> Any:
+    """The Rust tokenizer of a fast one, set to neither truncate nor pad."""
     fast = tokenizer.backend_tokenizer
     if fast.truncation is not None:
         fast.no_truncation()
     if fast.padding is not None:
         fast.no_padding()
-    out = []
-    for encoding in fast.encode_batch(list(texts), add_special_tokens=False):
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        ids = np.array(encoding.ids, dtype=np.int64)
-        out.append(Pieces(ids, offsets[:, 0], offsets[:, 1]))
-    return out
+    return fast

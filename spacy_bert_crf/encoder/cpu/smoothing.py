@@ -193,7 +193,7 @@ def probe_inputs(
     for length in (16, 40, 96):
         length = min(length, longest - len(before) - len(after))
         middle = torch.randint(0, vocab_size, (8, length), generator=generator)
-        ends = [torch.tensor(side).expand(8, -1) for side in (before, after)]
+        ends = [torch.tensor(side, dtype=torch.int64).expand(8, -1) for side in (before, after)]
         ids = torch.cat([ends[0], middle, ends[1]], dim=1)
         out.append((ids, torch.ones_like(ids)))
     return out
