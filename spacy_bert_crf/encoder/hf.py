@@ -227,29 +227,29 @@ def _check_folder(folder: Path) -> None:
 def _check_runs(encoder: LoadedEncoder, name: str) -> None:
     """Raise BertCrfError unless the encoder gives one finite vector for each wordpiece.
 
-    Runs a padded batch and a single text, since both come up in training.
+    One pass of two tiny texts, of which one is padded: it costs far less than reading the weights.
     """
-    prefix, suffix, pad = special_ids(encoder.tokenizer)
+    model, (prefix, suffix, pad) = encoder.model, special_ids(encoder.tokenizer)
     piece = encoder.tokenizer.unk_token_id or 0
-    for lengths in ((3, 1), (1,)):
-        pieces = [np.full(length, piece, dtype=np.int64) for length in lengths]
-        each = [np.stack([np.arange(n), np.arange(n) + 1], axis=1) for n in lengths]
-        plan = plan_batches(
-            pieces, each, [[]] * len(pieces), prefix=prefix, suffix=suffix, pad_id=pad,
-            size=max(lengths), overlap=0, limit=4096,
-        )  # fmt: skip
-        try:
-            vectors = run(encoder.model, plan, torch.device("cpu"))
-            if not bool(vectors.isfinite().all()):
-                raise ValueError("its vectors are infinite or NaN")
-            if vectors.shape[1] != encoder.model.config.hidden_size:
-                raise ValueError(f"its vectors have {vectors.shape[1]} numbers, not hidden_size")
-        except Exception as err:  # What does not fit raises whatever the model happens to raise.
-            raise BertCrfError(
-                f"the encoder {name!r} can't be used ({encoder.model.config.model_type}: "
-                f"{_reason(err)}). It must take input_ids and attention_mask, and give a vector "
-                "for each wordpiece, as BERT does: choose another one."
-            ) from err
+    # shape: [2], [1]
+    pieces = [np.full(length, piece, dtype=np.int64) for length in (2, 1)]
+    ranges = [np.array([[0, len(ids)]], dtype=np.int64) for ids in pieces]
+    plan = plan_batches(
+        pieces, ranges, [[], []], prefix=prefix, suffix=suffix, pad_id=pad,
+        size=2, overlap=0, limit=4096,
+    )  # fmt: skip
+    try:
+        vectors = run(model, plan, torch.device("cpu"))
+        if not bool(vectors.isfinite().all()):
+            raise ValueError("its vectors are infinite or NaN")
+        if vectors.shape[1] != model.config.hidden_size:
+            raise ValueError(f"its vectors have {vectors.shape[1]} numbers, not hidden_size")
+    except Exception as err:  # An encoder of another kind raises whatever it happens to raise.
+        raise BertCrfError(
+            f"the encoder {name!r} can't be used ({model.config.model_type}: {_reason(err)}). It "
+            "must take input_ids and attention_mask, and give a vector for each wordpiece, as "
+            "BERT does: choose another one."
+        ) from err
 
 
 def _check_weights(config: Any, weights: dict[str, Tensor]) -> None:
