@@ -269,8 +269,7 @@ class Comparison:
         if "legal_start" in scores:
             crf.set_legal(*(scores[f"legal_{part}"].tolist() for part in _PARTS))
         elif export.info.get("constraints") and export.format != "bert4torch":
-            tags = self.pipe.tag_set
-            crf.set_legal(tags.legal_start(), tags.legal_end(), tags.legal_transitions())
+            crf.set_legal(*self.pipe.tag_set.legal())
         return crf, scores["bias"]
 
     def _check(self, export: Export) -> None:

@@ -75,11 +75,10 @@ class Trained:
 
     def legal(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
         """What decoding allows: start, end, transitions. [K], [K], [K, K]"""
-        tags, n = self.tag_set, len(self.tag_set.tags)
+        n = len(self.tag_set.tags)
         if not self.constraints:
             return np.ones(n, bool), np.ones(n, bool), np.ones((n, n), bool)
-        rows = (tags.legal_start(), tags.legal_end(), tags.legal_transitions())
-        start, end, transitions = (np.array(row, dtype=bool) for row in rows)
+        start, end, transitions = (np.array(row, dtype=bool) for row in self.tag_set.legal())
         return start, end, transitions
 
     def baked(self) -> tuple[Tensor, Tensor, Tensor]:
