@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...encoder.cpu.smoothing import LEAST_SNR, Range, left_in_float
+from ...encoder.cpu.smoothing import MIN_SNR, Range, left_in_float
 from ...errors import BertCrfError
 from ..calibration_inputs import read_calibration
 from ..graphs import EmissionModel, example_inputs
@@ -69,7 +69,7 @@ def write_onnx_int8(folder: Path, trained: "Trained", any_cpu: bool) -> list[str
             reduce_range=any_cpu,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=[name for name, ratio in ratios.items() if ratio >= LEAST_SNR],
+            nodes_to_quantize=[name for name, ratio in ratios.items() if ratio >= MIN_SNR],
             extra_options={"MatMulConstBOnly": True},
         )
     _write_decode(folder, trained)
@@ -107,7 +107,7 @@ def write_onnx_static(
         plain = scratch / EMISSIONS
         _write_emissions(plain, trained.smoothed_model("eager"))
         ratios = _rounding_ratios(plain, scratch / "probe.onnx", inputs)
-        done = [name for name, ratio in ratios.items() if ratio >= LEAST_SNR]
+        done = [name for name, ratio in ratios.items() if ratio >= MIN_SNR]
         quantize_static(
             str(plain),
             str(folder / EMISSIONS),

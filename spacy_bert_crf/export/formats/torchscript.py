@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ...encoder.cpu.smoothing import LEAST_SNR, left_in_float, rounding_ratios
+from ...encoder.cpu.smoothing import MIN_SNR, left_in_float, rounding_ratios
 from ..graphs import DecodeModel, EmissionModel, example_inputs
 from .quiet import quiet
 from .torch_int8 import quantized
@@ -37,7 +37,7 @@ def write_torch_int8(folder: Path, trained: "Trained", any_cpu: bool) -> list[st
     """
     emissions = trained.smoothed_model("sdpa")
     ratios = rounding_ratios(emissions.encoder, trained.probes())
-    left = [name for name, ratio in ratios.items() if ratio < LEAST_SNR]
+    left = [name for name, ratio in ratios.items() if ratio < MIN_SNR]
     emissions.encoder = quantized(emissions.encoder, any_cpu, left)
     _write_pair(folder, trained, emissions)
     return left_in_float(ratios)
