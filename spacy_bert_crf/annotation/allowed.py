@@ -1,6 +1,6 @@
-"""Which tags a token may have: by its gold annotation, by what is on the doc, by its user.
+"""The tags that each token may have, in training by the gold and in decoding by the doc.
 
-A set of allowed tags is a row of booleans over the tags. The CRF learns from such sets, and
+Allowed tags are a boolean array [tokens, K] over the K tags. The CRF learns from such arrays, and
 decodes within them.
 """
 
@@ -20,48 +20,53 @@ BoolArray = NDArray[np.bool_]
 
 
 def labels_extension(component: str) -> str:
-    """Name of the extension of Doc that holds the labels a component may predict."""
+    """The name of the Doc extension that restricts which labels a component may predict."""
     return f"{component}_labels"
 
 
 def taken_tokens(doc: Doc) -> tuple[BoolArray, BoolArray]:
-    """Which tokens belong to an entity or are blocked (`set_ents(blocked=…)`), and which of them
-    are blocked. [tokens] each"""
+    """The tokens that are taken, and those of them that are blocked. bool [tokens] each
+
+    A token is taken if it belongs to an entity or is blocked (`Doc.set_ents(blocked=…)`).
+    """
     iob, types = doc.to_array(["ENT_IOB", "ENT_TYPE"]).reshape(len(doc), 2).T
     taken = (iob == 1) | (iob == 3)
     return taken, taken & (types == 0)
 
 
-def decoding_sets(doc: Doc, tags: TagSet, component: str, keep_ents: bool) -> Optional[BoolArray]:
-    """The tags that each token of a doc may have, [tokens, K]; None if all may have all.
+def allowed_for_decoding(
+    doc: Doc, tags: TagSet, component: str, keep_ents: bool
+) -> Optional[BoolArray]:
+    """The tags that each token of a doc may have in decoding. bool [tokens, K], None for all
 
-    keep_ents: entities that are on the doc are fixed: their tokens have the tags that spell them,
-        and the next one must not go on with them. Tokens of entities whose label the component
-        does not have, and blocked tokens, are O.
-    Tokens that are not fixed may have O and the tags of the labels in the doc's extension (see
-    labels_extension), if that is set.
+    component: name of the component, which decides the name of the extension (`labels_extension`).
+    keep_ents: whether entities that are on the doc are fixed. Their tokens then have the tags that
+        spell them, and the next token can't continue them. Blocked tokens, and those of entities
+        with another label than the component's, are O.
+    Tokens that are not fixed may have O and the tags of the labels in the extension, if it is set.
     Raises BertCrfError for labels that the component does not have.
     """
-    sets: Optional[BoolArray] = None
+    allowed: Optional[BoolArray] = None
     free = np.ones(len(doc), dtype=bool)
     if keep_ents and doc.has_annotation("ENT_IOB"):
         taken, _ = taken_tokens(doc)
         if taken.any():
             free = ~taken
             spans = [(ent.start, ent.end, ent.label_) for ent in doc.ents]
-            sets = allowed_tags(Gold(spans, taken, []), tags)
+            allowed = allowed_tags(Gold(spans, taken, []), tags)
     name = labels_extension(component)
     labels = doc._.get(name) if doc.has_extension(name) else None
     if labels is not None:
         barred = _barred(labels, tags, name)
         if barred.any():
-            sets = np.ones((len(doc), len(tags.tags)), dtype=bool) if sets is None else sets
-            sets &= ~(free[:, None] & barred)
-    return sets
+            if allowed is None:
+                allowed = np.ones((len(doc), len(tags.tags)), dtype=bool)
+            allowed &= ~(free[:, None] & barred)
+    return allowed
 
 
 def _barred(labels: Any, tags: TagSet, name: str) -> BoolArray:
-    """For each tag: is its label not among these? [K]"""
+    """Whether each tag's label is not among these labels. bool [K]"""
     if isinstance(labels, str) or not isinstance(labels, Collection):
         raise BertCrfError(f"doc._.{name} is {labels!r}: give a list of labels, or None for all.")
     unknown = sorted(str(label) for label in set(labels) - set(tags.labels))
@@ -74,10 +79,10 @@ def _barred(labels: Any, tags: TagSet, name: str) -> BoolArray:
 
 
 def allowed_tags(gold: Gold, tags: TagSet) -> NDArray[np.bool_]:
-    """Which tags each token may have. [n_tokens, n_tags]
+    """The tags that each token may have by its gold annotation. bool [tokens, K]
 
-    A known token has one. Entities whose label is not of this tag set count as outside. An unknown
-    token may have any tag, but for one that would prolong a known entity before it.
+    A known token has one tag. It is O where the entity's label is not in the tag set. An unknown
+    token may have any tag except one that would continue a known entity before it.
     """
     n_tokens = len(gold.known)
     labels = set(tags.labels)
@@ -96,11 +101,11 @@ def allowed_tags(gold: Gold, tags: TagSet) -> NDArray[np.bool_]:
 
 
 def open_weights(share: float, tags: TagSet) -> Optional[list[float]]:
-    """Logarithm of what each tag counts for at tokens whose annotation is unknown. [n_tags]
+    """Logarithm of each tag's weight at tokens without annotation. [K], None for equal weights
 
-    share: of the entities of a doc that is annotated in part, how many are annotated. If each is
-        with this probability, whatever it is, then one that is not has the factor 1 - share in the
-        likelihood of the annotation that there is. 0: as if nothing was known of that.
+    share: the share of a doc's entities that is annotated, where docs are annotated in part. If
+        each entity is annotated with this probability, one that is not has a factor of 1 - share
+        in the likelihood. 0: nothing is known of that.
     """
     if not share:
         return None

@@ -1,8 +1,8 @@
 """Column files (`字 TAG`, a blank line between sentences): their rows, schemes and entities.
 
-Pure Python. Lines are split at LF only and columns at one space or tab only: U+3000, U+2028,
-U+0085 and the like are characters of the corpus, which str.split, str.strip and str.splitlines
-would eat.
+Pure Python. Lines are split at LF only, and columns at one space or tab only. U+3000, U+2028,
+U+0085 and similar characters belong to the corpus, but str.split, str.strip and str.splitlines
+would remove them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,17 @@ from typing import NamedTuple
 from ..errors import BertCrfError
 from .schemes import SCHEMES, EntitySpan, Role, TagSet, split_tag
 
-#: Key of tags.SCHEMES by the name used on the command line, the smallest scheme first.
+#: Keys of schemes.SCHEMES by their names on the command line, the smallest scheme first.
 SCHEME_NAMES = {"bio": "BIO", "bmes": "BMES", "bioes": "BIOES", "bilu": "BILUO"}
 #: The byte order mark.
 BOM = "\ufeff"
 
 
 class Row(NamedTuple):
-    """One line of a column file and what is wrong with it; an unreadable tag has no prefix."""
+    """One line of a column file. A tag that can't be read has an empty prefix.
+
+    line: line number, from 1. wrong: what is wrong with the line, or "".
+    """
 
     line: int
     token: str
@@ -31,7 +34,11 @@ class Row(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is wrong, in which line (or, in a DocBin, in the doc of which index)."""
+    """Something wrong in a corpus.
+
+    line: line number, or the index of the doc in a DocBin.
+    message: what is wrong. repairable: whether `--on-error repair` can mend it.
+    """
 
     line: int
     message: str
@@ -39,9 +46,10 @@ class Problem(NamedTuple):
 
 
 def read_columns(path: Path, join: str = "") -> list[list[Row]]:
-    """The sentences of a column file. Blank lines part them, their number does not matter.
+    """The sentences of a column file, which one or more blank lines separate.
 
-    Raises BertCrfError if the file can't be read, is no UTF-8 or has no sentences.
+    join: the text between two tokens, "" or " ". With "", each token must be one character.
+    Raises BertCrfError if the file can't be read, is not UTF-8 or has no sentences.
     """
     data = read_bytes(path)
     try:
@@ -67,10 +75,10 @@ def read_columns(path: Path, join: str = "") -> list[list[Row]]:
 
 
 def detect_scheme(sentences: Iterable[Sequence[Row]]) -> str:
-    """The smallest scheme (a key of SCHEME_NAMES) with all prefixes that occur; `bio` for none.
+    """The smallest scheme with all prefixes that occur, as a key of SCHEME_NAMES. `bio` if none do.
 
-    Prefixes of no scheme at all are left to `read_spans`, as bad lines.
-    Raises BertCrfError if the prefixes are of different schemes.
+    Prefixes that no scheme has do not count here: `read_spans` reports them as bad lines.
+    Raises BertCrfError if no scheme has all the prefixes.
     """
     known = {prefix for roles in SCHEMES.values() for prefix in roles}
     first: dict[str, int] = {}
@@ -89,11 +97,11 @@ def detect_scheme(sentences: Iterable[Sequence[Row]]) -> str:
 
 
 def read_spans(rows: Sequence[Row], scheme: str) -> tuple[list[EntitySpan], list[Problem]]:
-    """Entities of the rows of a sentence, and what is wrong with the rows.
+    """The entities of a sentence, repaired, and the problems of its rows.
 
-    The spans are the repaired ones: an orphan continuation begins an entity, an unfinished entity
-    ends at its last token. There are none if a tag can't be read at all.
-    scheme: a key of SCHEME_NAMES.
+    rows: the sentence. scheme: a key of SCHEME_NAMES.
+    An orphan continuation begins an entity, and an unfinished entity ends at its last token. If a
+    tag can't be read, there are no entities.
     """
     tag_set = make_tag_set((row.label for row in rows if row.label), scheme)
     roles = {**SCHEMES[tag_set.scheme], "O": Role.OUT}
@@ -106,7 +114,7 @@ def read_spans(rows: Sequence[Row], scheme: str) -> tuple[list[EntitySpan], list
             message = f"unknown tag prefix {row.prefix!r} (scheme {scheme}: {_prefixes(scheme)})"
             problems.append(Problem(row.line, f"{message}: {_quote_row(row)}"))
         if before.prefix not in roles or row.prefix not in roles:
-            continue  # next to an unreadable tag anything may stand
+            continue  # Any tag may be next to one that can't be read.
         opened = roles[before.prefix] in (Role.BEGIN, Role.INSIDE)
         continuation = roles[row.prefix] in (Role.INSIDE, Role.LAST)
         continued = opened and continuation and before.label == row.label
@@ -122,12 +130,12 @@ def read_spans(rows: Sequence[Row], scheme: str) -> tuple[list[EntitySpan], list
 
 
 def make_tag_set(labels: Iterable[str], scheme: str) -> TagSet:
-    """The tags of these labels; scheme: a key of SCHEME_NAMES."""
+    """The tags of these labels, sorted. scheme: a key of SCHEME_NAMES."""
     return TagSet(tuple(sorted(set(labels))), SCHEME_NAMES[scheme])
 
 
 def read_bytes(path: Path, size: int = -1) -> bytes:
-    """The first `size` bytes of a file, or all; raises BertCrfError if it can't be read."""
+    """The first `size` bytes of a file, all for -1. Raises BertCrfError if it can't be read."""
     try:
         with open(path, "rb") as file:
             return file.read(size)
@@ -136,12 +144,12 @@ def read_bytes(path: Path, size: int = -1) -> bytes:
 
 
 def has_space(text: str) -> bool:
-    """Whether there is white space of any kind in it."""
+    """Whether a text contains whitespace of any kind."""
     return any(char.isspace() for char in text)
 
 
 def quote(text: str) -> str:
-    """The text as messages show it: quoted, cut if long."""
+    """A text as messages show it: quoted, and cut after 60 characters."""
     return repr(text if len(text) <= 60 else text[:60] + "…")
 
 
@@ -162,19 +170,19 @@ def _token_problem(token: str, join: str) -> str:
         return "a carriage return is no character" if token == "\r" else ""
     separators = token.count(" ") + token.count("\t")
     if separators:
-        return f"{separators + 2} columns instead of 2 (they are parted by one space or tab)"
+        return f"{separators + 2} columns instead of 2 (one space or tab separates them)"
     if not join:
         return f"{len(token)} characters in the character column"
-    return "white space in the word" if has_space(token) else ""
+    return "whitespace in the word" if has_space(token) else ""
 
 
 @lru_cache(maxsize=4096)
 def _parse_tag(tag: str) -> tuple[str, str, str]:
-    """Prefix and label, empty if unreadable, and what is wrong."""
+    """Prefix and label, empty if the tag can't be read, and what is wrong with it or ""."""
     if not tag:
         return "", "", "no tag"
     if has_space(tag):
-        return "", "", f"white space in the tag {tag!r}"
+        return "", "", f"whitespace in the tag {tag!r}"
     if tag.startswith("O-"):
         return "", "", f"tag {tag!r} gives O a label"
     try:

@@ -37,11 +37,16 @@ _SHOWN = 50
 
 @dataclass
 class CorpusReport:
-    """What was converted. The counts are of what was written.
+    """What a conversion wrote, and the problems that it found.
 
-    problems: (line number, message), also of what was skipped or repaired; the number is the index
-        of the doc where the source is a DocBin.
-    skipped: sentences left out. repaired: tags and entities put right. dropped: entities left out.
+    scheme: a key of SCHEME_NAMES.
+    sentences, characters: numbers of those written. without_entity: sentences without an entity.
+    entities: number of entities by label.
+    problems: (line number, message), those of skipped and repaired sentences included. For a DocBin
+        the number is the index of the doc.
+    skipped: sentences left out.
+    repaired: tags and entities that were corrected.
+    dropped: entities left out.
     """
 
     scheme: str
@@ -55,7 +60,7 @@ class CorpusReport:
     dropped: int = 0
 
     def add(self, doc: "Doc") -> None:
-        """Count a doc that is written."""
+        """Count a doc that will be written."""
         self.sentences += 1
         self.characters += sum(map(len, doc)) if doc.has_unknown_spaces else len(doc.text)
         self.without_entity += not doc.ents
@@ -63,7 +68,7 @@ class CorpusReport:
             self.entities[ent.label_] = self.entities.get(ent.label_, 0) + 1
 
     def table(self) -> str:
-        """The figures as a plain table."""
+        """The counts as a plain table."""
         from wasabi.tables import table
 
         rows: list[tuple[str, str]] = [
@@ -91,25 +96,27 @@ def convert_corpus(
 ) -> CorpusReport:
     """Convert a column file to a DocBin (`.spacy`), or a DocBin to a column file.
 
-    scheme: `auto` or a key of SCHEME_NAMES; `auto` means `bio` when columns are written.
+    src: the file to read. dst: the file to write; a DocBin ends in `.spacy`.
+    scheme: `auto` or a key of SCHEME_NAMES. `auto` is the smallest scheme that fits the column
+        file, and `bio` when columns are written.
     lang: the language whose blank tokenizer makes the docs.
-    join: what stands between two tokens of a column file: nothing (one character a line) or one
-        space (one word a line).
-    on_error: `fail` lists all bad lines and writes nothing. `skip-sentence` leaves out the
-        sentences with a bad line. `repair` makes an orphan continuation a beginning, closes an
-        unfinished entity at its last token, widens an entity to the borders of the tokenizer's
-        tokens, or drops it where it then meets another one; sentences with anything else (no
-        tag, a third column, an unknown prefix, two characters) it leaves out.
-
-    Raises BertCrfError for bad lines (see on_error) and, always, for a file that can't be read or
-    written, is no UTF-8, holds no sentence or mixes schemes; for sentences that are all bad; for
-    an unknown setting or language.
+    join: the text between two tokens of a column file: "" (one character a line) or " " (one word
+        a line).
+    on_error: what happens to sentences with bad lines. `fail` lists all bad lines and writes
+        nothing. `skip-sentence` leaves those sentences out. `repair` corrects what it can: an
+        orphan continuation begins an entity, and an unfinished entity ends at its last token. An
+        entity with a border inside a token is widened to the token, or dropped if it then overlaps
+        another one. Sentences with other problems are left out: no tag, a third column, an unknown
+        prefix, two characters.
+    Raises BertCrfError for bad lines (see on_error). Also for a file that can't be read or written,
+    is not UTF-8, has no sentences or mixes schemes; if no sentence is left; and for an unknown
+    setting or language.
     """
     src, dst = Path(src), Path(dst)
     _check_choice("scheme", scheme, ("auto", *SCHEME_NAMES))
     _check_choice("join", join, ("", " "))
     _check_choice("on-error", on_error, ON_ERROR)
-    # The two bytes open a zlib stream, as a DocBin is, and no UTF-8 text.
+    # These two bytes begin a zlib stream, as a DocBin is. No UTF-8 text begins with them.
     back = src.suffix == ".spacy" or read_bytes(src, 2) == b"x\x9c"
     if back is (dst.suffix == ".spacy"):
         raise BertCrfError(
@@ -124,10 +131,12 @@ def convert_corpus(
 def make_doc(
     nlp: "Language", rows: Sequence[Row], spans: Iterable[EntitySpan], join: str
 ) -> tuple["Doc", list[Problem], int]:
-    """The doc of a sentence, entities whose borders lie inside a token, and how many were dropped.
+    """The doc of a sentence, a problem for each entity with a border inside a token, and the number
+    of entities that were dropped.
 
-    Such entities are widened to the borders of the tokens, or dropped where they would then meet
-    another one or hold nothing but spaces.
+    Such entities are widened to the borders of the tokens. They are dropped if they would then
+    overlap another one, or consist of spaces only.
+    nlp: its tokenizer makes the doc. spans: entities over `rows`. join: see `convert_corpus`.
     """
     doc = nlp.make_doc(join.join(row.token for row in rows))
     starts = [0, *accumulate(len(row.token) + len(join) for row in rows)]
@@ -150,15 +159,16 @@ def make_doc(
             dropped += 1
         else:
             ents.append(ent)
-    doc.ents = ents  # even if there are none: the doc then counts as annotated
+    doc.ents = ents  # Without any, the doc must still count as annotated.
     return doc, problems, dropped
 
 
 def doc_units(doc: "Doc", join: str) -> tuple[list[str], list[EntitySpan]]:
-    """First column of a doc's lines (characters, or words for `join` " "), entities over them.
+    """The first column of a doc's lines, and the doc's entities over these lines.
 
-    Words leave out the tokens of white space, and docs with unknown spaces all spaces.
-    Raises BertCrfError if a column file can't hold the doc.
+    join: with "" a line is a character, with " " a word. Words leave out tokens of whitespace. Docs
+        with unknown spaces leave out all spaces.
+    Raises BertCrfError if a column file can't represent the doc.
     """
     iobs = doc.to_array(["ENT_IOB", "ENT_TYPE"]).tolist()
     if any(iob == 0 or (iob == 3 and not label) for iob, label in iobs):
@@ -172,9 +182,9 @@ def doc_units(doc: "Doc", join: str) -> tuple[list[str], list[EntitySpan]]:
         starts.append(len(units))
         if not join:
             units.extend(token.text)
-        elif not token.text.isspace():  # is_space needs the vocab of a language
+        elif not token.text.isspace():  # is_space would need a language's vocab.
             if has_space(token.text):
-                raise BertCrfError(f"the token {quote(token.text)} holds white space")
+                raise BertCrfError(f"the token {quote(token.text)} holds whitespace")
             units.append(token.text)
         ends.append(len(units))
         if not join and token.whitespace_ and not doc.has_unknown_spaces:
@@ -182,9 +192,9 @@ def doc_units(doc: "Doc", join: str) -> tuple[list[str], list[EntitySpan]]:
     spans = [EntitySpan(starts[e.start], ends[e.end - 1], e.label_) for e in doc.ents]
     for ent, span in zip(doc.ents, spans, strict=True):
         if has_space(span.label):
-            raise BertCrfError(f"the label {span.label!r} holds white space")
+            raise BertCrfError(f"the label {span.label!r} holds whitespace")
         if span.start == span.end:
-            raise BertCrfError(f"the entity {quote(ent.text)} ({span.label}) is white space")
+            raise BertCrfError(f"the entity {quote(ent.text)} ({span.label}) is whitespace")
     if not units:
         raise BertCrfError("the doc is empty")
     return units, spans
@@ -244,20 +254,20 @@ def _docbin_to_columns(src: Path, dst: Path, scheme: str, join: str, on_error: s
         raise BertCrfError(f"{src}: file has no sentences.")
     _check_report(report, f"{src}: doc index ", on_error)
     text = "\n".join([*lines, ""])
-    # A U+FEFF that is the first character of the corpus would be read as a byte order mark.
+    # If the corpus begins with U+FEFF, a reader would take it for the byte order mark.
     write_text(dst, BOM + text if text.startswith(BOM) else text)
     return report
 
 
 def _check_report(report: CorpusReport, where: str, on_error: str) -> None:
-    """Raise BertCrfError, listing the problems, if they forbid to write the file."""
+    """Raise BertCrfError that lists the problems, if nothing may be written because of them."""
     if not report.problems or (on_error != "fail" and report.sentences):
         return
     count = len(report.problems)
     lines = [f"{where}{line}: {message}" for line, message in report.problems[:_SHOWN]]
     if count > _SHOWN:
         lines.append(f"... and {count - _SHOWN:,} more")
-    hint = "correct the file, or go on by --on-error skip-sentence or --on-error repair"
+    hint = "correct the file, or use --on-error skip-sentence or --on-error repair"
     if on_error != "fail":
         hint = "no sentence is left"
     lines.append(f"{count:,} problem(s), nothing was written: {hint}.")
@@ -265,7 +275,7 @@ def _check_report(report: CorpusReport, where: str, on_error: str) -> None:
 
 
 def _widen(doc: "Doc", start: int, end: int, label: str) -> "Span | None":
-    # Spaces at the ends belong to the token before: widening over them would take that one in.
+    # A space belongs to the token before it, so widening over a space would include that token.
     words = doc.text[start:end].strip(" ")
     if not words:
         return None
@@ -287,7 +297,7 @@ def _blank(lang: str) -> "Language":
         nlp = spacy.blank(lang)
     except (ImportError, OSError, ValueError) as err:
         raise BertCrfError(f"can't make a tokenizer for language {lang!r}: {err}") from err
-    nlp.max_length = sys.maxsize  # the limit is for parsers, a tokenizer needs none
+    nlp.max_length = sys.maxsize  # The limit is for parsers.
     return nlp
 
 

@@ -1,7 +1,8 @@
-"""Reading of DocBins (`.spacy` files), which nobody vouches for.
+"""Reads DocBins (`.spacy` files) that may be damaged or hostile.
 
-spaCy unpacks whatever a file claims to hold; here its size is bounded and its parts are compared
-first, so that a damaged file is an error that names it and not fewer docs or a full memory.
+spaCy unpacks a file whatever its size and contents. Here the unpacked size is bounded, and the
+parts are compared first. So a damaged file is an error that names it, and never fills the memory
+or silently gives fewer docs.
 """
 
 import zlib
@@ -12,42 +13,45 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import srsly
 
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
     from spacy.vocab import Vocab
 
-#: A file may unpack to this many bytes, or to this many times its own size, if that is more.
-#: (Real corpora unpack to some 20 to 60 times their size, a bomb to 1,000 times.)
+#: A file may unpack to MAX_UNPACKED bytes or to MAX_RATIO times its own size, whichever is more.
+#: Real corpora unpack to 20 to 60 times their size, a zip bomb to 1,000 times.
 MAX_UNPACKED, MAX_RATIO = 1 << 26, 250
 
-#: Attributes of tokens that are hashes of strings.
+#: Token attributes whose values are hashes of strings.
 _STRING_ATTRS = ("ORTH", "TAG", "LEMMA", "NORM", "MORPH", "DEP", "ENT_TYPE", "ENT_KB_ID", "ENT_ID")
-_AGAIN = "make it anew with `spacy bert-crf convert-corpus`"
-#: 1 for each doc. In old files some may be missing.
+_AGAIN = "make it again with `spacy bert-crf convert-corpus`"
+#: Parts with one entry for each doc. Old files may lack some.
 _PER_DOC = ("cats", "flags", "span_groups", "user_data")
 
 
 def read_docbin(path: Path, vocab: "Vocab") -> "Iterator[Doc]":
-    """The docs of a DocBin. Raises BertCrfError, also while iterating, if it can't be read, is
-    damaged or unpacks to more than MAX_UNPACKED and MAX_RATIO allow."""
+    """The docs of a DocBin, one at a time.
+
+    Raises BertCrfError, also while iterating, if the file can't be read, is damaged, or unpacks to
+    more than MAX_UNPACKED and MAX_RATIO allow.
+    """
     from spacy.tokens import DocBin
 
     data = check_docbin(path)
     try:
         for doc in DocBin().from_bytes(data).get_docs(vocab):
-            # Raises for entities and groups that are none.
+            # Invalid entities and span groups raise here.
             for span in (*doc.ents, *(span for group in doc.spans.values() for span in group)):
                 span.label_, span.kb_id_, span.id_  # noqa: B018
             yield doc
-    except Exception as err:  # what a corrupt file raises depends on where it is corrupt
+    except Exception as err:  # What a damaged file raises varies.
         raise _damaged(path, err) from err
 
 
 def check_docbin(path: Path) -> bytes:
-    """The bytes of a DocBin whose parts fit each other. Raises BertCrfError for any other file."""
+    """The bytes of a DocBin whose parts are consistent. Raises BertCrfError for other files."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as err:
@@ -62,7 +66,7 @@ def check_docbin(path: Path) -> bytes:
 
 
 def check_docbins(paths: Iterable[Path]) -> None:
-    """check_docbin of those of the paths that are DocBins, or folders that hold some."""
+    """Run check_docbin on every DocBin among the paths and directly in folders among them."""
     for path in sorted(set(paths)):
         for file in sorted(path.glob("*.spacy")) if path.is_dir() else [path]:
             if file.suffix == ".spacy":
@@ -110,16 +114,14 @@ def _check_parts(parts: Any) -> None:
 def _damaged(path: Path, err: Exception) -> BertCrfError:
     if isinstance(err, BertCrfError):
         return err
-    reason = (str(err).strip() or type(err).__name__).splitlines()[0]
-    if isinstance(err, KeyError):
-        reason = f"no entry {reason}"
     return BertCrfError(
-        f"{path} is no readable DocBin (.spacy file), or damaged ({reason}): {_AGAIN}."
+        f"{path} is no readable DocBin (.spacy file), or damaged ({first_line(err)}): {_AGAIN}."
     )
 
 
 def read_docs(path: Path, nlp: "Language") -> "list[Doc]":
-    """Docs of a DocBin. Raises BertCrfError if it is missing, damaged or empty."""
+    """All docs of a DocBin, on the vocab of `nlp`. Raises BertCrfError if it is missing, damaged
+    or empty."""
     docs = list(read_docbin(path, nlp.vocab))
     if not docs:
         raise BertCrfError(f"{path} holds no docs.")

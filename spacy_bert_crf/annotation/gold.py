@@ -1,4 +1,4 @@
-"""Gold annotation of a spaCy Example as sets of allowed tags, and what of it can't be placed."""
+"""The gold annotation of a spaCy Example on its predicted tokens, and what can't be aligned."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,14 @@ from ..errors import BertCrfError
 
 #: Docs from which the model may infer its sizes.
 _SAMPLE = 10
-_O = 2  # spaCy's ENT_IOB: 0 missing, 1 I, 2 O, 3 B (with no type: blocked)
+_O = 2  # spaCy's ENT_IOB: 0 missing, 1 I, 2 O, 3 B (blocked if it has no type).
 
 
 class LostEntity(NamedTuple):
-    """A gold entity without a place in the predicted tokens."""
+    """A gold entity that can't be aligned with the predicted tokens.
+
+    start_char: its first character in the reference. context: the text around it.
+    """
 
     text: str
     label: str
@@ -32,8 +35,8 @@ class Gold(NamedTuple):
     """Gold of one Example on its predicted tokens.
 
     spans: entities as (start, end, label), of all labels.
-    known: whether a token's annotation is known. [n_tokens]
-    lost: entities that could not be aligned; their tokens are unknown.
+    known: whether each token's annotation is known. bool [tokens]
+    lost: entities that could not be aligned. Their tokens are unknown.
     """
 
     spans: list[tuple[int, int, str]]
@@ -61,7 +64,7 @@ def read_gold(example: Example) -> Gold:
             else:
                 lost.append(_lost(ent))
         known[:] = [iob == _O for iob in example.get_aligned("ENT_IOB")]
-    # Whitespace is never annotated by hand: outside, as in spaCy's own alignment.
+    # Nobody annotates whitespace: it is outside, as in spaCy's own alignment.
     known |= np.fromiter((token.is_space for token in predicted), dtype=bool, count=n_tokens)
     for start, end, _ in spans:
         known[start:end] = True
@@ -78,13 +81,16 @@ def labels_of(golds: Iterable[Gold]) -> set[str]:
 
 
 def lost_report(lost: list[LostEntity], total: int, most: int = 10) -> str:
-    """A warning's text that counts and names the lost entities."""
+    """The text of a warning that counts the lost entities and names the first `most`.
+
+    total: the number of gold entities.
+    """
     names = "; ".join(str(entity) for entity in lost[:most])
     more = f"; and {len(lost) - most} more" if len(lost) > most else ""
     return (
-        f"{len(lost)} of {total} gold entities have no place in the predicted tokens and are left "
-        f"out (their tokens count as unknown): {names}{more}. Their borders lie inside a token of "
-        "the pipeline's tokenizer, or they overlap."
+        f"{len(lost)} of {total} gold entities can't be aligned with the predicted tokens and are "
+        f"left out (their tokens count as unknown): {names}{more}. Their borders lie inside "
+        "a token of the pipeline's tokenizer, or they overlap."
     )
 
 

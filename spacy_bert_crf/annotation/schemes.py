@@ -1,7 +1,7 @@
-"""Tag schemes: tags of a set of labels, allowed transitions, spans to tag ids and back.
+"""Tag schemes: the tags of some labels, legal transitions, spans to tag ids and back.
 
-Pure Python. A tag is `O` or a one-letter prefix, a hyphen and the label (`B-LOC`); the label is
-all that follows the first hyphen, so labels may hold hyphens and dots of their own.
+Pure Python. A tag is `O`, or a one-letter prefix, a hyphen and the label (`B-LOC`). Only the first
+hyphen counts, so labels may contain hyphens and dots.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from ..errors import BertCrfError
 
 
 class Role(Enum):
-    """What a tag says of its token's place in an entity."""
+    """The place of a token in an entity, as its tag says."""
 
     OUT = "out"
     BEGIN = "begin"
@@ -23,7 +23,7 @@ class Role(Enum):
     UNIT = "unit"
 
 
-#: Prefix of each role, by scheme. BIO has no sign for the last token of an entity.
+#: The role of each prefix, by scheme. BIO does not mark the last token of an entity.
 SCHEMES: dict[str, dict[str, Role]] = {
     "BIO": {"B": Role.BEGIN, "I": Role.INSIDE},
     "BIOES": {"B": Role.BEGIN, "I": Role.INSIDE, "E": Role.LAST, "S": Role.UNIT},
@@ -44,7 +44,7 @@ class EntitySpan(NamedTuple):
 class TagSet:
     """The tags of some labels under a scheme, in id order: `O`, then the tags of each label.
 
-    labels: entity types, in their own order.
+    labels: entity types. Their order decides the tag ids.
     scheme: a key of SCHEMES.
     Raises BertCrfError for an unknown scheme, an empty or a repeated label.
     """
@@ -85,23 +85,20 @@ class TagSet:
         return Role.LAST in SCHEMES[self.scheme].values()
 
     def begins(self) -> list[bool]:
-        """For each tag: does it begin an entity? [n_tags]"""
+        """Whether each tag begins an entity. [K]"""
         return [role in (Role.BEGIN, Role.UNIT) for role, _ in self.roles]
 
-    def legal_start(self) -> list[bool]:
-        """For each tag: may a sequence begin with it? [n_tags]"""
-        return [role in (Role.OUT, Role.BEGIN, Role.UNIT) for role, _ in self.roles]
+    def legal(self) -> tuple[list[bool], list[bool], list[list[bool]]]:
+        """Which tags may begin a sequence, which may end it, and which may follow which.
 
-    def legal_end(self) -> list[bool]:
-        """For each tag: may a sequence end with it? [n_tags]"""
-        return [not self._is_open(role) for role, _ in self.roles]
-
-    def legal_transitions(self) -> list[list[bool]]:
-        """[from][to]: may the second tag follow the first? [n_tags, n_tags]"""
-        return [[self._may_follow(a, b) for b in self.roles] for a in self.roles]
+        RETURNS: start [K], end [K], transitions [from][to] [K, K].
+        """
+        start = [role in (Role.OUT, Role.BEGIN, Role.UNIT) for role, _ in self.roles]
+        end = [not self._is_open(role) for role, _ in self.roles]
+        return start, end, [[self._may_follow(a, b) for b in self.roles] for a in self.roles]
 
     def encode(self, spans: Iterable[tuple[int, int, str]], length: int) -> list[int]:
-        """Tag ids of a sequence of `length` tokens with these (start, end, label) entities.
+        """Tag ids of a sequence with these (start, end, label) entities. [length]
 
         Raises BertCrfError for spans that overlap, are empty, lie outside or have another label.
         """
@@ -119,7 +116,7 @@ class TagSet:
         return out
 
     def span_tags(self, length: int, label: str) -> list[int]:
-        """Tag ids that spell one entity of `length` tokens."""
+        """Tag ids of one entity of `length` tokens. [length]"""
         ids = self.ids
         if self.has_last:
             if length == 1:
@@ -129,9 +126,9 @@ class TagSet:
         return [ids[Role.BEGIN, label], *[ids[Role.INSIDE, label]] * (length - 1)]
 
     def closing(self, label: str) -> list[bool]:
-        """For each tag: does it, after the tags of an entity, leave that entity as it is? [n_tags]
+        """Whether an entity of this label is complete when each tag follows its last token. [K]
 
-        Under BIO the next tag may go on with it; other schemes mark the last token.
+        Under BIO an I- tag of the label would continue it. Other schemes mark the last token.
         """
         return [
             self.has_last or role is not Role.INSIDE or other != label for role, other in self.roles
@@ -140,14 +137,14 @@ class TagSet:
     def decode(self, tag_ids: Sequence[int]) -> list[EntitySpan]:
         """Entities of a sequence of tag ids.
 
-        Reads any sequence: a continuation without a beginning (only possible where decoding is
-        unconstrained) starts an entity of its own, as conlleval does.
+        Reads any sequence. A continuation without a beginning starts an entity, as in conlleval.
+        Only unconstrained decoding gives such sequences.
         """
         roles = self.roles
         spans: list[EntitySpan] = []
         start, current = -1, ""
         for i, tag_id in enumerate(tag_ids):
-            if tag_id == 0 and start < 0:  # most tokens by far
+            if tag_id == 0 and start < 0:  # The case of nearly all tokens.
                 continue
             role, label = roles[tag_id]
             continues = role in (Role.INSIDE, Role.LAST) and start >= 0 and label == current
@@ -164,7 +161,7 @@ class TagSet:
         return spans
 
     def _is_open(self, role: Role) -> bool:
-        """Whether an entity must go on after a tag of this role."""
+        """Whether the entity must continue after a tag of this role."""
         return self.has_last and role in (Role.BEGIN, Role.INSIDE)
 
     def _may_follow(self, before: tuple[Role, str], after: tuple[Role, str]) -> bool:
@@ -189,7 +186,7 @@ def split_tag(tag: str) -> tuple[str, str]:
 def tag_set_from_tags(tags: Sequence[str], scheme: str) -> TagSet:
     """The TagSet whose tags in id order are exactly these.
 
-    Raises BertCrfError if there is none (other order, other scheme, a tag that is missing).
+    Raises BertCrfError if there is none: another order, another scheme, or a missing tag.
     """
     labels = list(dict.fromkeys(split_tag(tag)[1] for tag in tags if tag != "O"))
     tag_set = TagSet(tuple(labels), scheme)

@@ -1,7 +1,8 @@
-"""How often tags begin, follow one another and end in a corpus, as scores for a CRF to start from.
+"""Tag statistics of a corpus as the initial scores of a CRF. Pure numpy.
 
-A CRF with these scores and no emissions is the Markov chain of the corpus's tags, so that training
-does not begin with finding out that most tokens are outside. Pure numpy.
+They count how often tags begin a doc, follow one another and end it. A CRF with these scores and no
+emissions is the Markov chain of the corpus's tags. So training need not learn first that most
+tokens are outside.
 """
 
 from collections.abc import Iterable
@@ -10,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Least score: a transition that was never seen stays possible.
+#: The smallest score, so that a transition that was never seen stays possible.
 FLOOR = -6.0
 
 
 class ChainScores(NamedTuple):
-    """Logarithms of probabilities. start: [K], transitions[from, to]: [K, K], end: [K]."""
+    """Log-probabilities. start: [K]. transitions: [from, to], [K, K]. end: [K]."""
 
     start: NDArray[np.float32]
     transitions: NDArray[np.float32]
@@ -23,7 +24,7 @@ class ChainScores(NamedTuple):
 
 
 class TagCounts:
-    """Counts over docs, of steps whose tags are known.
+    """Counts of known tags over docs.
 
     n_tags: K.
     """
@@ -34,7 +35,7 @@ class TagCounts:
         self.end = np.zeros(n_tags)
 
     def add(self, allowed: NDArray[np.bool_]) -> None:
-        """Count one doc. allowed: the tags each token may have, [tokens, K]."""
+        """Count one doc. allowed: the tags that each token may have, bool [tokens, K]."""
         if not len(allowed):
             return
         known = allowed.sum(1) == 1
@@ -47,7 +48,7 @@ class TagCounts:
             self.end[tags[-1]] += 1
 
     def scores(self) -> ChainScores:
-        """Log-probabilities with one added to each count, none below FLOOR."""
+        """Log-probabilities with add-one smoothing, none below FLOOR."""
         leave = np.concatenate([self.pairs, self.end[:, None]], axis=1) + 1
         leave = np.log(leave / leave.sum(1, keepdims=True))
         start = np.log((self.start + 1) / (self.start + 1).sum())

@@ -16,7 +16,7 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 from torch import Tensor
 
-from ..annotation.allowed import allowed_tags, decoding_sets, open_weights
+from ..annotation.allowed import allowed_for_decoding, allowed_tags, open_weights
 from ..annotation.gold import GoldReader, choose_labels
 from ..annotation.schemes import TagSet
 from ..annotation.tag_counts import count_tags
@@ -361,14 +361,14 @@ class BertCrf(TrainablePipe):
         _ = self.score_map  # raises for a damaged one
         tags, legal = self.tag_set, None
         if self.settings.constraints:
-            legal = (tags.legal_start(), tags.legal_end(), tags.legal_transitions())
+            legal = tags.legal()
         with named(self.name):
             layers.set_legal(self.model, len(tags.tags), legal)
 
     def _allowed_on(self, docs: list[Doc]) -> list[Optional[BoolArray]]:
         """The tags that each token may have in decoding. [tokens, K] for each doc, None for all"""
         keep = self.settings.constrain_to_ents and not self.settings.overwrite
-        return [decoding_sets(doc, self.tag_set, self.name, keep) for doc in docs]
+        return [allowed_for_decoding(doc, self.tag_set, self.name, keep) for doc in docs]
 
     def _allowed_by_gold(self, examples: list[Example]) -> list[BoolArray]:
         """The tags that each token may have by the gold. [tokens, K] for each example"""

@@ -1,1 +1,5 @@
-"""TODO room crf."""
+"""The conditional random field: likelihood, Viterbi decoding, marginals and the tag head.
+
+This room can be used alone. It imports torch and numpy, no spaCy and no transformers. Of this
+package it may import only `errors`, `_files`, `_signals` and `_provenance`.
+"""

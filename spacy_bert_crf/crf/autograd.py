@@ -1,4 +1,4 @@
-"""log Z and the score of a path as functions of torch's autograd, with explicit gradients."""
+"""Log Z and the score of a tag path as torch.autograd functions with explicit gradients."""
 
 from typing import Any, Optional
 
@@ -10,7 +10,7 @@ from .forward_backward import Weights, scan, wide_dtype
 
 
 class LogPartition(torch.autograd.Function):
-    """log Z [B] with an explicit gradient: the marginals of the forward-backward algorithm.
+    """Log Z of each sequence [B]. Its gradient is the marginals of forward-backward.
 
     apply(emissions, start, end, transitions, mask, allowed, needs_grad)
     """
@@ -27,7 +27,7 @@ class LogPartition(torch.autograd.Function):
         needs_grad: bool,
     ) -> Tensor:
         done = scan(emissions, Weights(start, end, transitions), mask, allowed, needs_grad)
-        # The scan's own tensors, none of them an input or an output.
+        # None of these is an input or an output, so save_for_backward is not needed.
         ctx.scan, ctx.allowed, ctx.dtypes = done, allowed, (emissions.dtype, transitions.dtype)
         return done.log_z
 
@@ -40,15 +40,15 @@ class LogPartition(torch.autograd.Function):
         d_end = ctx.scan.order.last_step(unary).sum(0).to(weights_dtype)
         # shape: (B, T, K)
         d_emissions = unary.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format)
-        if ctx.allowed is not None:  # a score that EXCLUDED stands in for has no gradient
+        if ctx.allowed is not None:  # excluded scores have no gradient
             d_emissions = d_emissions.masked_fill_(~ctx.allowed, 0.0)
         return d_emissions, d_start, d_end, pairs.to(weights_dtype), None, None, None
 
 
 class PathScore(torch.autograd.Function):
-    """Score [B] of one tag path per sequence: a gather, whose gradient is a count.
+    """Score of one tag path per sequence [B]. It is a gather, and its gradient is a count.
 
-    apply(emissions, start, end, transitions, mask, tags); tags of padding count for nothing.
+    apply(emissions, start, end, transitions, mask, tags). Tags of padding are ignored.
     """
 
     @staticmethod

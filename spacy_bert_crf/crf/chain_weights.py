@@ -1,6 +1,6 @@
-"""The weights of a linear-chain CRF as one value, in the forms in which they are kept.
+"""The weights of a linear-chain CRF as one value, with conversions to and from stored forms.
 
-They stand in a module, in a checkpoint (named as in pytorch-crf 0.7.2) and in a `transitions.npz`.
+The stored forms are a checkpoint (names as in pytorch-crf 0.7.2) and a `transitions.npz`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-#: Names of the scores in a checkpoint, below the prefix of the CRF.
+#: Names of the scores in a checkpoint, after the CRF's prefix.
 STATE_NAMES = ("start_transitions", "end_transitions", "transitions")
 #: Names of the scores and of their masks in a `transitions.npz`.
 NPZ_NAMES = ("start", "end", "transitions")
@@ -52,19 +52,22 @@ class ChainWeights:
         end: ArrayLike | Tensor,
         transitions: ArrayLike | Tensor,
     ) -> "ChainWeights":
-        """Weights of tensors, arrays or lists, where all is legal; see `with_legal`."""
+        """Weights from tensors, arrays or lists. All is legal (see `with_legal`).
+
+        start, end: [K]. transitions: [from, to], [K, K]. Raises ValueError for other shapes.
+        """
         scores = [torch.as_tensor(value) for value in (start, end, transitions)]
         return cls(*scores, *(torch.ones_like(score, dtype=torch.bool) for score in scores))
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], prefix: str = "crf.") -> "ChainWeights":
-        """Weights of a checkpoint, where all is legal. Raises KeyError for a missing name."""
+        """Weights from a checkpoint. All is legal. Raises KeyError for a missing name."""
         start, end, transitions = (state[prefix + name] for name in STATE_NAMES)
         return cls.of(start, end, transitions)
 
     @classmethod
     def from_npz(cls, arrays: Mapping[str, NDArray[Any]]) -> "ChainWeights":
-        """Weights of the arrays of a `transitions.npz`; all is legal where it has no masks.
+        """Weights from the arrays of a `transitions.npz`. All is legal if it holds no masks.
 
         Raises KeyError for a missing name.
         """
@@ -92,12 +95,15 @@ class ChainWeights:
     def with_legal(
         self, start: ArrayLike, end: ArrayLike, transitions: ArrayLike
     ) -> "ChainWeights":
-        """The same scores under other masks."""
+        """The same scores with other masks. [K], [K], [K, K]
+
+        Raises ValueError for other shapes.
+        """
         masks = [torch.as_tensor(m, dtype=torch.bool) for m in (start, end, transitions)]
         return replace(self, legal_start=masks[0], legal_end=masks[1], legal_transitions=masks[2])
 
     def masked(self, fill: float = -torch.inf) -> tuple[Tensor, Tensor, Tensor]:
-        """Start, end and transition scores, `fill` where they are not legal. [K], [K], [K, K]"""
+        """Start, end and transition scores, with `fill` where illegal. [K], [K], [K, K]"""
         start, end, transitions = (
             score if bool(legal.all()) else score.masked_fill(~legal, fill)
             for score, legal in zip(self.scores, self.legal, strict=True)

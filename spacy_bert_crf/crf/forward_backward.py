@@ -1,14 +1,14 @@
 """Forward-backward over a batch of sequences: log Z, marginals, and the gradient of log Z.
 
 Rabiner (1989), "A Tutorial on Hidden Markov Models". There are two scans with one interface.
-`ProbabilityScan` works on probabilities in float64 and rescales them now and then: a step is one
-matrix product and one product with the emissions. `LogScan` works on scores: a step is a
-log-sum-exp over K * K. The first is several times faster, but loses what is below 1e-290 of its
-neighbours; `scan` checks that nothing was lost, and takes the second otherwise.
+`ProbabilityScan` works on probabilities in float64 and rescales them every few steps. A step is
+one matrix product and one product with the emissions. `LogScan` works on scores: a step is a
+log-sum-exp over K * K. The first is several times faster, but underflows below 1e-290 of the
+largest value. `scan` checks for underflow, and takes the second where it happened.
 
 Shapes: B sequences, T steps, K tags, padded on the right. Inside, tensors are time-major, so that
 each step is contiguous. The backward variables are the forward variables of the reversed sequence
-under the transposed transitions, so that both directions are one scan.
+with transposed transitions, so that one scan computes both directions.
 """
 
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from typing import Optional, Union
 import torch
 from torch import Tensor
 
-#: Score of what is excluded inside log-sum-exp: small enough that exp() is 0, and finite, since
+#: Score of excluded tags and transitions in training. Its exp() is 0. It is finite, because
 #: inf - inf in a gradient is nan.
 EXCLUDED = -1e4
-#: Probabilities are rescaled each so many steps; in between they grow at most by K a step.
+#: Number of steps between two rescalings of probabilities. A step multiplies them by K at most.
 _RESCALE = 8
-#: Entries of a scan below this count as lost: above it, what underflows is below rounding.
+#: Entries of a scan below this count as underflow. Above it, errors are below rounding.
 _LOST = 1e-290
 
 
 class Weights:
-    """Start, end [K] and transition scores [from, to] in the dtype of the scans, detached.
+    """Scores of start [K], end [K] and transitions [from, to], detached, in the scans' dtype.
 
-    excluded: the score of what is excluded, EXCLUDED or -inf. Whatever is at or below EXCLUDED
-        counts as excluded.
+    excluded: the score that excluded entries have, EXCLUDED or -inf. All entries at or below
+        EXCLUDED count as excluded.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ Scan = Union["ProbabilityScan", "LogScan"]
 def scan(
     emissions: Tensor, weights: Weights, mask: Tensor, allowed: Optional[Tensor], both: bool = True
 ) -> Scan:
-    """Run the scan that is exact for this batch. One read by the host.
+    """Run the fastest scan that is exact for this batch. The host reads one value.
 
     emissions: [B, T, K]. mask: bool [B, T]. allowed: bool [B, T, K], or None for all tags.
-    both: also the backward variables, which all but `log_z` need.
+    both: whether to compute the backward variables too. Only `log_z` does without them.
     """
-    # Inference mode saves a fifth of the time. Its tensors can't go into autograd later on, so
-    # only log_z, and what is computed from the others, leaves this module.
+    # Inference mode saves a fifth of the time. Autograd refuses its tensors later, so only a clone
+    # of log_z and tensors computed from the others leave this module.
     with torch.inference_mode():
         done: Optional[Scan] = None
-        if emissions.device.type != "mps":  # which has no float64
+        if emissions.device.type != "mps":  # MPS has no float64.
             fast = ProbabilityScan(emissions, weights, mask, allowed, both)
             done = None if bool(fast.lost) else fast
         if done is None:
@@ -67,15 +67,16 @@ def scan(
 
 
 class ProbabilityScan:
-    """Forward-backward on rescaled probabilities. What is excluded has probability 0.
+    """Forward-backward on rescaled probabilities. Excluded entries have probability 0.
 
-    log_z: [B].
-    alpha: all paths up to step t that end in a tag, emission included. gamma: all that lies
-        from t to the end, emission included. [T, B, K], each step in a scale of its own
-    total: of joint, which is what comes into t before its emission, times gamma. [T, B, 1]
-    log_scale: logarithm of what each step divided alpha by. [T, B]
-    lost: whether an entry that is not 0 by exclusion got too small, or anything is
-    not finite; nothing here is to be trusted then. bool []
+    log_z: log Z of each sequence. [B]
+    alpha: sum over all paths up to step t that end in a tag, with the emission of t. [T, B, K]
+    gamma: sum over all paths from step t to the end, with the emission of t. [T, B, K]
+    joint: alpha without the emission of t, times gamma. [T, B, K]
+    total: sum of joint over the tags. [T, B, 1]
+    log_scale: logarithm of the number by which each step of alpha was divided. [T, B]
+    lost: whether an entry underflowed or is not finite. No other attribute is valid then. bool []
+    alpha and gamma have a scale of their own at each step.
     """
 
     log_z: Tensor
@@ -97,7 +98,7 @@ class ProbabilityScan:
         if allowed is not None:
             open_tags = allowed.transpose(0, 1) | ~on
             scores = scores.masked_fill(~allowed, -torch.inf)
-        # Padding goes on with any numbers: they are masked below.
+        # Padding may hold any finite numbers: they are masked below.
         scores = torch.where(mask.unsqueeze(2), scores, 0.0)
         # shape: (T, B, 1)
         top = scores.amax(2, keepdim=True).transpose(0, 1).double()
@@ -109,7 +110,7 @@ class ProbabilityScan:
         self.pairs, top_transition = _probability(weights.transitions)
         self._top_transition = top_transition
 
-        # The directions side by side: (T, B, directions * K), steps of the second one reversed.
+        # Both directions side by side, (T, B, directions * K). The second has reversed steps.
         ways = 2 if both else 1
         states = exp.new_empty((n_steps, n_batch, ways, n_tags))
         states[:, :, 0] = exp
@@ -125,10 +126,10 @@ class ProbabilityScan:
         flat = states.flatten(2)
         scales = _run(flat, first, step_matrix, ways)
 
-        # Memory is used again: at these sizes getting it is a good part of the time.
+        # Buffers are reused, because allocation is a good part of the time at these sizes.
         # shape: (T, B, K)
         self.alpha = exp.copy_(states[:, :, 0])
-        # shape: (T, B); the logarithm of what each step divided alpha by
+        # shape: (T, B), logarithm of the number by which each step of alpha was divided
         logs = top.squeeze(2)
         logs[0] += top_start
         logs[1:] += top_transition
@@ -145,12 +146,15 @@ class ProbabilityScan:
             rows = self.alpha[:-1].flatten(0, 1)
             torch.mm(rows, self.pairs, out=self.joint[1:].view(rows.shape))
             self.joint.mul_(self.gamma)
-            # A product with ones is a sum, and faster over so short a dimension.
+            # A product with ones is a sum, and faster than sum() over a short dimension.
             self.total = self.joint @ self.joint.new_ones((n_tags, 1))
             self.lost = self.lost | (~(self.total >= _LOST) & on).any()
 
     def gradient(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Marginals of tags [T, B, K] and sums of those of pairs [K, K], weighted by grad [B]."""
+        """Gradient of log Z: unary marginals [T, B, K], summed pair marginals [K, K].
+
+        grad: the weight of each sequence. [B]
+        """
         on = self.order.mask.unsqueeze(2)
         # shape: (T, B, 1)
         weight = torch.where(on, grad[None, :, None] / self.total, 0.0)
@@ -177,12 +181,12 @@ class ProbabilityScan:
 
 
 def _run(flat: Tensor, first: Tensor, step_matrix: Tensor, ways: int) -> Tensor:
-    """The scan itself, in place: `flat` holds emissions [T, B, ways * K], and then the states.
+    """Run the scan in place: `flat` [T, B, ways * K] holds emissions first, the states afterwards.
 
-    RETURNS: what the states were divided by at each _RESCALE-th step. [T / _RESCALE, B, ways]
+    RETURNS: the divisors of the states at every _RESCALE-th step. [T / _RESCALE, B, ways]
     """
     n_batch, n_tags = flat.shape[1], flat.shape[2] // ways
-    # Views are made at once: one by one they cost as much as the arithmetic.
+    # All views are made in one call. Made one by one, they cost as much as the arithmetic.
     steps = flat.unbind()
     ways_of = flat[::_RESCALE].view(-1, n_batch, ways, n_tags).unbind()
     scales = flat.new_empty((len(ways_of), n_batch, ways, 1))
@@ -195,7 +199,7 @@ def _run(flat: Tensor, first: Tensor, step_matrix: Tensor, ways: int) -> Tensor:
             state.mul_(incoming)
         if not step % _RESCALE:
             now, scale = ways_of[step // _RESCALE], scale_of[step // _RESCALE]
-            # Padding may be 0 where nothing may follow the last tag; it is not to become nan.
+            # Padding is 0 where nothing may follow the last tag. It must not become nan.
             now.div_(torch.amax(now, 2, keepdim=True, out=scale).clamp_(min=_LOST))
         before = state
     return scales.squeeze(3)
@@ -204,12 +208,12 @@ def _run(flat: Tensor, first: Tensor, step_matrix: Tensor, ways: int) -> Tensor:
 def _is_lost(
     flat: Tensor, first: Tensor, step_matrix: Tensor, open_tags: Optional[Tensor]
 ) -> Tensor:
-    """Whether an entry is too small or not a number that exclusion does not make 0. bool []
+    """Whether an entry underflowed or is nan, other than by exclusion. bool []
 
-    Step by step, an entry must be there if it is open and follows one that is there.
+    An entry must be present if its tag is allowed and a present entry may precede it.
     """
     there = flat >= _LOST
-    if open_tags is None:  # then what is excluded is the same for all sequences
+    if open_tags is None:  # Exclusion is then the same for all sequences.
         there = _all(there)
     follows = there[:-1].float() @ (step_matrix > 0).float() > 0
     expected = torch.cat([(first > 0).expand_as(there[:1]), follows])
@@ -219,7 +223,7 @@ def _is_lost(
 
 
 def _all(rows: Tensor) -> Tensor:
-    """all(1, keepdim=True), in halves: several times faster. bool [T, B, K]"""
+    """all(1, keepdim=True) by halving, which is several times faster. bool [T, B, K]"""
     while (n_rows := rows.shape[1]) > 1:
         half = (n_rows + 1) // 2
         rows = rows[:, :half] & rows[:, n_rows - half :]
@@ -227,7 +231,7 @@ def _all(rows: Tensor) -> Tensor:
 
 
 def _side_by_side(first: Tensor, second: Tensor) -> Tensor:
-    """Block-diagonal matrix of two of the same size. [2 * K, 2 * K]"""
+    """The block-diagonal matrix of two matrices [K, K]. [2 * K, 2 * K]"""
     n_tags = len(first)
     out = first.new_zeros((2 * n_tags, 2 * n_tags))
     out[:n_tags, :n_tags] = first
@@ -236,9 +240,9 @@ def _side_by_side(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _probability(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores as probabilities relative to the largest, and that one.
+    """Scores as probabilities relative to the largest score, and the largest score.
 
-    0 for what is excluded; nan for what is not, and yet so small that it is lost.
+    Excluded entries are 0. Entries that underflow without being excluded are nan.
     """
     top = scores.amax()
     out = (scores - top).exp_()
@@ -247,11 +251,12 @@ def _probability(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class LogScan:
-    """Forward-backward on scores. No path at all: log_z is -inf, its marginals are 0.
+    """Forward-backward on scores. Where there is no path, log_z is -inf and marginals are 0.
 
-    log_z: [B].
-    alpha, gamma, incoming: as in ProbabilityScan, as scores. [T, B, K]
-    log_scale: what each step subtracted from alpha. [T, B]
+    log_z: log Z of each sequence. [B]
+    alpha, gamma: as in ProbabilityScan, as scores. [T, B, K]
+    incoming: alpha without the emission of its step, as scores. [T, B, K]
+    log_scale: the number that each step subtracted from alpha. [T, B]
     """
 
     def __init__(
@@ -278,7 +283,10 @@ class LogScan:
             self.gamma = order.reverse(_log_scan(order.reverse(scores), end, transitions.T)[0])
 
     def gradient(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Marginals of tags [T, B, K] and sums of those of pairs [K, K], weighted by grad [B]."""
+        """Gradient of log Z: unary marginals [T, B, K], summed pair marginals [K, K].
+
+        grad: the weight of each sequence. [B]
+        """
         sums = torch.zeros_like(self._weights.transitions)
         for pairs in self._pair_marginals():
             sums += (pairs * grad[None, :, None, None]).sum((0, 1))
@@ -302,7 +310,7 @@ class LogScan:
         return self.alpha, self.gamma, torch.logsumexp(self.incoming + self.gamma, dim=2)
 
     def _pair_marginals(self) -> Iterator[Tensor]:
-        """Marginals of pairs [piece, B, K_from, K_to], in pieces of T that bound the memory."""
+        """Pair marginals [t, B, K_from, K_to] for t steps at a time, to bound the memory."""
         alpha, gamma, transitions = self.alpha, self.gamma, self._weights.transitions
         there = (self.order.mask & (self.log_z != -torch.inf))[:, :, None, None]
         n_steps, n_batch, n_tags = alpha.shape
@@ -317,10 +325,10 @@ class LogScan:
 def _log_scan(
     emissions: Tensor, first: Tensor, transitions: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Forward variables relative to their largest entry, the same without the emission of the
-    step, in the scale of the step before [T, B, K], and that entry [T, B].
+    """Forward variables with and without their step's emission [T, B, K], and their scales [T, B].
 
-    Relative: at any length the rounding is that of one step.
+    The first are relative to the largest entry of their step, so that rounding does not grow with
+    the length. The second are in the scale of the step before.
     """
     incoming = first.expand_as(emissions[0])
     states: list[Tensor] = []
@@ -330,17 +338,18 @@ def _log_scan(
             incoming = torch.logsumexp(states[-1].unsqueeze(2) + transitions, dim=1)
         state = incoming + scores
         top = state.amax(1, keepdim=True)
-        top = top.masked_fill(top == -torch.inf, 0.0)  # no path: -inf - -inf is nan
-        states.append(state - top)  # padding steps hold rubbish, and are masked later
+        top = top.masked_fill(top == -torch.inf, 0.0)  # Without a path, -inf - -inf is nan.
+        states.append(state - top)  # Values at padding are masked later.
         incomings.append(incoming)
         tops.append(top)
     return torch.stack(states), torch.stack(incomings), torch.stack(tops).squeeze(2)
 
 
 class _Order:
-    """Where the steps of right-padded sequences are, and where they are in their reversal.
+    """Row indices that reverse right-padded sequences and pick their last steps.
 
-    mask: [T, B]. last: the last step of each sequence. [B]
+    mask: True on real steps. [T, B]
+    last: index of the last step of each sequence. [B]
     """
 
     def __init__(self, mask: Tensor) -> None:
@@ -349,18 +358,18 @@ class _Order:
         self.last = self.mask.sum(0) - 1
         steps = torch.arange(n_steps, device=mask.device).unsqueeze(1)
         columns = torch.arange(n_batch, device=mask.device)
-        # Padding stays in its place.
+        # Padding keeps its place.
         self._flip = (
             torch.where(self.mask, self.last - steps, steps) * n_batch + columns
         ).flatten()
         self._last_row = self.last * n_batch + columns
 
     def reverse(self, rows: Tensor) -> Tensor:
-        """Each sequence backwards. [T, B, K]"""
+        """Each sequence in reverse order. [T, B, K]"""
         return rows.reshape(-1, rows.shape[2]).index_select(0, self._flip).view(rows.shape)
 
     def reverse_second(self, pairs: Tensor, out: Tensor) -> None:
-        """The second of two of each step, each sequence backwards. [T, B, 2, K] -> [T, B, K]"""
+        """The second row of each step, in reverse order. [T, B, 2, K] -> [T, B, K]"""
         n_tags = pairs.shape[3]
         where = 2 * self._flip + 1
         torch.index_select(pairs.view(-1, n_tags), 0, where, out=out.view(-1, n_tags))
@@ -371,5 +380,5 @@ class _Order:
 
 
 def wide_dtype(device: torch.device) -> torch.dtype:
-    """What sums over steps are made in: float64, but for a device that has none."""
+    """The dtype of sums over steps: float64, or float32 on a device without it."""
     return torch.float32 if device.type == "mps" else torch.float64

@@ -1,14 +1,14 @@
-"""Linear-chain conditional random field on pytorch-crf's parameters and parametrisation.
+"""Linear-chain conditional random field with the parameters of pytorch-crf.
 
 Lafferty, McCallum & Pereira (2001), "Conditional Random Fields". The parameters are named as in
 pytorch-crf 0.7.2 (`start_transitions`, `end_transitions`, `transitions[from, to]`), so that its
-checkpoints load as they are. What differs: a bool mask only, gold given as tags or as sets of
-allowed tags, constraints of a tag scheme, decoding as tensors that stay on their device, the k best
-paths, and the probabilities of `Posterior`. How it is computed is in crf_scan.py (log Z,
-marginals) and crf_viterbi.py.
+checkpoints load unchanged. It differs from pytorch-crf in these points: the mask is bool; gold may
+be allowed tags; a tag scheme constrains the paths; results stay on their device; there are the k
+best paths and the probabilities of `Posterior`. The algorithms are in forward_backward.py,
+viterbi.py and viterbi_blocks.py.
 
-Shapes: B sequences, T steps, K tags. Sequences are padded on the right; `mask` is True on real
-steps, of which every sequence has at least one.
+Shapes: B sequences, T steps, K tags. Sequences are padded on the right. `mask` is True on real
+steps. Every sequence has at least one.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .autograd import LogPartition, PathScore
+from .chain_weights import NPZ_LEGAL_NAMES, ChainWeights
 from .forward_backward import EXCLUDED, Weights, scan, wide_dtype
 from .posterior import Posterior
 from .viterbi import nbest, viterbi
 from .viterbi_blocks import LONG, viterbi_long
 
-#: Emissions [B, T, K], start, end [K] and transition scores [from, to], mask [B, T].
+#: Emissions [B, T, K], scores of start [K], end [K] and transitions [from, to], mask [B, T].
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -32,10 +33,12 @@ class LinearChainCRF(nn.Module):
     """A linear-chain CRF over K tags.
 
     n_tags: K.
-    legal_start, legal_end: for each tag, whether a sequence may begin, end with it. [K]
-    legal_transitions: [from][to], whether the second tag may follow the first. [K, K]
-        Tags and transitions that are not legal never come out of `viterbi`, and are left out
-        of the partition function where `constrain` is set. Default: all are legal.
+    legal_start: whether a sequence may begin with each tag. [K], None for all
+    legal_end: whether a sequence may end with each tag. [K], None for all
+    legal_transitions: [from][to], whether the second tag may follow the first. [K, K], None for all
+    `viterbi` never returns an illegal path. With `constrain`, the other methods leave illegal paths
+    out of the partition function.
+    Raises ValueError for fewer than one tag, or masks of other sizes.
     """
 
     legal_start: Tensor
@@ -65,41 +68,47 @@ class LinearChainCRF(nn.Module):
         end: Optional[Sequence[bool]] = None,
         transitions: Optional[Sequence[Sequence[bool]]] = None,
     ) -> None:
-        """Set what is legal; None makes all legal.
+        """Set which tags and transitions are legal; None makes all legal. Shapes as in the class.
 
         Raises ValueError if the sizes are not those of K tags.
         """
-        n, device = self.n_tags, self.transitions.device
-        given = {
-            "legal_start": ((n,), start),
-            "legal_end": ((n,), end),
-            "legal_transitions": ((n, n), transitions),
-        }
-        for name, (shape, value) in given.items():
-            legal = torch.ones(shape, dtype=torch.bool)
+        masks = (start, end, transitions)
+        for name, score, value in zip(
+            NPZ_LEGAL_NAMES, self._parameters_in_order(), masks, strict=True
+        ):
+            legal = torch.ones_like(score, dtype=torch.bool)
             if value is not None:
-                legal = torch.tensor(value, dtype=torch.bool)
-            if tuple(legal.shape) != shape:
-                raise ValueError(f"{name} has shape {tuple(legal.shape)}, expected {shape}.")
-            # Not persistent: derived from the scheme, so no part of a checkpoint.
-            self.register_buffer(name, legal.to(device), persistent=False)
+                legal = torch.tensor(value, dtype=torch.bool, device=score.device)
+            if legal.shape != score.shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(legal.shape)}, expected {tuple(score.shape)}."
+                )
+            # Not persistent: it follows from the tag scheme, so it is no part of a checkpoint.
+            self.register_buffer(name, legal, persistent=False)
+
+    def weights(self) -> ChainWeights:
+        """The scores, detached, and the legal masks. They share the module's memory."""
+        start, end, transitions = (score.detach() for score in self._parameters_in_order())
+        return ChainWeights(
+            start, end, transitions, self.legal_start, self.legal_end, self.legal_transitions
+        )
+
+    def _parameters_in_order(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.start_transitions, self.end_transitions, self.transitions
 
     def reset_parameters(self) -> None:
-        """Uniform in [-0.1, 0.1], as pytorch-crf does."""
+        """Draw all scores uniformly from [-0.1, 0.1], as pytorch-crf does."""
         for param in self.parameters():
             nn.init.uniform_(param, -0.1, 0.1)
 
     @torch.no_grad()
     def set_scores(self, start: ArrayLike, transitions: ArrayLike, end: ArrayLike) -> None:
-        """Set the CRF's parameters. start, end [K], transitions [from, to].
+        """Set the scores. start: [K]. transitions: [from, to], [K, K]. end: [K].
 
         Raises ValueError if the sizes are not those of K tags.
         """
-        for param, value in (
-            (self.start_transitions, start),
-            (self.transitions, transitions),
-            (self.end_transitions, end),
-        ):
+        values = (start, end, transitions)
+        for param, value in zip(self._parameters_in_order(), values, strict=True):
             new = torch.as_tensor(value, dtype=param.dtype, device=param.device)
             if new.shape != param.shape:
                 raise ValueError(f"scores have shape {tuple(new.shape)}, not {tuple(param.shape)}.")
@@ -115,20 +124,20 @@ class LinearChainCRF(nn.Module):
     ) -> Tensor:
         """Negative log-likelihood of each sequence. [B]
 
-        emissions: [B, T, K]; float32 is used inside whatever the dtype (float64 stays).
-        gold: tag ids [B, T] (int64), or the sets of allowed tags [B, T, K] (bool). A set holds
-            one tag where the tag is known, and all that it may be where it is not: such a step is
-            summed over by a constrained forward pass (partial supervision, Tsuboi et al. 2008).
+        emissions: [B, T, K]. Half precision is computed in float32, float64 in float64.
+        gold: tag ids [B, T] (int64), or allowed tags [B, T, K] (bool). A known step allows one
+            tag, an unknown step several. The likelihood sums over all paths that are allowed
+            (partial supervision, Tsuboi et al. 2008).
         mask: bool [B, T].
-        constrain: leave illegal transitions out of both sums.
-        open_weights: logarithm of a weight of each tag [K], by which the paths that the sets leave
-            open count, for each step whose set holds several tags. None: all count alike.
+        constrain: whether illegal paths are left out of numerator and partition function.
+        open_weights: logarithm of a weight of each tag, which counts at steps that allow several
+            tags. [K], None for equal weights
         Raises ValueError for shapes or dtypes that do not fit.
         """
-        is_sets = gold.dtype is torch.bool
-        emissions = self._check(emissions, mask, gold if is_sets else None)
+        is_allowed = gold.dtype is torch.bool
+        emissions = self._check(emissions, mask, gold if is_allowed else None)
         inputs = self._inputs(emissions, mask, constrain)
-        if is_sets:
+        if is_allowed:
             with _no_autocast(emissions):
                 return self._partial(inputs, gold, open_weights).to(emissions.dtype)
         if gold.shape != mask.shape:
@@ -140,13 +149,19 @@ class LinearChainCRF(nn.Module):
             return loss.to(emissions.dtype)
 
     def log_partition(self, emissions: Tensor, mask: Tensor, constrain: bool = False) -> Tensor:
-        """Logarithm of the sum over all tag paths of exp(score). [B]"""
+        """Logarithm of the sum over all tag paths of exp(score). [B]
+
+        Arguments as in `forward`. Raises ValueError for shapes or dtypes that do not fit.
+        """
         emissions = self._check(emissions, mask)
         with _no_autocast(emissions):
             return _log_partition(self._inputs(emissions, mask, constrain)).to(emissions.dtype)
 
     def score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """Score of one tag path per sequence, not normalised. [B]"""
+        """Score of one tag path per sequence, not normalised. [B]
+
+        tags: int64 [B, T]. Raises ValueError for shapes or dtypes that do not fit.
+        """
         emissions = self._check(emissions, mask)
         with _no_autocast(emissions):
             return _path_score(self._inputs(emissions, mask, False), tags).to(emissions.dtype)
@@ -157,11 +172,12 @@ class LinearChainCRF(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Best legal tag path of each sequence and its score. [B, T] (int64), [B]
 
-        allowed: sets of tags [B, T, K] (bool) that the path must keep to.
-        All on the device of `emissions`, with no read by the host; padding steps get tag 0. (But
-        for sequences of more than LONG steps: see crf_viterbi_long.)
-        Where no legal path keeps to the sets, the score is -inf, and the tags are all 0 and mean
-        nothing. Viterbi (1967), Rabiner (1989). Ties go to the lower tag id.
+        allowed: the tags that a path may have at each step. bool [B, T, K], None for all
+        Padding steps get tag 0. Where no legal path is allowed, the score is -inf and the tags are
+        all 0. Ties go to the lower tag id. Viterbi (1967), Rabiner (1989).
+        Results stay on the device of `emissions`, and the host reads nothing. The exception is
+        sequences of more than LONG steps (see viterbi_blocks.py).
+        Raises ValueError for shapes or dtypes that do not fit.
         """
         emissions = self._check(emissions, mask, allowed)
         with _no_autocast(emissions):
@@ -184,10 +200,10 @@ class LinearChainCRF(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The k best tag paths of each sequence and their log-probabilities. [B, k, T], [B, k]
 
-        Exact, all different, the best first; ties in any order. Where there are fewer paths, the
-        log-probability is -inf, and the tags are all 0 and mean nothing. Other arguments as in
-        `posterior`. One read by the host.
-        Raises ValueError for k below 1.
+        Exact. The paths of a sequence all differ, the best comes first, ties come in any order.
+        Where there are fewer paths, the log-probability is -inf and the tags are all 0. The host
+        reads one value. Other arguments as in `posterior`.
+        Raises ValueError for k below 1, and as `posterior` does.
         """
         if k < 1:
             raise ValueError(f"the number of best paths must be at least 1, not {k}.")
@@ -208,11 +224,12 @@ class LinearChainCRF(nn.Module):
         allowed: Optional[Tensor] = None,
         temperature: float = 1.0,
     ) -> Posterior:
-        """The distribution over the tag paths of each sequence: what can be asked of it costs
-        one scan. Nothing in it has a gradient.
+        """The distribution over the tag paths of each sequence, without gradient.
 
-        constrain: only legal paths; illegal ones have probability 0, exactly.
-        allowed: sets of tags [B, T, K] (bool) that the paths must keep to.
+        All its probabilities come from one forward-backward scan.
+
+        constrain: whether illegal paths have probability 0, exactly.
+        allowed: the tags that a path may have at each step. bool [B, T, K], None for all
         temperature: emissions and transitions are divided by it.
         Raises ValueError for shapes or dtypes that do not fit, a temperature not above 0.
         """
@@ -231,15 +248,15 @@ class LinearChainCRF(nn.Module):
     ) -> Tensor:
         """Probability of each tag at each step, 0 in padding. [B, T, K]
 
-        Arguments as in `posterior`, which also gives what follows from the same scan.
+        Arguments and errors as in `posterior`, which gives more from the same scan.
         """
         return self.posterior(emissions, mask, constrain, allowed, temperature).marginals()
 
     def _partial(self, inputs: _Inputs, allowed: Tensor, weights: Optional[Tensor]) -> Tensor:
-        """Negative log-likelihood of sets of allowed tags. [B], float64
+        """Negative log-likelihood of allowed tags. [B], float64
 
-        Sequences with one tag in every set need no scan for their numerator. One read by the
-        host says which.
+        Sequences that allow one tag at every step need no scan for their numerator. The host
+        reads which sequences these are.
         """
         emissions, start, end, transitions, mask = inputs
         several = (allowed.sum(2) != 1) & mask
@@ -248,15 +265,15 @@ class LinearChainCRF(nn.Module):
         tags = allowed.to(torch.uint8).argmax(2)
         if not len(rows):
             return _log_partition(inputs) - _path_score(inputs, tags)
-        # Denominators, and the numerators that need a scan, in one.
+        # One scan for all denominators and for the numerators that need one.
         # shape: (B + P, T, K)
         own = emissions.index_select(0, rows)
         if weights is not None:
             own = own + several.index_select(0, rows).unsqueeze(2) * weights.to(own)
         both = torch.cat([emissions, own])
-        sets = torch.cat([torch.ones_like(allowed), allowed.index_select(0, rows)])
+        open_tags = torch.cat([torch.ones_like(allowed), allowed.index_select(0, rows)])
         masks = torch.cat([mask, mask.index_select(0, rows)])
-        log_z = _log_partition((both, start, end, transitions, masks), sets)
+        log_z = _log_partition((both, start, end, transitions, masks), open_tags)
         n_batch = len(emissions)
         numerator = log_z[n_batch:]
         if len(rows) < n_batch:
@@ -281,7 +298,7 @@ class LinearChainCRF(nn.Module):
     def _scores(
         self, emissions: Tensor, constrain: bool, allowed: Optional[Tensor], temperature: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Emissions, start, end and transition scores in wide precision, -inf for what is not."""
+        """Emissions, start, end and transition scores in wide precision, -inf where excluded."""
         if not temperature > 0:
             raise ValueError(f"the temperature must be above 0, not {temperature}.")
         wide = wide_dtype(emissions.device)
@@ -337,5 +354,5 @@ def _viterbi_one_by_one(
 
 
 def _no_autocast(like: Tensor) -> torch.autocast:
-    """Half precision loses log Z: fp16 gave -18304 for -18323 over 512 steps."""
+    """Autocast switched off. In float16, log Z was -18304 instead of -18323 over 512 steps."""
     return torch.autocast(like.device.type, enabled=False)

@@ -1,6 +1,7 @@
-"""What a linear-chain CRF says of a batch: probabilities of tags, spans, paths, and entropy.
+"""Probabilities of a linear-chain CRF: of tags, spans and paths, and the entropy.
 
-Exact, from one forward-backward scan. Shapes: B sequences, T steps, K tags, N spans.
+All are exact and come from one forward-backward scan. Shapes: B sequences, T steps, K tags,
+N spans.
 """
 
 from typing import Optional
@@ -13,12 +14,11 @@ from .forward_backward import Weights, scan
 
 
 class Posterior:
-    """The distribution over the tag paths of each sequence; made by `LinearChainCRF.posterior`.
+    """The distribution over the tag paths of each sequence (see `LinearChainCRF.posterior`).
 
-    log_z: logarithm of the sum over all paths of exp(score). [B]
-    What is excluded, by constraints or by sets of allowed tags, has probability 0, exactly. Where
-    no path is left at all, log_z is -inf, probabilities are 0, log-probabilities -inf, and the
-    entropy is nan. Results are on the device of the emissions, with no gradient.
+    Paths that constraints or allowed tags exclude have probability 0, exactly. Where no path is
+    left, log_z and log-probabilities are -inf, probabilities 0, and the entropy is nan. Results
+    are on the device of the emissions and have no gradient.
     """
 
     def __init__(
@@ -31,9 +31,12 @@ class Posterior:
         allowed: Optional[Tensor],
         dtype: torch.dtype,
     ) -> None:
-        """Scores [B, T, K], [K], [K], [from, to] with -inf for what is excluded; mask [B, T].
+        """Run the scan.
 
-        dtype: of what is given out.
+        emissions: [B, T, K], -inf where a tag is not allowed.
+        start, end: [K], -inf where illegal. transitions: [from, to], -inf where illegal.
+        mask: bool [B, T]. allowed: bool [B, T, K], None for all tags.
+        dtype: the dtype of the results.
         """
         self._emissions, self._mask, self._allowed, self._dtype = emissions, mask, allowed, dtype
         self._weights = Weights(start, end, transitions, excluded=-torch.inf)
@@ -59,7 +62,7 @@ class Posterior:
     def log_probability(self, tags: Tensor) -> Tensor:
         """Log-probability of one tag path per sequence. [B, T] (int64) -> [B]
 
-        Tags of padding count for nothing. -inf for a path that is excluded.
+        Tags of padding are ignored. An excluded path gives -inf.
         Raises ValueError if the shape does not fit.
         """
         if tags.shape != self._mask.shape:
@@ -78,10 +81,10 @@ class Posterior:
     def entropy(self) -> Tensor:
         """Entropy of the distribution over paths, in nats. [B]
 
-        log Z less the expected score (Mann & McCallum 2007); nan where there is no path.
+        It is log Z minus the expected score (Mann & McCallum 2007), and nan without a path.
         """
         weights, order = self._weights, self._scan.order
-        # What is excluded has probability 0 and score -inf: it must not count.
+        # Excluded entries have probability 0 and score -inf, whose product must count as 0.
         unary = self._scan.marginals()
         scores = self._emissions.transpose(0, 1)
         expected = torch.where(unary > 0, unary * scores, 0.0).sum((0, 2))
@@ -90,7 +93,7 @@ class Posterior:
         pairs = weights.transitions
         expected += self._scan.expected_pairs(pairs.masked_fill(pairs == -torch.inf, 0.0))
         log_z = self._scan.log_z
-        # Rounding may leave a certain path a little below 0.
+        # Rounding may leave the entropy of a certain path a little below 0.
         out = (log_z - expected).clamp(min=0.0)
         return out.masked_fill(log_z == -torch.inf, torch.nan).to(self._dtype)
 
@@ -103,15 +106,16 @@ class Posterior:
         tags: Tensor,
         following: Optional[Tensor] = None,
     ) -> Tensor:
-        """Probability that steps start..end-1 of a sequence have just these tags. [N]
+        """Probability that steps start..end-1 of a sequence have exactly these tags. [N]
 
-        sequence, start, end: of each span, end exclusive. int64 [N]
-        tags: int64 [N, L]; those of a span are its first end - start, the rest counts for nothing.
-        following: the tags that step `end` may have, where the sequence has one. bool [N, K]
-            That an entity is just these tokens is more than that they have its tags: under BIO
-            the next one must not go on with it (`TagSet.closing`).
-        Raises ValueError for spans outside their sequence (on the CPU; elsewhere that takes a
-        read by the host, and they are the caller's), for shapes that do not fit.
+        sequence: index of each span's sequence in the batch. int64 [N]
+        start, end: steps of each span, end exclusive. int64 [N]
+        tags: the tags of each span, of which the first end - start count. int64 [N, L]
+        following: the tags that step `end` may have, if the sequence has that step. bool [N, K]
+            Under BIO an entity ends before `end` only if the next tag does not continue it
+            (`TagSet.closing`).
+        Raises ValueError for shapes that do not fit, and on the CPU for spans outside their
+        sequence. On other devices this check would need a read by the host.
         """
         self._check_spans(sequence, start, end, tags, following)
         alpha, gamma, total = self._as_logs()

@@ -1,4 +1,4 @@
-"""The tag head in torch: dropout, linear classifier, CRF. Knows nothing of spaCy."""
+"""The tag head: dropout, linear classifier and CRF over token vectors."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,9 @@ from .linear_chain import LinearChainCRF
 class TagHead(nn.Module):
     """Token vectors to emissions, and the CRF over them.
 
-    width: size of a token vector. n_tags: K.
-    Its state dict holds `classifier.{weight,bias}` and `crf.*`, the names of a best_model.pt.
+    width: size of a token vector.
+    n_tags: K.
+    The state dict has the names of a best_model.pt: `classifier.{weight,bias}` and `crf.*`.
     """
 
     def __init__(self, width: int, n_tags: int) -> None:
@@ -29,18 +30,17 @@ class TagHead(nn.Module):
 
     @torch.no_grad()
     def extend(self, n_tags: int) -> None:
-        """Make room for more tags after the present ones, whose weights stay.
+        """Add tags after the present ones, which keep their weights.
 
-        Raises ValueError if there would be fewer.
+        n_tags: the number of tags afterwards. Raises ValueError if it is smaller than now.
         """
         old = self.crf.n_tags
         if n_tags < old:
-            raise ValueError(f"the head has {old} tags, {n_tags} are fewer.")
+            raise ValueError(f"the head has {old} tags, so it can't be extended to {n_tags}.")
         device = self.classifier.weight.device
         new = TagHead(self.classifier.in_features, n_tags).to(device)
         new.classifier.weight[:old] = self.classifier.weight
         new.classifier.bias[:old] = self.classifier.bias
-        new.crf.start_transitions[:old] = self.crf.start_transitions
-        new.crf.end_transitions[:old] = self.crf.end_transitions
-        new.crf.transitions[:old, :old] = self.crf.transitions
+        for wide, score in zip(new.crf.weights().scores, self.crf.weights().scores, strict=True):
+            wide[tuple(slice(size) for size in score.shape)] = score
         self.classifier, self.crf = new.classifier, new.crf

@@ -1,4 +1,4 @@
-"""Viterbi decoding of a batch, best path and k best: Viterbi (1967), Rabiner (1989)."""
+"""Viterbi decoding of a batch: the best path and the k best. Viterbi (1967), Rabiner (1989)."""
 
 import numpy as np
 import torch
@@ -10,13 +10,14 @@ def viterbi(
 ) -> tuple[Tensor, Tensor]:
     """Best tag path of each sequence and its score. [B, T] (int64, 0 in padding), [B]
 
-    emissions: [B, T, K]. start, end: [K]. transitions: [from, to], -inf for what is excluded.
-    mask: bool [B, T], sequences padded on the right. No read by the host. Ties go to the lower
-    tag id.
+    emissions: [B, T, K], -inf for tags that are not allowed.
+    start, end: [K]. transitions: [from, to]. -inf for excluded entries.
+    mask: bool [B, T], sequences padded on the right.
+    Ties go to the lower tag id. The host reads nothing.
     """
     n_batch, n_steps, n_tags = emissions.shape
-    # Tags before sequences: the maximum over tags then runs over whole rows of sequences.
-    # shape: (T, K, B); holds emissions, and then the best score of a path to each tag
+    # Tags come before sequences, so that the maximum over tags runs over whole rows of sequences.
+    # shape: (T, K, B), holds emissions first, then the best score of a path to each tag
     best = emissions.permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
     best[0] += start.unsqueeze(1)
     # shape: (K_from, K_to, B) -> (K_to, B)
@@ -32,8 +33,8 @@ def viterbi(
 
     # shape: (T, B, K)
     scores, back = _backwards(best.transpose(1, 2), mask)
-    # The way back, of each sequence from its own last step on; no pointers were kept, since
-    # only one in K is needed.
+    # Each sequence is traced back from its own last step. No pointers were kept, because only
+    # one in K is needed.
     score, tag = (scores[0] + end).max(dim=1)
     trace = _trace_back_on_cpu if tag.device.type == "cpu" else _trace_back
     # shape: (B, T)
@@ -45,8 +46,8 @@ def viterbi(
 def _trace_back(scores: Tensor, into: Tensor, tag: Tensor) -> Tensor:
     """Tags of the best paths, from the last step to the first. [T, B]
 
-    scores: of the best path to each tag, last step first. [T, B, K]
-    into: transitions [to, from]. tag: the last one. [B]
+    scores: score of the best path to each tag, last step first. [T, B, K]
+    into: transitions [to, from]. tag: the last tag of each path. [B]
     """
     first, *rows = scores.unbind()
     path, source = [tag], torch.empty_like(first)
@@ -58,7 +59,7 @@ def _trace_back(scores: Tensor, into: Tensor, tag: Tensor) -> Tensor:
 
 
 def _trace_back_on_cpu(scores: Tensor, into: Tensor, tag: Tensor) -> Tensor:
-    """The same by numpy, whose calls on arrays this small take half the time of torch's."""
+    """`_trace_back` in numpy, whose calls on such small arrays take half the time of torch's."""
     rows, sources = scores.numpy(), into.numpy()
     path = np.empty(rows.shape[:2], dtype=np.int64)
     before = path[0]
@@ -77,13 +78,13 @@ def nbest(
 ) -> tuple[Tensor, Tensor]:
     """The k best tag paths of each sequence and their scores. [B, k, T], [B, k]
 
-    List Viterbi decoding (Seshadri & Sundberg 1994): each tag keeps its k best paths. All differ,
-    the best comes first. Paths that do not exist have score -inf and tags 0. No read by the host.
-    Arguments as in `viterbi`.
+    List Viterbi decoding (Seshadri & Sundberg 1994): each tag keeps its k best paths. All paths
+    of a sequence differ, and the best comes first. Where there are fewer than k, the score is -inf
+    and the tags are 0. The host reads nothing. Arguments as in `viterbi`.
     """
     n_batch, n_steps, n_tags = emissions.shape
     scores = emissions.transpose(0, 1)
-    # Places of a step are (tag, rank).
+    # A place of a step is a pair (tag, rank).
     # shape: (B, K, k)
     best = scores.new_full((n_batch, n_tags, k), -torch.inf)
     best[:, :, 0] = start + scores[0]
@@ -112,9 +113,9 @@ def nbest(
 
 
 def _backwards(rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps of each sequence from its last one on, and which they are. [T, B, N], [T, B]
+    """The rows of each sequence from its last step to its first, and their steps.
 
-    rows: [T, B, N]. Beyond the first step it stays there.
+    rows: [T, B, N]. RETURNS: [T, B, N], [T, B]. Beyond the first step, the first is repeated.
     """
     n_steps, n_batch, _ = rows.shape
     places = torch.arange(n_steps, device=mask.device).unsqueeze(1)

@@ -1,15 +1,15 @@
-"""Viterbi decoding of long sequences: cut into blocks that are computed side by side. Exact.
+"""Exact Viterbi decoding of long sequences, in blocks that are computed side by side.
 
-Step by step, a sequence costs one round of small operations a step, however few the tags. Here
-blocks take their steps together. Each needs the scores with which the block before it ends: they
-are guessed first, and blocks whose guess was wrong are computed again with what the block before
-found, until all fit. What a block ends with depends on how it begins by a constant at most, as soon
-as the best paths to all tags share a step, which they do within a few dozen steps of any text: so
-two rounds do as a rule. In the worst case there are as many rounds as blocks, of which each settles
-one more, and the costs are those of going step by step.
+Step by step, a long sequence costs one round of small operations for each step. Here all blocks
+take a step together. Each block needs the scores with which the block before it ends. They are
+guessed first. A block whose guess was wrong is computed again from the scores that were found,
+until all guesses are right. Once the best paths to all tags share a step, the scores at a block's
+end depend on those at its start by a constant only. In texts that takes a few dozen steps, so two
+rounds are usual. At worst there are as many rounds as blocks, which costs as much as step by
+step.
 
-Scores are kept relative to the best of their block: over 100,000 steps sums in float32 would be
-good to 0.1 only.
+Scores are relative to the best of their block. In float32, absolute sums over 100,000 steps would
+be accurate to 0.1 only.
 """
 
 import math
@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Steps above which the blocks pay.
+#: Number of steps above which blocks are faster.
 LONG = 4096
-#: Scores of paths that agree this far are the same; they are sums in float64.
+#: Largest difference between scores that count as equal. They are sums in float64.
 _SAME = 1e-7
-#: Elements of the arrays [K, K, blocks] and [steps, K, K].
+#: Most elements of the arrays [K, K, blocks] and [steps, K, K], so that they stay in cache.
 _IN_CACHE = 65_536
 
 
@@ -31,9 +31,10 @@ def viterbi_long(
 ) -> tuple[Tensor, Tensor]:
     """Best tag path of one sequence and its score. [T] (int64), []
 
-    emissions: [T, K]. start, end: [K]. transitions: [from, to], -inf for what is excluded.
-    Where there is no path, the score is -inf and the tags are 0. One read by the host a round, and
-    one of the pointers. Ties are decided by the lower tag id, within float64.
+    emissions: [T, K], -inf for tags that are not allowed.
+    start, end: [K]. transitions: [from, to]. -inf for excluded entries.
+    Where there is no path, the score is -inf and the tags are 0. Ties (in float64) go to the lower
+    tag id. The host reads one value a round, and the pointers once.
     """
     scores, total = _scores(emissions, start, transitions)
     dtype, device = emissions.dtype, emissions.device
@@ -45,22 +46,24 @@ def viterbi_long(
 
 
 def _scores(emissions: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:
-    """Score of the best path to each tag at each step, less a constant of the step's block, and
-    that constant of the last step. [T, K], []"""
+    """Score of the best path to each tag at each step, relative to its block. [T, K], []
+
+    The second value is what the scores of the last block must be increased by.
+    """
     n_steps, n_tags = emissions.shape
-    # As many blocks as steps in each, or fewer, so that a step of all stays in cache.
+    # As many blocks as steps in each, or fewer, so that one step of all blocks stays in cache.
     size = -(-n_steps // max(1, min(math.isqrt(n_steps), _IN_CACHE // n_tags**2)))
     n_blocks = -(-n_steps // size)
     wide = emissions.new_zeros((n_blocks * size, n_tags), dtype=torch.float64)
     wide[:n_steps] = emissions
     pairs = transitions.double().unsqueeze(2)
-    # shape: (M * L, K) -> (L, K, M); holds emissions, and then the scores
+    # shape: (M * L, K) -> (L, K, M)
     steps = wide.view(n_blocks, size, n_tags).permute(1, 2, 0).contiguous()
     first = start.double() + steps[0, :, 0]
     # Scores with which each block is entered, from the block before. shape: (K, M)
     entry = steps.new_zeros((n_tags, n_blocks))
     scores = torch.empty_like(steps)
-    # By how much a block's scores are less than those of the one before.
+    # The difference between a block's scale and that of the block before.
     shifts = steps.new_zeros(n_blocks)
     wrong: Tensor | slice = slice(None)
     for turn in range(n_blocks):
@@ -69,7 +72,7 @@ def _scores(emissions: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tens
         # shape: (K, M - 1)
         found, shifts[1:] = _relative(scores[-1, :, :-1])
         same = (found - entry[:, 1:]).abs() <= _SAME
-        same |= found == entry[:, 1:]  # two that are -inf
+        same |= found == entry[:, 1:]  # Both may be -inf.
         entry[:, 1:] = found
         wrong = (~same.all(dim=0)).nonzero().squeeze(1) + 1
         if not len(wrong):
@@ -80,10 +83,11 @@ def _scores(emissions: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tens
 
 
 def _forward(emissions: Tensor, entry: Tensor, pairs: Tensor, first: Tensor | None) -> Tensor:
-    """Scores of the best paths through some blocks. [L, K, M]
+    """Scores of the best paths through blocks. [L, K, M]
 
-    emissions: [L, K, M]. entry: [K, M]. pairs: transitions [from, to, 1].
-    first: of the first step of the first block, if that one begins the sequence. [K]
+    emissions: [L, K, M]. entry: scores before the first step, [K, M].
+    pairs: transitions [from, to, 1].
+    first: scores of the first step of the first block, if it begins the sequence. [K]
     """
     scores = torch.empty_like(emissions)
     paths = torch.empty_like(
@@ -101,14 +105,14 @@ def _forward(emissions: Tensor, entry: Tensor, pairs: Tensor, first: Tensor | No
 
 
 def _relative(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores less the best of their column, and that. [K, M], [M]"""
+    """Scores minus the best of their column, and that best score. [K, M], [M]"""
     best = scores.amax(dim=0)
     best = best.masked_fill(best == -torch.inf, 0.0)
     return scores - best, best
 
 
 def _trace_back(scores: Tensor, transitions: Tensor, last: int) -> np.ndarray:
-    """Tags of the path that ends with this one. [T]
+    """Tags of the best path that ends with the tag `last`. [T]
 
     scores: [T, K], comparable within a step. transitions: [from, to].
     """

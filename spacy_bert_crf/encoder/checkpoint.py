@@ -1,4 +1,4 @@
-"""Checkpoints as downloaded to complete Hugging Face folders under the current tensor names."""
+"""Converts a downloaded checkpoint to a complete Hugging Face folder with current tensor names."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._files import atomic_folder
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 from .checkpoint_files import (
     AGAIN,
     check_attention,
@@ -25,7 +25,7 @@ from .checkpoint_files import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: What TensorFlow-era checkpoints call the two tensors of a LayerNorm, and their names now.
+#: The current names of a LayerNorm's two tensors, by their names in early checkpoints.
 LEGACY_NAMES = {"gamma": "weight", "beta": "bias"}
 
 _WRITTEN = {"pytorch_model_cvt.bin", "model.safetensors", "config.json", "vocab.txt"}
@@ -37,7 +37,13 @@ _ROBERTA = ("roberta", "xlm-roberta", "camembert")
 
 @dataclass(frozen=True)
 class CheckpointReport:
-    """What a conversion read and wrote; `parameters` are the encoder's, without its pooler."""
+    """What a conversion read and wrote.
+
+    weights: name of the file that was read.
+    tensors: number of tensors written. renamed: how many of them have a new name.
+    dropped_layers, layers: encoder layers that were left out, and that are there.
+    parameters: number of the encoder's parameters, without its pooler.
+    """
 
     weights: str
     model_type: str
@@ -51,7 +57,7 @@ class CheckpointReport:
     lower_case: bool
 
     def text(self) -> str:
-        """The report in a few lines for people."""
+        """The report as a few lines of text."""
         dropped = f" ({self.dropped_layers} dropped)" if self.dropped_layers else ""
         case = "lower-cased" if self.lower_case else "case kept"
         return (
@@ -65,12 +71,14 @@ class CheckpointReport:
 def convert_checkpoint(
     src: Path, dst: Path, *, layers: int = 0, lower_case: str = "auto"
 ) -> CheckpointReport:
-    """Convert the checkpoint folder `src` to `dst`, which is replaced as a whole.
+    """Convert a checkpoint folder.
 
-    layers: keep only the first so many encoder layers; 0 keeps all.
-    lower_case: `true`, `false`, or `auto` (what the source says, else what its vocabulary shows).
-    Raises BertCrfError for a missing, damaged or unsafe file, for weights, configuration and
-    vocabulary that don't fit together, and for a `dst` that holds anything else.
+    src: the folder as downloaded.
+    dst: the folder to write. An earlier conversion there is replaced as a whole.
+    layers: number of encoder layers to keep, from the first. 0 keeps all.
+    lower_case: `true`, `false`, or `auto` (as the source says, else as its vocabulary shows).
+    Raises BertCrfError for a missing, damaged or unsafe file; for weights, configuration and
+    vocabulary that don't fit together; and for a `dst` that holds other files.
     """
     src, dst = Path(src), Path(dst)
     if lower_case not in ("auto", "true", "false"):
@@ -114,9 +122,10 @@ def convert_checkpoint(
 
 
 def rename_tensors(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tensor]":
-    """The tensors of the file `path` under their current names, in the same order.
+    """The tensors under their current names, in the same order.
 
-    Raises BertCrfError when a tensor is there under its old and its new name.
+    path: the file that holds them, for messages.
+    Raises BertCrfError if a tensor is present under both its old and its new name.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -124,23 +133,25 @@ def rename_tensors(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tenso
         is_old = f".{stem}".endswith(".LayerNorm") and end in LEGACY_NAMES
         new = f"{stem}.{LEGACY_NAMES[end]}" if is_old else name
         if is_old and new in tensors:
-            raise BertCrfError(f"{path} holds both {name} and {new}, names of one. {AGAIN}.")
+            raise BertCrfError(f"{path} holds one tensor as {name} and {new}. {AGAIN}.")
         result[new] = tensor
     return result
 
 
 def _check_folders(src: Path, dst: Path) -> None:
     if not src.is_dir():
-        raise BertCrfError(f"{src} is no folder: name the folder with the downloaded files.")
+        raise BertCrfError(f"{src} is not a folder: name the folder with the downloaded files.")
     here, there = src.resolve(), dst.resolve()
     if there == here or there in here.parents:
         raise BertCrfError(f"{dst} holds the source {src}: choose another folder to write to.")
     if dst.exists() and not dst.is_dir():
         raise BertCrfError(f"{dst} is a file: name a folder.")
-    # The folder is replaced as a whole: never one that holds something else.
+    # The folder is replaced as a whole, so it must not hold other files.
     other = {p.name for p in dst.iterdir()} - _WRITTEN if dst.exists() else set()
     if other:
-        raise BertCrfError(f"{dst} holds {min(other)}, which is none of ours: name a new folder.")
+        raise BertCrfError(
+            f"{dst} holds {min(other)}, which was not written here: name a new folder."
+        )
 
 
 def _read_bert_vocab(src: Path, raw: dict[str, Any]) -> list[str]:
@@ -158,7 +169,11 @@ def _read_bert_vocab(src: Path, raw: dict[str, Any]) -> list[str]:
 def check_complete(
     tensors: "dict[str, Tensor]", raw: dict[str, Any], path: Path
 ) -> "tuple[dict[str, Tensor], Any]":
-    """The base model's tensors under its own names, and its config; completes `raw`."""
+    """The base model's tensors under its own names, and its transformers config.
+
+    tensors: those of the file `path`. raw: the content of its config.json, which is completed.
+    Raises BertCrfError that lists all tensors that are missing, unexpected or of another shape.
+    """
     import torch
     from transformers import AutoModel
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -173,9 +188,9 @@ def check_complete(
         config.hidden_size, config.num_hidden_layers, config.vocab_size  # noqa: B018
     except BertCrfError:
         raise
-    except Exception as err:  # Whatever a wrong value makes transformers raise.
+    except Exception as err:  # What a wrong value makes transformers raise varies.
         raise BertCrfError(
-            f"{where}: no {kind!r} model can be made of it ({type(err).__name__}: {err}). "
+            f"{where}: it describes no usable {kind!r} model ({type(err).__name__}: {err}). "
             f"{AGAIN}, or use a BERT model."
         ) from err
     raw.pop("auto_map", None)
@@ -199,7 +214,7 @@ def check_complete(
             full.startswith("cls.")
             or "pooler." in name
             or name == "embeddings.position_ids"
-            or (kind != "bert" and prefixed and full == name)  # the heads of other model types
+            or (kind != "bert" and prefixed and full == name)  # Heads of other model types.
         ):
             faults.append(f"unexpected: {full} {list(tensor.shape)}")
     faults += [
@@ -221,18 +236,19 @@ def _is_beyond(name: str, layers: int) -> bool:
 
 
 def _count_dropped(raw: dict[str, Any], base: "Iterable[str]", layers: int, src: Path) -> int:
-    """How many layers to drop so that `layers` are left."""
+    """The number of layers to drop so that `layers` are left."""
     there = {int(found[1]) for name in base if (found := _LAYER.search(name))}
     if not there or len(there) != raw.get("num_hidden_layers"):
         raise BertCrfError(f"the layers of a {raw['model_type']} model can't be cut: use 0 layers.")
     if not 0 < layers <= len(there):
         raise BertCrfError(
-            f"{layers} layers asked for, {src} has {len(there)}: use 1 to {len(there)}, or 0."
+            f"{layers} layers requested, {src} has {len(there)}: use 1 to {len(there)}, or 0."
         )
     return len(there) - layers
 
 
 def check_finite(tensors: "dict[str, Tensor]", path: Path) -> None:
+    """Raise BertCrfError if a tensor of the file `path` has an infinite or NaN value."""
     import torch
 
     floats = {name: t for name, t in tensors.items() if t.is_floating_point()}
@@ -246,7 +262,7 @@ def _write_weights(folder: Path, tensors: "dict[str, Tensor]", base: "dict[str, 
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # Through a buffer: the bytes of torch.save depend on the name of the file it is given.
+    # The bytes that torch.save writes depend on the name of its file, so it writes to a buffer.
     buffer = io.BytesIO()
     torch.save(tensors, buffer)
     converted, safe = folder / "pytorch_model_cvt.bin", folder / "model.safetensors"
@@ -257,7 +273,7 @@ def _write_weights(folder: Path, tensors: "dict[str, Tensor]", base: "dict[str, 
         save_file({n: t.clone() for n, t in base.items()}, safe, metadata={"format": "pt"})
     except SafetensorError as err:
         raise BertCrfError(f"can't write {safe.name} ({err}): make room.") from err
-    shutil.copymode(converted, safe)  # safetensors makes it readable for its owner only.
+    shutil.copymode(converted, safe)  # safetensors lets only the owner read it.
 
 
 def _tokenizer_config(src: Path) -> dict[str, Any]:
@@ -265,15 +281,20 @@ def _tokenizer_config(src: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def is_lower_case(src: Path, vocab: list[str], asked: str) -> bool:
-    if asked != "auto":
+def is_lower_case(src: Path, vocab: list[str], requested: str) -> bool:
+    """Whether the tokenizer of the folder `src` lower-cases its text.
+
+    vocab: the wordpieces of a BERT model; empty for other models.
+    requested: `true`, `false` or `auto`. Raises BertCrfError for true or false without `vocab`.
+    """
+    if requested != "auto":
         if not vocab:
             raise BertCrfError("lower_case can be set for BERT models only: use auto.")
-        return asked == "true"
-    said = _tokenizer_config(src).get("do_lower_case")
-    if isinstance(said, bool) or not vocab:
-        return bool(said)
-    # Single capitals stand in lower-case vocabularies too: whole words in them don't.
+        return requested == "true"
+    do_lower_case = _tokenizer_config(src).get("do_lower_case")
+    if isinstance(do_lower_case, bool) or not vocab:
+        return bool(do_lower_case)
+    # Lower-case vocabularies contain single capitals too, but no words with capitals.
     words = (p for p in vocab if len(p.removeprefix("##")) > 1 and not p.startswith("["))
     return not any(
         c.isupper() and unicodedata.name(c, "").startswith("LATIN") for word in words for c in word
@@ -287,20 +308,20 @@ def _write_bert_tokenizer(
 
     path = folder / "vocab.txt"
     path.write_text("".join(f"{piece}\n" for piece in vocab), encoding="utf8", newline="\n")
-    said = _tokenizer_config(src)
+    settings = _tokenizer_config(src)
     kept = ("strip_accents", "tokenize_chinese_chars")
     BertTokenizerFast(
         vocab_file=str(path),
         do_lower_case=lower_case,
         model_max_length=max_length,
-        **{key: said[key] for key in kept if isinstance(said.get(key), bool)},
+        **{key: settings[key] for key in kept if isinstance(settings.get(key), bool)},
     ).save_pretrained(str(folder))
 
 
 def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
     from transformers import AutoTokenizer
 
-    # The RoBERTa family counts positions from the padding id + 1.
+    # Models like RoBERTa count positions from the padding id + 1.
     skipped = config.pad_token_id + 1 if config.model_type in _ROBERTA else 0
     room = getattr(config, "max_position_embeddings", 512) - skipped
     try:
@@ -309,6 +330,7 @@ def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
         )
         tokenizer.model_max_length = min(tokenizer.model_max_length, room)
         tokenizer.save_pretrained(str(folder))
-    except Exception as err:  # Missing files, missing packages, broken JSON: each its own kind.
-        reason = str(err).strip().split("\n")[0]
-        raise BertCrfError(f"{src}: its tokenizer can't be loaded ({reason}). {AGAIN}.") from err
+    except Exception as err:  # Missing files, missing packages and broken JSON each differ.
+        raise BertCrfError(
+            f"{src}: its tokenizer can't be loaded ({first_line(err)}). {AGAIN}."
+        ) from err

@@ -1,6 +1,6 @@
-"""Reading of a checkpoint's files, which nobody vouches for: weights, config, vocabulary.
+"""Reads the files of a checkpoint: weights, config and vocabulary. They may come from anywhere.
 
-Nothing in them is executed, and what can't be used is an error that names the file.
+Nothing in them is executed. A file that can't be used is an error that names it.
 """
 
 import json
@@ -11,25 +11,25 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: What weights are called in a source folder; the first one found is read.
+#: Names of weights files in a source folder. The first one found is read.
 WEIGHT_FILES = ("pytorch_model_cvt.bin", "pytorch_model.bin", "model.safetensors")
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-#: What to do about a bad file, for messages.
+#: The advice in messages about a bad file.
 AGAIN = "Download it again"
 
 _SIZES = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"]
 _SIZES += ["intermediate_size", "max_position_embeddings", "type_vocab_size"]
-# Enough for any model; a broken config must not make us build a billion layers.
-_MAX_LAYERS, _MAX_SIZE = 1000, 10**8
+#: Enough for any model. A broken config must not lead to a model of a billion layers.
+MAX_LAYERS, _MAX_SIZE = 1000, 10**8
 
 
 def find_weights(src: Path) -> Path:
-    """The first of WEIGHT_FILES in a folder; raises BertCrfError if there is none."""
+    """The first of WEIGHT_FILES in a folder. Raises BertCrfError if there is none."""
     for path in (src / name for name in WEIGHT_FILES):
         if path.is_file():
             return path
@@ -40,7 +40,7 @@ def find_weights(src: Path) -> Path:
 def read_tensors(path: Path) -> "dict[str, Tensor]":
     """The tensors of a `.safetensors` or torch file (zip or pre-1.6 format), on the CPU.
 
-    Nothing in the file is executed. Raises BertCrfError if it is damaged or holds anything else.
+    Nothing in the file is executed. Raises BertCrfError if it is damaged or holds other objects.
     """
     import torch
 
@@ -53,9 +53,9 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
             content: Any = load_file(path)
         else:
             if head.startswith(b"PK\x03\x04"):
-                # torch itself doesn't compare the checksums in its zip files.
+                # torch does not compare the checksums in its zip files.
                 with zipfile.ZipFile(path) as archive:
-                    # torch.save packs nothing, so that a file can't unpack to more than itself.
+                    # torch.save does not compress. A compressed file could unpack to any size.
                     stored = all(i.compress_type == zipfile.ZIP_STORED for i in archive.filelist)
                     inside = sum(info.file_size for info in archive.filelist)
                     if not stored or inside > path.stat().st_size:
@@ -65,7 +65,7 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
                     if (bad := archive.testzip()) is not None:
                         raise BertCrfError(f"{path} is damaged (checksum of {bad}). {AGAIN}.")
             elif not head.startswith(b"\x80"):
-                raise BertCrfError(f"{path} is no torch weights file. {AGAIN}.")
+                raise BertCrfError(f"{path} is not a torch weights file. {AGAIN}.")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except BertCrfError:
         raise
@@ -76,27 +76,30 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
             f"{path} holds {what} and is not loaded. {AGAIN}, from a source you trust; if you "
             "wrote it yourself: save model.state_dict(), nothing else."
         ) from err
-    except Exception as err:  # A damaged file makes the readers raise almost anything.
-        reason = str(err).strip().split("\n")[0] or type(err).__name__
-        raise BertCrfError(f"{path} is cut short or damaged ({reason}). {AGAIN}.") from err
+    except Exception as err:  # What a damaged file makes the readers raise varies.
+        raise BertCrfError(f"{path} is cut short or damaged ({first_line(err)}). {AGAIN}.") from err
     if not isinstance(content, dict) or not content:
         raise BertCrfError(f"{path} holds no table of weights by name. {AGAIN}.")
     return {name: _plain(name, value, path) for name, value in content.items()}
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A `config.json` with its model type, and for BERT with usable sizes; else BertCrfError."""
+    """The content of a `config.json`, with its model type.
+
+    Raises BertCrfError if it can't be read, names no model type, or describes a BERT without
+    usable sizes.
+    """
     raw = read_json(path)
     if "model_type" not in raw:
-        # The first published configs name no type; the tensors are checked in any case.
-        said = raw.get("architectures") or ["Bert"]
-        first = str(said[0] if isinstance(said, list) else said)
+        # The first published configs name no type. The tensors are checked in any case.
+        named = raw.get("architectures") or ["Bert"]
+        first = str(named[0] if isinstance(named, list) else named)
         if not first.startswith("Bert"):
             raise BertCrfError(f"{path} has no model_type for {first}: add it there.")
         raw["model_type"] = "bert"
     for key in _SIZES if raw["model_type"] == "bert" else ():
         value = raw.get(key)
-        top = _MAX_LAYERS if key == "num_hidden_layers" else _MAX_SIZE
+        top = MAX_LAYERS if key == "num_hidden_layers" else _MAX_SIZE
         if type(value) is not int or not 0 < value <= top:
             found = f"{key} is {value!r}" if key in raw else f"{key} is missing"
             raise BertCrfError(f"{path}: {found}, not a number from 1 to {top}. {AGAIN}.")
@@ -104,23 +107,26 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_vocab(path: Path) -> list[str]:
-    """The pieces of a `vocab.txt` in id order; raises BertCrfError if it can't be used."""
+    """The wordpieces of a `vocab.txt` in id order.
+
+    Raises BertCrfError if it can't be read, repeats a piece or lacks a special one.
+    """
     try:
-        # Lines end as in transformers: some pieces are characters that splitlines() splits at.
+        # Split as in transformers: splitlines() would split at characters that are pieces.
         pieces = path.read_text(encoding="utf8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as err:
         raise BertCrfError(f"{path} can't be read as UTF-8 text ({err}). {AGAIN}.") from err
     for piece, times in Counter(pieces).items():
         if times > 1:
             lines = [number for number, other in enumerate(pieces, 1) if other == piece]
-            raise BertCrfError(f"{path}: {piece!r} stands in the lines {lines}. {AGAIN}.")
+            raise BertCrfError(f"{path}: {piece!r} is on the lines {lines}. {AGAIN}.")
     if missing := [piece for piece in SPECIAL_PIECES if piece not in pieces]:
         raise BertCrfError(f"{path} lacks the special pieces {', '.join(missing)}. {AGAIN}.")
     return pieces
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises BertCrfError if there is none."""
+    """The object in a JSON file. Raises BertCrfError if it can't be read or is no object."""
     try:
         content = json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError, RecursionError) as err:
@@ -133,10 +139,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def check_attention(config: Any, where: object) -> None:
     """Raise BertCrfError if a transformers config names code on a model hub as its attention.
 
-    transformers fetches and runs that while it builds the model, if the package `kernels` is
-    installed and whatever trust_remote_code says (CVE-2026-4372).
-    Else the implementation is chosen when the model is built. Configs of some versions say that it
-    was, but not which, and give the slowest one.
+    config: is changed so that the attention is chosen when the model is built. Configs of some
+        versions say that it was chosen, but not which, and lead to the slowest one.
+    where: the place of the config, for messages.
+    With the package `kernels` installed, transformers fetches and runs such code while it builds
+    the model, whatever trust_remote_code is (CVE-2026-4372).
     """
     named = getattr(config, "_attn_implementation_internal", None)
     for value in named.values() if isinstance(named, dict) else [named]:
@@ -152,7 +159,7 @@ def check_attention(config: Any, where: object) -> None:
 
 
 def _plain(name: Any, value: Any, path: Path) -> "Tensor":
-    """A tensor that owns its memory; what shares all of it with another one goes on doing so."""
+    """A tensor that owns its memory. Tensors that share all of their memory go on sharing it."""
     import torch
 
     if not isinstance(name, str) or not isinstance(value, torch.Tensor):
@@ -161,7 +168,7 @@ def _plain(name: Any, value: Any, path: Path) -> "Tensor":
             f"{path}: {name!r} is a {kind}, not a tensor. Save model.state_dict(), nothing else."
         )
     if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-        raise BertCrfError(f"{path}: {name} is no ordinary dense tensor. {AGAIN}.")
+        raise BertCrfError(f"{path}: {name} is not an ordinary dense tensor. {AGAIN}.")
     stored, needed = value.untyped_storage().nbytes(), value.numel() * value.element_size()
     if stored < needed:
         raise BertCrfError(f"{path}: {name} is larger than its data. {AGAIN}.")

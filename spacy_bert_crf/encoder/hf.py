@@ -1,9 +1,10 @@
-"""A Hugging Face encoder in torch: load, tokenise, run, pack. Knows nothing of spaCy."""
+"""A Hugging Face encoder in torch: load it, run it over a plan of passes, save and restore it."""
 
 import inspect
 import json
 import logging
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +17,17 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from ..errors import BertCrfError
-from .checkpoint_files import check_attention
+from ..errors import BertCrfError, first_line
+from .checkpoint_files import MAX_LAYERS, check_attention
 from .cpu.linear import prefer_cpu
-from .passes import IntArray, Plan
+from .passes import IntArray, Plan, plan_batches, special_ids
 
-#: Attributes in which attention layers of different models keep a dropout rate as a number.
+#: Attributes in which the attention layers of some models keep a dropout rate as a number.
 _DROPOUT_ATTRIBUTES = ("dropout_prob", "attention_dropout", "attention_probs_dropout_prob")
 
 
 class LoadedEncoder(NamedTuple):
-    """An encoder and its tokenizer."""
+    """An encoder (transformers' PreTrainedModel) and its fast tokenizer."""
 
     model: Any
     tokenizer: Any
@@ -38,16 +39,22 @@ def load_encoder(
     transformer_config: dict[str, Any],
     allow_download: bool = False,
 ) -> LoadedEncoder:
-    """Load a folder, or a name in the local cache; from the hub only if `allow_download`.
+    """Load an encoder, and run it once on a tiny input. On the CPU, in evaluation mode, float32.
 
-    Raises BertCrfError if it isn't there, is damaged, or has no fast tokenizer.
+    name: a folder, or a name on the hub, which is looked up in the local cache.
+    tokenizer_config: arguments for transformers' AutoTokenizer.from_pretrained.
+    transformer_config: settings that replace those of the encoder's config.json.
+    allow_download: whether an encoder that is not in the local cache may be fetched from the hub.
+    Raises BertCrfError if the encoder is not there or damaged, has no fast tokenizer, or does not
+    give one vector for each wordpiece.
     """
     if not name:
         raise BertCrfError(
             "the encoder has no name: set [components.bert_crf.model.tok2vec] name to the folder "
             "of a converted encoder (see `spacy bert-crf convert-checkpoint --help`)."
         )
-    # Not asked and not overridable: code that comes with an encoder never runs.
+    _check_folder(Path(name))
+    # Code that comes with an encoder never runs. No setting overrides this.
     online = {"local_files_only": not allow_download, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **online, **transformer_config)
@@ -57,11 +64,13 @@ def load_encoder(
             model, info = AutoModel.from_pretrained(
                 name, config=config, output_loading_info=True, **online, **without_pooler(config)
             )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as err:
-        where = "a folder" if Path(name).exists() else "neither a folder nor in the local cache"
-        hint = "" if allow_download else " To fetch it from the hub, set allow_download = true."
+    except Exception as err:  # What a damaged file raises depends on the library that reads it.
+        is_folder = Path(name).exists()
+        where = "a folder" if is_folder else "neither a folder nor in the local cache"
+        hint = " To fetch it from the hub, set allow_download = true."
         raise BertCrfError(
-            f"can't load the encoder {name!r} ({where}): {_first_line(err)}{hint}"
+            f"can't load the encoder {name!r} ({where}): {_reason(err)}"
+            f"{'' if allow_download or is_folder else hint}"
         ) from err
     missing = [key for key in info["missing_keys"] if "pooler" not in key]
     if missing:
@@ -74,24 +83,29 @@ def load_encoder(
             f"encoder {name!r} has no fast tokenizer (character offsets are needed): "
             "add a tokenizer.json to its folder."
         )
-    return _ready(model, tokenizer)
+    loaded = _ready(model, tokenizer)
+    _check_runs(loaded, name)
+    return loaded
 
 
 def longest_input(encoder: LoadedEncoder, max_length: int) -> int:
-    """Most input ids of one pass, special ones included."""
+    """The largest number of input ids of one window, special tokens included.
+
+    max_length: the limit in the settings. Those of tokenizer and position embeddings count too.
+    """
     limits = [max_length, encoder.tokenizer.model_max_length]
     config = encoder.model.config
     positions = getattr(config, "max_position_embeddings", None)
     if positions:
         embeddings = getattr(encoder.model, "embeddings", None)
-        # RoBERTa and its kin count positions from padding_idx + 1.
+        # Models like RoBERTa count positions from padding_idx + 1.
         offset = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
         limits.append(positions - (offset + 1 if offset is not None else 0))
     return int(min(limits))
 
 
 def set_dropout(model: nn.Module, rate: float) -> None:
-    """Set every dropout of a model, those that attention layers keep as numbers included."""
+    """Set the rate of every dropout of a model, in place. Some attention layers keep a number."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate
@@ -107,13 +121,16 @@ def run(
     project: Optional[tuple[Tensor, Tensor]] = None,
     autocast: Optional[torch.dtype] = None,
 ) -> Tensor:
-    """Vectors of all tokens of a plan: the mean of their wordpieces' rows. [N, width], float32
+    """Vectors of all tokens of a plan: the mean of the rows of their wordpieces.
 
-    A token without wordpieces gets zeros.
-    project: weight [K, width] and bias [K] of a linear layer; then the result is its output
-        [N, K]. Applied to each pass as it comes, so that the hidden states of a long text are
-        never held together; equal but for rounding, as mean and linear map commute.
+    model: the encoder, on `device`.
+    plan: the passes, and the rows that each of N tokens reads.
+    project: weight [K, width] and bias [K] of a linear layer, which is applied to each pass.
+        Mean and linear map commute, so the result differs by rounding only. The hidden states of
+        a long text are then never held together.
     autocast: dtype of mixed precision, None for float32.
+    RETURNS: float32 [N, width], or [N, K] with `project`. A token without wordpieces gets zeros
+        (with `project`, the bias).
     """
     outputs = []
     for batch in plan.batches:
@@ -135,7 +152,7 @@ def run(
 
 
 def weights_of(encoder: LoadedEncoder) -> dict[str, Tensor]:
-    """All tensors of an encoder, on the CPU."""
+    """All tensors of an encoder by name, on the CPU, contiguous."""
     return {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in encoder.model.state_dict().items()
@@ -143,12 +160,12 @@ def weights_of(encoder: LoadedEncoder) -> dict[str, Tensor]:
 
 
 def pack(encoder: LoadedEncoder) -> dict[str, Any]:
-    """Everything but the weights that `unpack` needs, as strings and bytes."""
+    """What `unpack` needs besides the weights: the config (JSON) and the tokenizer's files."""
     with tempfile.TemporaryDirectory() as folder:
         encoder.tokenizer.save_pretrained(folder)
         files = {f.name: f.read_bytes() for f in sorted(Path(folder).iterdir()) if f.is_file()}
     config = encoder.model.config.to_dict()
-    config["_name_or_path"] = ""  # where it came from is nobody's business
+    config["_name_or_path"] = ""  # A saved pipeline does not name a folder of its author's.
     config.pop("_attn_implementation_autoset", None)  # see check_attention
     return {
         "config": json.dumps(config, sort_keys=True, default=str),
@@ -157,9 +174,11 @@ def pack(encoder: LoadedEncoder) -> dict[str, Any]:
 
 
 def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
-    """The encoder that was packed, on these very tensors. No file and no network is needed.
+    """Restore the encoder that `pack` saved. Its parameters are the tensors `weights` themselves.
 
-    Raises BertCrfError if the data is damaged.
+    data: the result of `pack`. weights: the result of `weights_of`.
+    Needs no network and not the folder that the encoder came from.
+    Raises BertCrfError if the data is damaged or the weights do not fit the config.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -169,13 +188,13 @@ def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
             only = {"local_files_only": True, "trust_remote_code": False}
             config = AutoConfig.from_pretrained(folder, **only)
             check_attention(config, "its config")
-            _check_sizes(config, weights)
+            _check_weights(config, weights)
             tokenizer = AutoTokenizer.from_pretrained(folder, **only)
         with no_init_weights():
             model = AutoModel.from_config(config, **without_pooler(config))
         model.load_state_dict(weights, assign=True)
     except Exception as err:
-        raise BertCrfError(f"the saved encoder is damaged: {_first_line(err)}") from err
+        raise BertCrfError(f"the saved encoder is damaged: {_reason(err)}") from err
     return _ready(model, tokenizer)
 
 
@@ -184,20 +203,71 @@ def _ready(model: Any, tokenizer: Any) -> LoadedEncoder:
     return LoadedEncoder(model.float().eval(), tokenizer)
 
 
-def _check_sizes(config: Any, weights: dict[str, Tensor]) -> None:
-    """Raise ValueError if a model of this config would be larger than the weights for it."""
-    total = sum(tensor.numel() for tensor in weights.values())
-    for key, most in {
-        "num_hidden_layers": len(weights),
-        "hidden_size": total,
-        "vocab_size": total // max(int(getattr(config, "embedding_size", config.hidden_size)), 1),
-        "intermediate_size": total,
-        "max_position_embeddings": total,
-        "type_vocab_size": total,
-    }.items():
-        value = getattr(config, key, 0)
-        if isinstance(value, int) and value > most:
-            raise ValueError(f"{key} is {value}, the weights are of a smaller model")
+def _check_folder(folder: Path) -> None:
+    """Raise BertCrfError if there is something of this name that holds no encoder."""
+    if folder.is_file():
+        raise BertCrfError(f"the encoder {str(folder)!r} is a file: name the folder that holds it.")
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return
+    for pipeline in (folder, folder.parent):
+        if (pipeline / "meta.json").is_file() and (pipeline / "config.cfg").is_file():
+            raise BertCrfError(
+                f"{str(folder)!r} belongs to a trained pipeline and is no encoder. To train its "
+                f'component further, set source = "{pipeline}" in the section of the component. '
+                "To train another component on its encoder, run `spacy bert-crf export "
+                f"{pipeline} DST --to huggingface`, and set name to DST/huggingface."
+            )
+    raise BertCrfError(
+        f"the folder {str(folder)!r} is no encoder, for it holds no config.json: name the folder "
+        "of a converted encoder (see `spacy bert-crf convert-checkpoint --help`)."
+    )
+
+
+@torch.inference_mode()
+def _check_runs(encoder: LoadedEncoder, name: str) -> None:
+    """Raise BertCrfError unless the encoder gives one finite vector for each wordpiece.
+
+    One pass of two tiny texts, of which one is padded: it costs far less than reading the weights.
+    """
+    model, (prefix, suffix, pad) = encoder.model, special_ids(encoder.tokenizer)
+    piece = encoder.tokenizer.unk_token_id or 0
+    # shape: [2], [1]
+    pieces = [np.full(length, piece, dtype=np.int64) for length in (2, 1)]
+    ranges = [np.array([[0, len(ids)]], dtype=np.int64) for ids in pieces]
+    plan = plan_batches(
+        pieces, ranges, [[], []], prefix=prefix, suffix=suffix, pad_id=pad,
+        size=2, overlap=0, limit=4096,
+    )  # fmt: skip
+    try:
+        vectors = run(model, plan, torch.device("cpu"))
+        if not bool(vectors.isfinite().all()):
+            raise ValueError("its vectors are infinite or NaN")
+        if vectors.shape[1] != model.config.hidden_size:
+            raise ValueError(f"its vectors have {vectors.shape[1]} numbers, not hidden_size")
+    except Exception as err:  # An encoder of another kind raises whatever it happens to raise.
+        raise BertCrfError(
+            f"the encoder {name!r} can't be used ({model.config.model_type}: {_reason(err)}). It "
+            "must take input_ids and attention_mask, and give a vector for each wordpiece, as "
+            "BERT does: choose another one."
+        ) from err
+
+
+def _check_weights(config: Any, weights: dict[str, Tensor]) -> None:
+    """Raise ValueError unless a model of this config has just these weights.
+
+    The model is built without memory first, since a damaged config may describe a huge one.
+    """
+    layers = getattr(config, "num_hidden_layers", 0)
+    # Layers that share their weights are more than their tensors.
+    if isinstance(layers, int) and layers > max(len(weights), MAX_LAYERS):
+        raise ValueError(f"num_hidden_layers is {layers}, the weights are of a smaller model")
+    with torch.device("meta"), no_init_weights():
+        model = AutoModel.from_config(config, **without_pooler(config))
+    for name, tensor in model.state_dict().items():
+        expected = list(tensor.shape)
+        present = list(weights[name].shape) if name in weights else "missing"
+        if present != expected:
+            raise ValueError(f"{name} is {present}, its config asks for {expected}")
 
 
 def _pool(rows: Tensor, plan: Plan, device: torch.device) -> Tensor:
@@ -214,7 +284,7 @@ def _to(array: IntArray, device: torch.device) -> Tensor:
 
 
 def without_pooler(config: Any) -> dict[str, Any]:
-    """Arguments that build the model of a config without its pooler, which is of no use here."""
+    """Arguments that build the model of a config without its pooler, which is not used here."""
     model_class = MODEL_MAPPING.get(type(config), None)
     if isinstance(model_class, (list, tuple)):
         model_class = model_class[0]
@@ -223,16 +293,14 @@ def without_pooler(config: Any) -> dict[str, Any]:
     return {}
 
 
-def _first_line(err: Exception) -> str:
-    text = str(err).strip() or type(err).__name__
-    if isinstance(err, KeyError):
-        text = f"no entry {text}"
-    return text.splitlines()[0]
+def _reason(err: BaseException) -> str:
+    """The first line of an error's message, cut: some of transformers' list all model types."""
+    return textwrap.shorten(first_line(err), 300, placeholder=" …")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from logging each weight it leaves out (pooler, cls heads)."""
+    """Keep transformers from logging each weight that it leaves out (pooler, other heads)."""
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,10 +1,9 @@
-"""Which wordpieces go into which encoder pass, and which of its rows a token reads.
+"""Plans the encoder passes of texts: which wordpieces each takes, and which rows a token reads.
 
-Pure numpy. A text of at most `max_length` wordpieces, special ones included, is one window.
-A longer one is parted where it may be (at the ends of its sentences), and each part that is still
-too long is covered by the least number of overlapping windows, all of one length. Each wordpiece
-is read from the window in which it stands most centrally, so that each window owns one contiguous
-run of wordpieces and all runs together are the text.
+In numpy. A text of at most `max_length` wordpieces, special ones included, is one window. A longer
+text may be cut at the ends of its sentences. A part that is still too long is covered by as few
+overlapping windows as possible, all of one length. Each wordpiece is read from the window in which
+it is most central. So each window owns one run of wordpieces, and all runs together are the text.
 """
 
 import re
@@ -20,7 +19,7 @@ IntArray = NDArray[np.int64]
 
 
 class Pieces(NamedTuple):
-    """The wordpieces of a text: ids and character offsets, each [n]. No special tokens."""
+    """The wordpieces of a text without special tokens: ids, and character offsets. [n] each"""
 
     ids: IntArray
     starts: IntArray
@@ -28,7 +27,7 @@ class Pieces(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Wordpieces `begin` to `end - 1` of a text, of which it owns `own_begin` to `own_end - 1`."""
+    """A window over wordpieces `begin` to `end - 1`. It owns `own_begin` to `own_end - 1`."""
 
     begin: int
     end: int
@@ -37,9 +36,11 @@ class Window(NamedTuple):
 
 
 def plan_windows(n_pieces: int, size: int, overlap: int) -> list[Window]:
-    """Windows over a text of `n_pieces` wordpieces (special ones not counted).
+    """Windows over a text. All numbers count wordpieces, without special ones.
 
-    size: most wordpieces of one window. overlap: least number that two neighbours share.
+    n_pieces: length of the text.
+    size: largest length of a window.
+    overlap: smallest number of wordpieces that two neighbouring windows share.
     Raises ValueError if overlap is not in 0 .. size - 1.
     """
     if not 0 <= overlap < size:
@@ -49,16 +50,17 @@ def plan_windows(n_pieces: int, size: int, overlap: int) -> list[Window]:
     count = -(-(n_pieces - overlap) // (size - overlap))
     length = -(-(n_pieces + (count - 1) * overlap) // count)
     begins = [round(i * (n_pieces - length) / (count - 1)) for i in range(count)]
-    # Neighbours part in the middle of what they share.
+    # The border between what two neighbours own is the middle of their overlap.
     cuts = [(a + length + b) // 2 for a, b in zip(begins[:-1], begins[1:], strict=True)]
     edges = [0, *cuts, n_pieces]
     return [Window(b, b + length, edges[i], edges[i + 1]) for i, b in enumerate(begins)]
 
 
 def plan_text(n_pieces: int, cuts: Sequence[int], size: int, overlap: int) -> list[Window]:
-    """Windows over a text that may be parted before the wordpieces `cuts`, if it is too long.
+    """Windows over a text that may be cut if it is too long for one window.
 
-    cuts: ascending. size, overlap: see plan_windows.
+    cuts: wordpieces before which it may be cut, ascending.
+    n_pieces, size, overlap: see plan_windows.
     """
     if n_pieces <= size:
         return plan_windows(n_pieces, size, overlap)
@@ -71,9 +73,10 @@ def plan_text(n_pieces: int, cuts: Sequence[int], size: int, overlap: int) -> li
 
 
 def padded_batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
-    """Indices of like length together: each batch's count × longest is at most `limit`.
+    """Batches of indices of similar length, the longest first.
 
-    Longest first; one that is longer than the limit is a batch of its own.
+    limit: largest size of a batch, that is its number of members × its longest. A member that is
+        longer than the limit is a batch of its own.
     """
     batches: list[list[int]] = []
     longest = 0
@@ -88,8 +91,10 @@ def padded_batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
 def token_pieces(
     token_starts: IntArray, token_ends: IntArray, piece_starts: IntArray, piece_ends: IntArray
 ) -> IntArray:
-    """First wordpiece and last + 1 of each token, by character offsets; (0, 0) for none. [S, 2]
+    """First wordpiece and last + 1 of each token, (0, 0) for none. [S, 2]
 
+    token_starts, token_ends: character offsets of the tokens. [S]
+    piece_starts, piece_ends: character offsets of the wordpieces. [n]
     A wordpiece that covers several tokens belongs to each of them.
     """
     first = np.searchsorted(piece_ends, token_starts, side="right")
@@ -101,10 +106,10 @@ def token_pieces(
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Windows of like length for one encoder pass.
+    """Windows of similar length for one encoder pass.
 
     ids: input ids with special tokens, padded. [W, L]
-    mask: attention mask. [W, L], or None if nothing is padded
+    mask: attention mask, 1 on real ids. [W, L], or None if nothing is padded
     """
 
     ids: IntArray
@@ -113,11 +118,13 @@ class WindowBatch:
 
 @dataclass(frozen=True)
 class Plan:
-    """All passes of a list of texts, and what each token reads of their concatenated rows.
+    """All passes of a list of texts, and the rows that each token reads.
 
-    batches: the passes; their outputs, flattened to [W * L, width] and concatenated, are `rows`.
-    rows: rows to average, all tokens after one another. [sum of counts]
-    counts: number of rows of each token; 0 for a token without wordpieces. [N tokens]
+    The passes' outputs are flattened to [W * L, width] and concatenated. Rows are counted in that.
+
+    batches: the passes.
+    rows: the rows that each token averages, token after token. [sum of counts]
+    counts: number of rows of each token, 0 for a token without wordpieces. [N]
     """
 
     batches: list[WindowBatch]
@@ -137,12 +144,14 @@ def plan_batches(
     overlap: int,
     limit: int,
 ) -> Plan:
-    """Plan the encoder passes of some texts.
+    """Plan the encoder passes of texts.
 
     pieces: wordpiece ids of each text. ranges: token_pieces of each text. [S, 2]
-    cuts: where each text may be parted, see plan_text.
+    cuts: where each text may be cut, see plan_text.
     prefix, suffix: ids of the special tokens around each window.
-    size, overlap: see plan_windows. limit: most input ids of one pass, padding included.
+    pad_id: the id that pads.
+    size, overlap: see plan_windows.
+    limit: largest number of input ids of one pass, padding included.
     """
     owners: list[tuple[int, Window]] = []
     for text, ids in enumerate(pieces):
@@ -191,11 +200,13 @@ def plan_docs(
     by_sentences: bool,
     limit: int,
 ) -> Plan:
-    """The encoder passes of some docs, and what each of their tokens reads.
+    """Plan the encoder passes of docs.
 
-    longest: most input ids of a window, special ones included. overlap: see plan_windows.
-    by_sentences: part texts that are too long at the ends of their sentences.
-    limit: most input ids of one pass, padding included.
+    tokenizer: a fast tokenizer of transformers.
+    longest: largest number of input ids of a window, special ones included.
+    overlap: see plan_windows.
+    by_sentences: whether texts that are too long are cut at the ends of their sentences.
+    limit: largest number of input ids of one pass, padding included.
     """
     pieces = tokenize(tokenizer, [doc.text for doc in docs])
     prefix, suffix, pad = special_ids(tokenizer)
@@ -226,10 +237,11 @@ def doc_pieces(doc: Doc, pieces: Pieces) -> IntArray:
 
 
 def sentence_starts(doc: Doc) -> list[int]:
-    """Character offsets at which sentences of a doc start, but for the first.
+    """Character offsets at which the sentences of a doc start, without the first.
 
-    Those that are annotated; otherwise what follows 。！？…, a line break, and the quotes and
-    brackets that close after them. (A full stop may belong to an abbreviation: not taken.)
+    Annotated sentences count if there are any. Otherwise a sentence ends with 。！？!?… or a line
+    break, and the quotes and brackets that close after it. A full stop does not count, because it
+    may belong to an abbreviation.
     """
     if doc.has_annotation("SENT_START"):
         return [sent.start_char for sent in doc.sents][1:]
@@ -237,24 +249,43 @@ def sentence_starts(doc: Doc) -> list[int]:
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
-    """Ids before and after a text, and the id that pads."""
+    """Ids of the special tokens before and after a text, and the id that pads (0 if there is none).
+
+    They are those that the tokenizer itself adds, by its post-processor (Hugging Face tokenizers).
+    If it has none, they are those that the tokenizer's class adds.
+    """
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    fast = _backend(tokenizer)
+    # A text that leaves at least one wordpiece, whatever the vocabulary.
+    for text in filter(None, (tokenizer.unk_token, "a", "0", "。")):
+        encoding = fast.encode(text)
+        own = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+        if own and len(own) < len(encoding.ids):
+            return encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :], pad
     probe = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else 0
     ids = tokenizer.build_inputs_with_special_tokens([probe])
     at = ids.index(probe)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return ids[:at], ids[at + 1 :], pad
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
-    """Wordpieces of whole texts, without special tokens and without truncation."""
+    """Wordpieces of whole texts, without special tokens and without truncation.
+
+    tokenizer: a fast tokenizer of transformers.
+    """
+    out = []
+    for encoding in _backend(tokenizer).encode_batch(list(texts), add_special_tokens=False):
+        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        ids = np.array(encoding.ids, dtype=np.int64)
+        out.append(Pieces(ids, offsets[:, 0], offsets[:, 1]))
+    return out
+
+
+def _backend(tokenizer: Any) -> Any:
+    """The Rust tokenizer of a fast one, set to neither truncate nor pad."""
     fast = tokenizer.backend_tokenizer
     if fast.truncation is not None:
         fast.no_truncation()
     if fast.padding is not None:
         fast.no_padding()
-    out = []
-    for encoding in fast.encode_batch(list(texts), add_special_tokens=False):
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        ids = np.array(encoding.ids, dtype=np.int64)
-        out.append(Pieces(ids, offsets[:, 0], offsets[:, 1]))
-    return out
+    return fast

@@ -80,7 +80,7 @@ class Export:
         if self.format != WEIGHTS or not self.info.get("constraints"):
             return scores
         tags = tag_set_from_tags(self.info["tags"], self.info["scheme"])
-        legal = (tags.legal_start(), tags.legal_end(), tags.legal_transitions())
+        legal = tags.legal()
         return scores._replace(chain=scores.chain.with_legal(*legal))
 
     def _open(self, path: Path) -> Run:

@@ -115,7 +115,7 @@ def gather(nlp: Language, component: str, metrics: dict[str, Any]) -> Trained:
     chain = ChainWeights.from_state(head)
     if pipe.constraints:
         tags = pipe.tag_set
-        chain = chain.with_legal(tags.legal_start(), tags.legal_end(), tags.legal_transitions())
+        chain = chain.with_legal(*tags.legal())
     trained = Trained(
         encoder,
         head["classifier.weight"],

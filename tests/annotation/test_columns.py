@@ -95,8 +95,7 @@ def test_prefixes_of_two_schemes(prefixes):
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
 def test_all_short_sequences_against_the_tag_set(scheme):
     tag_set = TagSet(("X", "Y"), SCHEME_NAMES[scheme])
-    start, end = tag_set.legal_start(), tag_set.legal_end()
-    pairs = tag_set.legal_transitions()
+    start, end, pairs = tag_set.legal()
     for length in (1, 2, 3):
         for ids in itertools.product(range(len(tag_set.tags)), repeat=length):
             spans, problems = read_spans(rows_of(*(tag_set.tags[i] for i in ids)), scheme)

@@ -112,8 +112,8 @@ def test_words_are_joined_by_a_space(tmp_path):
         ("中 LOC", "tag 'LOC' is neither .*"),
         ("中 o", "tag 'o' is neither .*"),
         ("中 O-LOC", "tag 'O-LOC' gives O a label: '中 O-LOC'"),
-        ("中 B-LOC\u3000", "white space in the tag 'B-LOC\\\\u3000': .*"),
-        ("中 O\r\r", "white space in the tag 'O\\\\r': .*"),
+        ("中 B-LOC\u3000", "whitespace in the tag 'B-LOC\\\\u3000': .*"),
+        ("中 O\r\r", "whitespace in the tag 'O\\\\r': .*"),
         ("中国 LOC", "2 characters in the character column; tag 'LOC' is neither .*"),
         ("中 I-LOC", "orphan continuation, no entity of this label before '中 I-LOC'"),
         ("中" * 100, "no tag: '中{60}…'"),
@@ -132,8 +132,8 @@ def test_bad_line_is_reported_with_number_and_text(tmp_path, line, message):
     ("line", "message"),
     [
         ("New York O", "3 columns instead of 2"),
-        ("New\u3000York O", "white space in the word: 'New"),
-        ("\u3000 O", "white space in the word"),
+        ("New\u3000York O", "whitespace in the word: 'New"),
+        ("\u3000 O", "whitespace in the word"),
         (" O", "nothing stands before the tag"),
     ],
 )
@@ -483,9 +483,9 @@ def unfit_docs():
         ("", blocked, "no entity annotation for some tokens"),
         ("", ZH.make_doc(""), "the doc is empty"),
         (" ", zh_doc("  "), "the doc is empty"),
-        ("", zh_doc("北京", (0, 2, "MY LOC")), "the label 'MY LOC' holds white space"),
-        (" ", spaced, r"the entity '\\u3000 ?' \(X\) is white space"),
-        (" ", phrase, "the token 'New York' holds white space"),
+        ("", zh_doc("北京", (0, 2, "MY LOC")), "the label 'MY LOC' holds whitespace"),
+        (" ", spaced, r"the entity '\\u3000 ?' \(X\) is whitespace"),
+        (" ", phrase, "the token 'New York' holds whitespace"),
     ]
 
 

@@ -33,7 +33,7 @@ def test_a_whole_one(whole, tmp_path):
 
 
 def refused(path, match):
-    with pytest.raises(BertCrfError, match=rf"{path.name} .*{match}.*make it anew"):
+    with pytest.raises(BertCrfError, match=rf"{path.name} .*{match}.*make it again"):
         list(read_docbin(path, Vocab()))
 
 

@@ -76,7 +76,7 @@ def test_the_likelihood_of_annotation_of_which_a_share_is_missing():
     tags = TagSet(("PER",))
     allowed = allowed_tags(read_gold(Example(doc, reference)), tags)
     torch.manual_seed(0)
-    crf = LinearChainCRF(3, tags.legal_start(), tags.legal_end(), tags.legal_transitions()).double()
+    crf = LinearChainCRF(3, *tags.legal()).double()
     emissions, mask = torch.randn(1, 4, 3, dtype=torch.float64), torch.ones(1, 4, dtype=torch.bool)
     crf.requires_grad_(False)
     total = 0.0

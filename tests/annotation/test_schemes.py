@@ -32,15 +32,15 @@ def test_spans_survive_the_round_trip_and_are_legal(data, scheme):
     ids = tags.encode(spans, length)
     assert tags.decode(ids) == spans
     if ids:
-        assert tags.legal_start()[ids[0]] and tags.legal_end()[ids[-1]]
-    legal = tags.legal_transitions()
+        assert tags.legal()[0][ids[0]] and tags.legal()[1][ids[-1]]
+    legal = tags.legal()[2]
     assert all(legal[a][b] for a, b in itertools.pairwise(ids))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_legal_sequences_are_exactly_those_of_some_spans(scheme):
     tags = TagSet(("X", "Y"), scheme)
-    start, end, legal = tags.legal_start(), tags.legal_end(), tags.legal_transitions()
+    start, end, legal = tags.legal()
     for path in itertools.product(range(len(tags.tags)), repeat=3):
         allowed = start[path[0]] and end[path[-1]]
         allowed = allowed and all(legal[a][b] for a, b in itertools.pairwise(path))

@@ -29,7 +29,7 @@ def spelled(tags, tag_set, span, constrained):
 def test_a_sequence_has_an_entity_if_it_has_one_of_its_spellings(scheme, constrained):
     tag_set = TagSet(("A", "B"), scheme)
     n, length = len(tag_set.tags), 4
-    pairs, start, end = tag_set.legal_transitions(), tag_set.legal_start(), tag_set.legal_end()
+    start, end, pairs = tag_set.legal()
     spans = [
         EntitySpan(a, b, label)
         for a in range(length) for b in range(a + 1, length + 1) for label in tag_set.labels

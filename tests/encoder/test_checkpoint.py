@@ -235,8 +235,8 @@ def test_first_layers_only(src, dst, layers):
 
 
 def test_layers_out_of_range(src, dst):
-    refused(src, dst, "4 layers asked for, .* has 3: use 1 to 3, or 0", layers=4)
-    refused(src, dst, "-1 layers asked for", layers=-1)
+    refused(src, dst, "4 layers requested, .* has 3: use 1 to 3, or 0", layers=4)
+    refused(src, dst, "-1 layers requested", layers=-1)
 
 
 def test_lower_case(src, dst):
@@ -325,18 +325,19 @@ def test_code_is_never_executed(src, dst, tmp_path, bomb, form):
         (lambda t: {**t, "step": 3}, "'step' is a int, not a tensor"),
         (lambda t: {**t, 4: torch.ones(1)}, "4 is a Tensor, not a tensor"),
         (lambda t: {**t, "cls.x": torch.ones(1).expand(9, 9)}, "cls.x is larger than its data"),
-        (lambda t: {**t, "cls.x": torch.ones(3, 3).to_sparse()}, "no ordinary dense tensor"),
+        (lambda t: {**t, "cls.x": torch.ones(3, 3).to_sparse()}, "not an ordinary dense tensor"),
         (lambda t: {**t, "bert.odd": torch.ones(2)}, r"unexpected: bert.odd \[2\]"),
         (lambda t: {**t, "classifier.bias": torch.ones(2)}, "unexpected: classifier.bias"),
         (
             lambda t: {**t, "bert.embeddings.LayerNorm.weight": torch.ones(16)},
-            "holds both bert.embeddings.LayerNorm.gamma and bert.embeddings.LayerNorm.weight",
+            "holds one tensor as bert.embeddings.LayerNorm.gamma and "
+            "bert.embeddings.LayerNorm.weight",
         ),
         (
             lambda t: (
                 {"cls.t.LayerNorm.bias": torch.ones(2), "cls.t.LayerNorm.beta": torch.ones(2)} | t
             ),
-            "holds both cls.t.LayerNorm.beta and",
+            "holds one tensor as cls.t.LayerNorm.beta and",
         ),
         (
             lambda t: {**t, "embeddings.token_type_embeddings.weight": torch.ones(2, 16)},
@@ -382,8 +383,8 @@ def test_every_fault_is_listed(src, dst):
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        (b"<!DOCTYPE html><html></html>", "no torch weights file"),
-        (b"\x00" * 100, "no torch weights file"),
+        (b"<!DOCTYPE html><html></html>", "not a torch weights file"),
+        (b"\x00" * 100, "not a torch weights file"),
         (b"\x80\x02" + b"\xff" * 100, "no readable weights|cut short or damaged"),
         (b"PK\x03\x04" + b"\xff" * 100, "cut short or damaged"),
     ],
@@ -401,13 +402,13 @@ def test_garbage(src, dst, data, match):
         ({"hidden_size": True}, "hidden_size is True"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
         ({"num_hidden_layers": 10**9}, "not a number from 1 to 1000"),
-        ({"num_attention_heads": 3}, "no 'bert' model can be made of it"),
-        ({"hidden_act": "softplusplus"}, "no 'bert' model can be made of it"),
+        ({"num_attention_heads": 3}, "describes no usable 'bert' model"),
+        ({"hidden_act": "softplusplus"}, "describes no usable 'bert' model"),
         ({"num_hidden_layers": 4}, "missing: bert.encoder.layer.3.output.dense.weight"),
         ({"num_hidden_layers": 2}, "unexpected: bert.encoder.layer.2.output.dense.weight"),
         ({"hidden_size": 18}, "wrong shape: bert.embeddings.word_embeddings.weight is"),
-        ({"model_type": "nobert"}, "no 'nobert' model can be made of it"),
-        ({"model_type": 3}, "no 3 model can be made of it"),
+        ({"model_type": "nobert"}, "describes no usable 'nobert' model"),
+        ({"model_type": 3}, "describes no usable 3 model"),
         ({"model_type": None, "architectures": ["GPT2Model"]}, "no model_type for GPT2Model"),
     ],
 )
@@ -426,7 +427,7 @@ def test_unreadable_config_and_missing_files(src, dst):
     refused(src, dst, "config.json holds no JSON object")
     path.unlink()
     refused(src, dst, "config.json can't be read")
-    refused(src / "config.json", dst, "is no folder")
+    refused(src / "config.json", dst, "is not a folder")
 
 
 def test_missing_weights_or_vocab(src, dst):
@@ -455,7 +456,7 @@ def test_bad_vocab(src, dst):
     refused(src, dst, f"longer than the embedding, {size + 1} pieces for {size} rows")
     (src / "vocab.txt").write_bytes(good)
     edit_vocab(src, lambda pieces: [*pieces[:200], pieces[150], *pieces[201:]])
-    refused(src, dst, re.escape("stands in the lines [151, 201]"))
+    refused(src, dst, re.escape("is on the lines [151, 201]"))
     (src / "vocab.txt").write_bytes(good.replace(b"[MASK]", b"[mask]"))
     refused(src, dst, r"lacks the special pieces \[MASK\]")
     (src / "vocab.txt").write_bytes(good.decode("utf8").encode("utf-16"))
@@ -471,7 +472,7 @@ def test_target_is_replaced_only_if_it_is_ours(src, dst):
     convert_checkpoint(src, dst, layers=1)
     assert AutoModel.from_pretrained(dst).config.num_hidden_layers == 1
     (dst / "thesis.txt").write_text("years of work")
-    with pytest.raises(BertCrfError, match="holds thesis.txt, which is none of ours"):
+    with pytest.raises(BertCrfError, match="holds thesis.txt, which was not written here"):
         convert_checkpoint(src, dst)
     assert (dst / "thesis.txt").read_text() == "years of work"
     with pytest.raises(BertCrfError, match="is a file"):

@@ -149,8 +149,8 @@ def test_bert4torch_has_the_constraints_in_its_scores(toys, toy):
     theirs = torch.load(out / "bert4torch" / "best_model.pt", weights_only=True)
     ours = torch.load(out / "best_model.pt", weights_only=True)
     tags = toys[toy].nlp.get_pipe("bert_crf").tag_set
-    legal = {"start_transitions": tags.legal_start(), "end_transitions": tags.legal_end()}
-    legal["transitions"] = tags.legal_transitions()
+    names = ("start_transitions", "end_transitions", "transitions")
+    legal = dict(zip(names, tags.legal(), strict=True))
     for name, allowed in legal.items():
         on = torch.tensor(allowed) if toy != "free" else torch.ones_like(torch.tensor(allowed))
         got, trained = theirs[f"crf.{name}"], ours[f"crf.{name}"]

@@ -24,7 +24,7 @@ def random_crf(tag_set, seed, constraints=True):
     torch.manual_seed(seed)
     crf = LinearChainCRF(len(tag_set.tags))
     if constraints:
-        crf.set_legal(tag_set.legal_start(), tag_set.legal_end(), tag_set.legal_transitions())
+        crf.set_legal(*tag_set.legal())
     with torch.no_grad():
         for parameter in crf.parameters():
             parameter.normal_(std=2.0)

@@ -297,8 +297,8 @@ def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypat
     limit = sorted(ratios.values())[4]
     left = {name for name, ratio in ratios.items() if ratio < limit}
     assert 0 < len(left) < 12
-    monkeypatch.setattr(onnx_graphs, "LEAST_SNR", limit)
-    monkeypatch.setattr(smoothing, "LEAST_SNR", limit)
+    monkeypatch.setattr(onnx_graphs, "MIN_SNR", limit)
+    monkeypatch.setattr(smoothing, "MIN_SNR", limit)
     export_pipeline(
         toys["zh"].nlp, tmp_path / "out", formats=["onnx-int8-static"], shape=(1, 32),
         calibration=5, calibration_texts=texts,

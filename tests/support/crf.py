@@ -36,9 +36,7 @@ def lse(values):
 def make(scheme="BIO", labels=("X", "Y"), seed=0, scale=1.0, dtype=torch.float64):
     torch.manual_seed(seed)
     tags = TagSet(labels, scheme)
-    crf = LinearChainCRF(
-        len(tags.tags), tags.legal_start(), tags.legal_end(), tags.legal_transitions()
-    )
+    crf = LinearChainCRF(len(tags.tags), *tags.legal())
     with torch.no_grad():
         for param in crf.parameters():
             param.copy_(torch.randn_like(param) * scale)

@@ -1,1 +1,4 @@
-"""TODO room cpu."""
+"""Faster prediction on CPUs: fused layers, 8-bit integers and what prepares an encoder for them.
+
+Modules here take a Hugging Face encoder and import torch and numpy, no spaCy and no transformers.
+"""

@@ -1,4 +1,4 @@
-"""BERT's layer for prediction on CPUs, with fewer and larger products than the original."""
+"""BERT's layer for prediction on CPUs, with fewer and larger matrix products."""
 
 import copy
 from collections.abc import Callable
@@ -8,30 +8,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Activations that oneDNN applies inside a product: its name and algorithm.
+#: Activations that oneDNN applies inside a product, with its name and algorithm for each.
 FUSED_ACTIVATIONS = {
     "gelu": ("gelu", "none"),
     "gelu_new": ("gelu", "tanh"),
     "gelu_pytorch_tanh": ("gelu", "tanh"),
     "relu": ("relu", ""),
 }
-#: Rows for which oneDNN lays the weights out. Others work as well.
+#: Number of rows for which oneDNN lays out the weights. Other numbers work as well.
 TYPICAL_ROWS = 1024
-#: Layers that compute what BERT's do, under the same names.
+#: Layer classes that compute the same as BERT's, with the same attribute names.
 _BERT_LAYERS = {
     "BertLayer", "CamembertLayer", "ElectraLayer", "ErnieLayer", "RobertaLayer", "XLMRobertaLayer",
 }  # fmt: skip
 
-#: Makes one product of linear layers that read the same input, and of the activation after it.
+#: Makes one module of linear layers that read the same input, and of the activation after them.
 Make = Callable[..., nn.Module]
 
 
 class FusedBertLayer(nn.Module):
-    """A layer of BERT's kind (Devlin et al. 2019): query, key and value are one product, and the
-    activation is part of the product before it."""
+    """A BERT layer (Devlin et al. 2019) with query, key and value as one product.
+
+    The activation is part of the product before it.
+
+    layer: a layer for which is_bert_layer is true.
+    make: makes a product, see Make.
+    """
 
     def __init__(self, layer: Any, make: Make) -> None:
-        """layer: see is_bert_layer. make: see Make."""
         super().__init__()
         attention = layer.attention.self
         self.n_heads = attention.num_attention_heads
@@ -45,11 +49,11 @@ class FusedBertLayer(nn.Module):
     def forward(
         self, hidden_states: Tensor, attention_mask: Optional[Tensor] = None, *args: Any, **kw: Any
     ) -> tuple[Tensor]:
-        """[W, L, width] to [W, L, width]; further arguments of the original are not used."""
+        """[W, L, width] to [W, L, width]. The original's other arguments are ignored."""
         n_windows, length, width = hidden_states.shape
         n, size = n_windows * length, round_size(n_windows * length)
-        # The rows that fill up to a round size are zeros before each product, so that they widen
-        # no range of integers.
+        # Rows that fill up to a round size are zero before each product, so that they do not widen
+        # the range of 8-bit inputs.
         # shape: (size, width)
         rows = hidden_states.new_empty((size, width))
         rows[:n] = hidden_states.reshape(-1, width)
@@ -71,16 +75,16 @@ class FusedBertLayer(nn.Module):
 
 
 def round_size(n_rows: int) -> int:
-    """The size to which a product's rows are filled up.
+    """The number of rows to which a product's rows are filled up.
 
-    oneDNN keeps code for each of up to 1,024 sizes, half a megabyte each: a few dozen do.
+    oneDNN caches code for up to 1,024 sizes, half a megabyte each. Rounding leaves a few dozen.
     """
     step = 8 if n_rows <= 128 else 16 if n_rows <= 1024 else 64
     return -(-n_rows // step) * step
 
 
 def is_bert_layer(layer: Any) -> bool:
-    """Whether a FusedBertLayer computes what this module does."""
+    """Whether a FusedBertLayer can replace this module."""
     if type(layer).__name__ not in _BERT_LAYERS or getattr(layer, "is_decoder", False):
         return False
     attention = layer.attention.self
@@ -92,8 +96,10 @@ def is_bert_layer(layer: Any) -> bool:
 
 
 def joined(linears: list[nn.Linear]) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the one layer that gives the outputs of several after one another, float32
-    and without gradient. [sum of n_i, width], [sum of n_i]"""
+    """Weight [sum of n_i, width] and bias [sum of n_i] of linear layers as one. float32, detached
+
+    linears: layers [width, n_i] that read the same input. Their outputs are concatenated.
+    """
     weight = torch.cat([linear.weight.detach() for linear in linears]).float()
     biases = [
         weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
@@ -103,7 +109,7 @@ def joined(linears: list[nn.Linear]) -> tuple[Tensor, Tensor]:
 
 
 def replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of the one of this name."""
+    """Replace the submodule of this name."""
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, module)
 
@@ -111,8 +117,8 @@ def replace(model: nn.Module, name: str, module: nn.Module) -> None:
 class PackedLinear(nn.Module):
     """Linear layers that read the same input, as one product.
 
-    linears: [width, n_i] each; their outputs come after one another.
-    activation: name of the activation applied to the outputs, one of FUSED_ACTIVATIONS, or "".
+    linears: layers [width, n_i]. Their outputs are concatenated.
+    activation: name of the activation of the outputs, a key of FUSED_ACTIVATIONS, or "".
     """
 
     def __init__(self, linears: list[nn.Linear], activation: str = "") -> None:
@@ -132,11 +138,11 @@ class PackedLinear(nn.Module):
 
 @torch.no_grad()
 def packed_encoder(model: Any) -> Any:
-    """A Hugging Face encoder that computes the same, but for rounding, with the rest of its
-    weights shared. The model itself where it has no layers of BERT's kind, or torch no oneDNN.
+    """A faster copy of a Hugging Face encoder with the same results, except for rounding.
 
-    model: on the CPU, in evaluation mode. Layers hold copies of its weights: make it anew when
-    those change (see `weights_stamp`).
+    model: on the CPU, in evaluation mode. Weights outside the BERT layers are shared.
+    RETURNS: the copy, or the model itself if it has no BERT layers or torch has no oneDNN. The
+        layers hold copies of the weights, so make a new one when those change (`weights_stamp`).
     """
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not has_onednn or not any(map(is_bert_layer, model.modules())):
@@ -155,10 +161,10 @@ def packed_encoder(model: Any) -> Any:
             try:
                 replace(copied, name, FusedBertLayer(module, make))
             except (RuntimeError, AttributeError, NotImplementedError):
-                return model  # a torch without these kernels
+                return model  # This torch has no such kernels.
     return copied
 
 
 def weights_stamp(model: nn.Module) -> int:
-    """A number that is another one when a weight was changed in place or replaced."""
+    """A number that changes when a weight is changed in place or replaced."""
     return hash(tuple((param.data_ptr(), param._version) for param in model.parameters()))

@@ -1,10 +1,9 @@
-"""An encoder in 8-bit integers for prediction on CPUs. Knows nothing of spaCy.
+"""An encoder in 8-bit integers for prediction on CPUs.
 
-Linear layers multiply integers: weights with a scale for each output channel, inputs with one
-range for each pass, rounded as the export torch-int8 rounds them. Inputs of outlying channels are
-smoothed first, and layers whose input would drown stay in float32 (see smoothing). Attention,
-normalisation and embeddings are those of the model. Where a layer is BERT's, its query, key and
-value are one product, and the activation is part of the product before it.
+Linear layers multiply integers. Weights have a scale for each output channel. Inputs have one range
+for each pass. Both are rounded as in the export torch-int8. Inputs with outlying channels are
+smoothed first, and layers whose input would lose too much stay in float32 (see smoothing.py).
+Attention, normalisation and embeddings are those of the model. BERT layers are fused, see fused.py.
 """
 
 import copy
@@ -14,7 +13,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from ...errors import BertCrfError
+from ...errors import BertCrfError, first_line
 from .fused import (
     FUSED_ACTIVATIONS,
     TYPICAL_ROWS,
@@ -23,16 +22,16 @@ from .fused import (
     joined,
     replace,
 )
-from .smoothing import LEAST_SNR, ScaledLinear, probe_inputs, rounding_ratios, smooth
+from .smoothing import MIN_SNR, ScaledLinear, probe_inputs, rounding_ratios, smooth
 
 
 class Int8Linear(nn.Module):
     """Linear layers that read the same input, as one product of integers.
 
-    linears: [width, n_i] each; their outputs come after one another.
-    activation: name of the activation applied to the outputs, or "".
-    factors: what the input's channels are multiplied by first. [width], or None
-    bits: of the weights; 7 where sums of two products of 8 bits overflow.
+    linears: layers [width, n_i]. Their outputs are concatenated.
+    activation: name of the activation of the outputs, or "".
+    factors: factors of the input's channels. [width], or None
+    bits: bits of a weight, 7 where sums of two products of 8 bits would overflow.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Int8Linear(nn.Module):
         self.factors = factors
         self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
         self.out_features = len(weight)
-        # As the observer of torch-int8 has it; a channel of zeros keeps its zeros.
+        # As in the observer of torch-int8. A channel of zeros stays zero.
         self.scales = weight.abs().amax(1) / ((highest - lowest) / 2)
         self.scales.clamp_(min=torch.finfo(torch.float32).eps)
         self.zeros = torch.zeros(len(weight), dtype=torch.int64)
@@ -70,7 +69,7 @@ class Int8Linear(nn.Module):
         scale = (high - low) / 255 or 1.0
         zero = round(-low / scale)
         rounded = torch.quantize_per_tensor(rows, scale, zero, torch.quint8)
-        # The bytes as they lie there: int_repr() would copy them, slowly.
+        # A view of the bytes, since int_repr() would copy them slowly.
         integers = torch.empty(0, dtype=torch.uint8).set_(
             rounded.untyped_storage(), 0, rounded.shape, rounded.stride()
         )
@@ -82,7 +81,7 @@ class Int8Linear(nn.Module):
 
 
 class FloatLinear(nn.Module):
-    """What Int8Linear computes, in float32: for inputs that 8 bits can't hold."""
+    """Int8Linear in float32, for inputs that 8 bits can't represent. Arguments as there."""
 
     def __init__(
         self, linears: list[nn.Linear], activation: Any = None, factors: Optional[Tensor] = None
@@ -105,7 +104,8 @@ class FloatLinear(nn.Module):
 def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) -> Any:
     """A copy of a Hugging Face encoder whose linear layers multiply 8-bit integers.
 
-    before, after: ids of the special tokens around a text. longest: most input ids of a pass.
+    before, after: ids of the special tokens around a text.
+    longest: largest number of input ids of a window.
     Raises BertCrfError if this torch or this machine has no kernels for it.
     """
     check_kernels()
@@ -113,7 +113,7 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     probes = probe_inputs(model.config.vocab_size, before, after, longest)
     smooth(copied, probes)
     ratios = rounding_ratios(copied, probes)
-    left = {copied.get_submodule(name) for name, ratio in ratios.items() if ratio < LEAST_SNR}
+    left = {copied.get_submodule(name) for name, ratio in ratios.items() if ratio < MIN_SNR}
     bits = 8 if _has_vnni() else 7
 
     def make(modules: list[nn.Module], activation: Any = None) -> nn.Module:
@@ -131,7 +131,7 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
         if is_bert_layer(module):
             _give_values_the_factors(module)
             replace(copied, name, FusedBertLayer(module, make))
-    # All that was no BERT layer's. A ScaledLinear first, then what stands alone.
+    # The linear layers outside BERT layers: each ScaledLinear first, then the others.
     for kind in (ScaledLinear, nn.Linear):
         for name, module in list(copied.named_modules()):
             inside = isinstance(copied.get_submodule(name.rpartition(".")[0]), nn.ModuleList)
@@ -142,7 +142,7 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
 
 @torch.no_grad()
 def _give_values_the_factors(layer: Any) -> None:
-    """Let the values of a layer carry the factors of what reads their averages."""
+    """Move the factors of the attention's output layer into the weights of the values."""
     value, attended = layer.attention.self.value, layer.attention.output.dense
     if isinstance(attended, ScaledLinear):
         inner: Any = value.linear if isinstance(value, ScaledLinear) else value
@@ -152,19 +152,19 @@ def _give_values_the_factors(layer: Any) -> None:
 
 
 def check_kernels() -> None:
-    """Raise BertCrfError where the products of integers can't be run."""
+    """Raise BertCrfError if integer products can't run here."""
     try:
-        with warnings.catch_warnings():  # torch says once that the type of the bytes will go
+        with warnings.catch_warnings():  # torch warns once that quantized dtypes will go
             warnings.simplefilter("ignore")
             Int8Linear([nn.Linear(16, 16)])(torch.ones(2, 16))
     except (RuntimeError, AttributeError, NotImplementedError) as err:
         raise BertCrfError(
             f'quantize = "int8" needs oneDNN\'s integer kernels, which torch {torch.__version__} '
-            f"has not on this machine ({str(err).splitlines()[0]}). Leave quantize empty."
+            f"lacks on this machine ({first_line(err)}). Leave quantize empty."
         ) from err
 
 
 def _has_vnni() -> bool:
-    """Whether products of 8 bits are summed in 32. Without it, oneDNN sums pairs in 16."""
+    """Whether 8-bit products are summed in 32 bits. Without VNNI, oneDNN sums pairs in 16 bits."""
     found = getattr(torch.cpu, "_is_vnni_supported", None)
     return bool(found is not None and found())

@@ -1,9 +1,9 @@
-"""Makes an encoder fit for 8-bit inputs: outliers move from activations into weights.
+"""Prepares an encoder for 8-bit inputs: outliers move from activations into weights.
 
-A few channels of some inputs are many times as large as the rest, and stretch the range that is
-divided into 256 steps until the rest drowns. Dividing each channel by a factor of its own, and
-multiplying the weights that read it, changes nothing in exact arithmetic and evens the channels.
-Xiao et al. (2023), "SmoothQuant".
+A few channels of some inputs are many times as large as the rest. They stretch the range of the 256
+steps, so that the rest is rounded away. Each channel is divided by a factor of its own, and the
+weights that read it are multiplied by the factor. In exact arithmetic nothing changes, and the
+channels become even. Xiao et al. (2023), "SmoothQuant".
 """
 
 import math
@@ -16,20 +16,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-#: An input is smoothed whose largest channel is more than so many times the median one.
+#: Inputs are smoothed if their largest channel is more than this many times the median channel.
 UNEVEN = 4.0
-#: Least ratio, in dB, of the mean square of an input to that of the error that rounding it to 8
-#: bits makes. Below it, single values stretch the range so far that the rest drowns, smoothed or
-#: not: such a layer stays in float32.
-LEAST_SNR = 20.0
-#: How much of the range moves to the weights.
+#: Smallest signal-to-noise ratio of an input rounded to 8 bits, in dB: its mean square over that of
+#: the rounding error. Layers below it stay in float32, because smoothing did not help enough.
+MIN_SNR = 20.0
+#: The exponent that says how much of the range moves to the weights (alpha in SmoothQuant).
 _SHARE = 0.6
 
 
 class ScaledLinear(nn.Module):
     """A linear layer whose input channels are multiplied by factors first.
 
-    factors: [in]. linear: with weights divided by them.
+    factors: factor of each input channel. [in]
+    linear: the layer, whose weights are divided by the factors.
     """
 
     factors: Tensor
@@ -47,9 +47,9 @@ class ScaledLinear(nn.Module):
 
 @torch.no_grad()
 def smooth(encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]) -> list[str]:
-    """Smooth an encoder in place, where its inputs need it.
+    """Smooth the linear layers of an encoder whose inputs are uneven, in place.
 
-    inputs: ids and attention mask of texts, to see what the channels hold.
+    inputs: ids and attention mask of texts, on which the inputs are observed. [W, L] each
     RETURNS: the names of the layers that were smoothed.
     """
     done: list[str] = []
@@ -73,21 +73,22 @@ def largest_inputs(
 ) -> dict[tuple[str, ...], Tensor]:
     """The largest magnitude of each input channel of the linear layers. [in] each
 
-    By the names of the layers that read the same input (query, key and value): they get the same
-    factors, so that it can be scaled and rounded once for all of them.
+    inputs: see `smooth`.
+    RETURNS: by the names of the layers that read the same input, as query, key and value do. They
+        get the same factors, so that the input is scaled and rounded once for all of them.
     """
     readers: dict[str, list[str]] = {}
     seen: dict[str, Tensor] = {}
     previous: tuple[str, Tensor] | None = None
 
-    def see(name: str, given: Tensor, rows: Tensor) -> None:
+    def see(name: str, value: Tensor, rows: Tensor) -> None:
         nonlocal previous
-        if previous is not None and previous[1] is given:
+        if previous is not None and previous[1] is value:
             first = previous[0]
             if name not in readers[first]:
                 readers[first].append(name)
             return
-        previous = name, given
+        previous = name, value
         readers.setdefault(name, [name])
         largest = rows.abs().amax(0)
         seen[name] = torch.maximum(seen[name], largest) if name in seen else largest
@@ -99,10 +100,13 @@ def largest_inputs(
 def rounding_ratios(
     encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]
 ) -> dict[str, float]:
-    """For each linear layer, how its input stands above the error of rounding it, in dB."""
+    """Signal-to-noise ratio of each linear layer's input rounded to 8 bits, by name. In dB
+
+    inputs: see `smooth`.
+    """
     seen: dict[str, Range] = {}
 
-    def see(name: str, given: Tensor, rows: Tensor) -> None:
+    def see(name: str, value: Tensor, rows: Tensor) -> None:
         seen.setdefault(name, Range()).add(rows.numpy())
 
     _watch(encoder, inputs, see)
@@ -111,7 +115,7 @@ def rounding_ratios(
 
 @dataclass
 class Range:
-    """What was seen of an input: its least and largest value, and the sum of its squares."""
+    """Statistics of the values of an input: smallest, largest, sum of squares, count."""
 
     low: float = 0.0
     high: float = 0.0
@@ -119,7 +123,7 @@ class Range:
     count: int = 0
 
     def add(self, values: NDArray[Any]) -> None:
-        """Take in values of any shape."""
+        """Add values of any shape."""
         self.low, self.high = (
             min(self.low, float(values.min())),
             max(self.high, float(values.max())),
@@ -128,10 +132,9 @@ class Range:
         self.count += values.size
 
     def ratio(self) -> float:
-        """How the input stands above the error of rounding it to 256 steps, in dB.
+        """Signal-to-noise ratio of the input rounded to 256 steps, in dB.
 
-        Rounding to steps of (max - min) / 255 has a mean square error of a twelfth of a step's
-        square.
+        The mean square error of rounding is a twelfth of the squared step, (max - min) / 255.
         """
         error = ((self.high - self.low) / 255) ** 2 / 12
         signal = self.squares / max(self.count, 1)
@@ -139,12 +142,12 @@ class Range:
 
 
 def left_in_float(ratios: dict[str, float]) -> list[str]:
-    """Lines for people on the layers that stay in float32, of all that were looked at."""
+    """One line of text for each layer that stays in float32. ratios: see `rounding_ratios`."""
     return [
-        f"{name}: its input would keep {ratio:.1f} dB above the error of rounding (least: "
-        f"{LEAST_SNR:.0f})"
+        f"{name}: its input would keep {ratio:.1f} dB above the error of rounding (minimum: "
+        f"{MIN_SNR:.0f})"
         for name, ratio in ratios.items()
-        if ratio < LEAST_SNR
+        if ratio < MIN_SNR
     ]
 
 
@@ -154,15 +157,16 @@ def _watch(
     inputs: Iterable[tuple[Tensor, Tensor]],
     see: Callable[[str, Tensor, Tensor], None],
 ) -> None:
-    """Call `see` for each linear layer in each pass: its name, its input as given, and the rows
-    of it that are no padding. [N, in]
+    """Run the encoder and call `see(name, input, rows)` for each linear layer in each pass.
+
+    input: the input of the layer. rows: its rows without padding. [N, in]
     """
     on = torch.zeros(0, dtype=torch.bool)
 
     def hook(name: str) -> Any:
         def before(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             rows = args[0]
-            # Padding is read by nobody.
+            # Rows of padding are not used, so they do not count.
             see(name, rows, rows[on] if rows.shape[:2] == on.shape else rows.flatten(0, -2))
 
         return before
@@ -184,16 +188,17 @@ def _watch(
 def probe_inputs(
     vocab_size: int, before: list[int], after: list[int], longest: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Inputs of random wordpieces: enough to see which channels are large, without a corpus.
+    """Ids and attention masks of random wordpieces, to find the large channels. [8, L] each
 
-    before, after: ids of the special tokens around a text, which hold the largest outliers.
+    before, after: ids of the special tokens around a text. They have the largest outliers.
+    longest: largest number of input ids of a window.
     """
     generator = torch.Generator().manual_seed(0)
     out = []
     for length in (16, 40, 96):
         length = min(length, longest - len(before) - len(after))
         middle = torch.randint(0, vocab_size, (8, length), generator=generator)
-        ends = [torch.tensor(side).expand(8, -1) for side in (before, after)]
+        ends = [torch.tensor(side, dtype=torch.int64).expand(8, -1) for side in (before, after)]
         ids = torch.cat([ends[0], middle, ends[1]], dim=1)
         out.append((ids, torch.ones_like(ids)))
     return out

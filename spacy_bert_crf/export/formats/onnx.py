@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...encoder.cpu.smoothing import LEAST_SNR, Range, left_in_float
+from ...encoder.cpu.smoothing import MIN_SNR, Range, left_in_float
 from ...errors import BertCrfError
 from ..calibration_inputs import FOLDER as CALIBRATION
 from ..calibration_inputs import LIST_FILE, read_calibration
@@ -70,7 +70,7 @@ def _write_dynamic(folder: Path, trained: "Trained", options: Options) -> dict[s
             reduce_range=options.any_cpu,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=[name for name, ratio in ratios.items() if ratio >= LEAST_SNR],
+            nodes_to_quantize=[name for name, ratio in ratios.items() if ratio >= MIN_SNR],
             extra_options={"MatMulConstBOnly": True},
         )
     _sort_nodes(folder / EMISSIONS)
@@ -102,7 +102,7 @@ def _write_static(folder: Path, trained: "Trained", options: Options) -> dict[st
         plain = scratch / EMISSIONS
         _write_emissions(plain, trained.smoothed_model("eager"))
         ratios = rounding_ratios(plain, scratch / "probe.onnx", inputs)
-        done = [name for name, ratio in ratios.items() if ratio >= LEAST_SNR]
+        done = [name for name, ratio in ratios.items() if ratio >= MIN_SNR]
         quantize_static(
             str(plain),
             str(folder / EMISSIONS),

@@ -158,7 +158,7 @@ def test_smoothed_layers_and_layers_left_in_float(encoder, monkeypatch):
     assert made.encoder.layer[1].qkv.factors is not None
     assert made.encoder.layer[1].attended.factors is None  # the values carry them
     assert is_near(encoder, made, encoder.config)
-    monkeypatch.setattr(int8, "LEAST_SNR", 1000.0)
+    monkeypatch.setattr(int8, "MIN_SNR", 1000.0)
     floating = int8.int8_encoder(encoder, [2], [3], 64)
     assert not any(isinstance(module, int8.Int8Linear) for module in floating.modules())
     want = run(encoder, encoder.config)
