@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import srsly
 from spacy import util
@@ -15,7 +15,9 @@ from thinc.api import require_cpu, require_gpu
 from ..encoder import hf as enc
 from ..errors import BertCrfError
 from ..model import layers
-from .pipe import BertCrf
+
+if TYPE_CHECKING:
+    from .pipe import BertCrf
 
 
 def _read_config(path: Path) -> None:
@@ -75,12 +77,17 @@ def docs_before(nlp: Language, component: str, texts: list[str]) -> list[Doc]:
             raise BertCrfError(f"the pipeline does not take a text: {reason}") from err
 
 
-def find_component(nlp: Language, name: str = "") -> BertCrf:
+def is_bert_crf(nlp: Language, name: str) -> bool:
+    """Whether a component of the pipeline was made by the factory `bert_crf`."""
+    return bool(nlp.get_pipe_meta(name).factory == "bert_crf")
+
+
+def find_component(nlp: Language, name: str = "") -> "BertCrf":
     """The trained `bert_crf` component of a pipeline.
 
     Raises BertCrfError if there is none, several and no name, or one without weights.
     """
-    found = {n: pipe for n, pipe in nlp.pipeline if isinstance(pipe, BertCrf)}
+    found = {n: pipe for n, pipe in nlp.pipeline if is_bert_crf(nlp, n)}
     if name and name not in found:
         raise BertCrfError(f"the pipeline has no bert_crf component {name!r}, only {list(found)}.")
     if not name and len(found) != 1:
@@ -96,7 +103,7 @@ def find_component(nlp: Language, name: str = "") -> BertCrf:
     return pipe
 
 
-def find_encoder(nlp: Language, pipe: BertCrf) -> enc.LoadedEncoder:
+def find_encoder(nlp: Language, pipe: "BertCrf") -> enc.LoadedEncoder:
     """The encoder of a component: its own, or that of the transformer it listens to.
 
     Raises BertCrfError if it is no Hugging Face encoder with a fast tokenizer.

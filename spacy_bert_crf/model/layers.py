@@ -16,7 +16,8 @@ from ..encoder.passes import padded_batches
 from ..errors import BertCrfError
 from .crf_batches import Emissions, join_rows, split_rows
 from .encoder_shim import EncoderShim
-from .shims import HeadShim, TorchShim
+from .head_shim import HeadShim
+from .shims import TorchShim
 
 #: Most tokens of a batch of docs in prediction.
 _LOOKAHEAD_TOKENS = 100_000

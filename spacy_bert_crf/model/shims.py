@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Optional, cast
 
-import safetensors.torch
 import srsly
 import torch
 from thinc.api import Optimizer
@@ -20,7 +19,6 @@ from thinc.shims.shim import Shim
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import Tensor, nn
 
-from ..crf.tag_head import TagHead
 from ..errors import BertCrfError
 from .optimizer import GroupedAdamW
 
@@ -121,35 +119,6 @@ class TorchShim(Shim):
 
     def _unpack(self, saved: dict[str, Any]) -> None:
         raise NotImplementedError
-
-
-class HeadShim(TorchShim):
-    """Holds a TagHead."""
-
-    def build(self, width: int, n_tags: int) -> None:
-        """A new head of this size, or the present one with room for more tags."""
-        if self._model is None or self.module.classifier.in_features != width:
-            self._model = TagHead(width, n_tags)
-        elif self.module.crf.n_tags != n_tags:
-            self.module.extend(n_tags)
-        self.module.to(get_torch_default_device()).eval()
-
-    def _pack(self) -> dict[str, Any]:
-        classifier = self.module.classifier
-        weights = {k: v.cpu().contiguous() for k, v in self.module.state_dict().items()}
-        return {
-            "width": classifier.in_features,
-            "n_tags": classifier.out_features,
-            "weights": safetensors.torch.save(weights),
-        }
-
-    def _unpack(self, saved: dict[str, Any]) -> None:
-        weights = safetensors.torch.load(saved["weights"])
-        n_tags, width = weights["classifier.weight"].shape
-        if (width, n_tags) != (saved["width"], saved["n_tags"]):
-            raise BertCrfError("the saved head is damaged: its weights have another size.")
-        self._model = TagHead(width, n_tags)
-        self._model.load_state_dict(weights)
 
 
 def _checksum(saved: dict[str, Any]) -> int:
