@@ -1,8 +1,18 @@
-"""Versions: of what a result was made with, and of what this package can work with."""
+"""Where a result comes from: versions of the packages, and hashes of the settings.
 
+Also the versions of other packages that this one works with.
+"""
+
+import hashlib
+import json
 import platform
 import re
+from collections.abc import Iterator
 from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thinc.api import Config
 
 _PACKAGES = (
     "spacy-bert-crf",
@@ -14,10 +24,13 @@ _PACKAGES = (
     "numpy",
 )
 
-#: Key of a pipeline's meta.json under which the training says what it was made of.
+#: Key of a pipeline's meta.json under which the training records its seed, hashes and versions.
 META = "spacy_bert_crf"
 
-#: First version of each package that works here, and the first that no longer does (empty: none
+#: Settings that say only where files are. They are left out of hashes.
+_LOCATIONS = ("paths.", "system.gpu_allocator", "corpora.train.path", "corpora.dev.path")
+
+#: For each package the first version that works, and the first later one that does not (empty: none
 #: known). The same as in setup.py.
 SUPPORTED = {
     "spacy": ("3.8.15", "3.9"),
@@ -30,15 +43,15 @@ SUPPORTED = {
 
 
 def versions() -> dict[str, str]:
-    """Version of Python and of each package that takes part."""
+    """Versions of Python and of each package that a result depends on."""
     return {"python": platform.python_version()} | {n: _installed(n) for n in _PACKAGES}
 
 
 def check_versions() -> None:
     """Raise ImportError if a package is installed in a version that this one can't work with.
 
-    Only metadata is read, nothing is imported. A package that is missing says so itself, where it
-    is imported.
+    Only metadata is read, nothing is imported. A missing package raises its own error where it is
+    imported.
     """
     wrong, wanted = [], []
     for name, (low, high) in SUPPORTED.items():
@@ -55,13 +68,41 @@ def check_versions() -> None:
         )
 
 
+def flat_settings(config: "Config") -> Iterator[tuple[str, Any]]:
+    """The settings of a config by their full names, such as `training.dropout`."""
+    return _flat(config.interpolate())
+
+
+def settings_of(config: "Config") -> dict[str, Any]:
+    """The settings of a config by their full names, without those that only say where files are."""
+    return {
+        key: json.loads(json.dumps(value, default=str))
+        for key, value in flat_settings(config)
+        if not key.startswith(_LOCATIONS)
+    }
+
+
+def config_hash(settings: dict[str, Any]) -> str:
+    """SHA-256 of settings by their full names, in any order."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf8", "surrogatepass")).hexdigest()
+
+
+def _flat(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(section, dict) and section:
+        for key, value in section.items():
+            yield from _flat(value, f"{prefix}{key}.")
+    else:
+        yield prefix[:-1], section
+
+
 def _is_between(version: str, low: str, high: str) -> bool:
     numbers = _numbers(version)
     return _numbers(low) <= numbers and not (high and numbers >= _numbers(high))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """`2.13.0+cpu` → (2, 13, 0); what follows the numbers is left out."""
+    """`2.13.0+cpu` → (2, 13, 0); anything after the numbers is left out."""
     found = re.match(r"\d+(\.\d+)*", version)
     numbers = [int(n) for n in found[0].split(".")] if found else [0]
     while len(numbers) > 1 and not numbers[-1]:  # 2.0 is 2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import srsly
 
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -110,7 +110,7 @@ def _check_parts(parts: Any) -> None:
 def _damaged(path: Path, err: Exception) -> BertCrfError:
     if isinstance(err, BertCrfError):
         return err
-    reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+    reason = first_line(err)
     if isinstance(err, KeyError):
         reason = f"no entry {reason}"
     return BertCrfError(

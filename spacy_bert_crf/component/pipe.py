@@ -21,7 +21,7 @@ from ..annotation.gold import Gold, LostEntity, lost_report, read_gold
 from ..annotation.schemes import TagSet
 from ..annotation.tag_counts import TagCounts
 from ..encoder.hf import LoadedEncoder
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 from ..model import layers
 from ..model.optimizer import GroupedAdamW
 from ..model.weights_file import NAME as WEIGHTS_FILE
@@ -415,7 +415,7 @@ class BertCrf(Predictor):
             where = at / "cfg" if _is_damaged_json(at / "cfg") else at / "model"
             if isinstance(err, WeightsFileError):
                 where = at / WEIGHTS_FILE
-            reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+            reason = first_line(err)
             raise BertCrfError(f"[{self.name}] {where} is damaged: {reason}") from err
         self._apply_tags()
         return self

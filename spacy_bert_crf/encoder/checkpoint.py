@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._files import atomic_folder
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 from .checkpoint_files import (
     AGAIN,
     check_attention,
@@ -310,5 +310,5 @@ def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, room)
         tokenizer.save_pretrained(str(folder))
     except Exception as err:  # Missing files, missing packages, broken JSON: each its own kind.
-        reason = str(err).strip().split("\n")[0]
+        reason = first_line(err)
         raise BertCrfError(f"{src}: its tokenizer can't be loaded ({reason}). {AGAIN}.") from err

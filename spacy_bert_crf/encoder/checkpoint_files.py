@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +77,7 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
             "wrote it yourself: save model.state_dict(), nothing else."
         ) from err
     except Exception as err:  # A damaged file makes the readers raise almost anything.
-        reason = str(err).strip().split("\n")[0] or type(err).__name__
+        reason = first_line(err)
         raise BertCrfError(f"{path} is cut short or damaged ({reason}). {AGAIN}.") from err
     if not isinstance(content, dict) or not content:
         raise BertCrfError(f"{path} holds no table of weights by name. {AGAIN}.")

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 from .checkpoint_files import check_attention
 from .cpu.linear import prefer_cpu
 from .passes import IntArray, Plan
@@ -61,7 +61,7 @@ def load_encoder(
         where = "a folder" if Path(name).exists() else "neither a folder nor in the local cache"
         hint = "" if allow_download else " To fetch it from the hub, set allow_download = true."
         raise BertCrfError(
-            f"can't load the encoder {name!r} ({where}): {_first_line(err)}{hint}"
+            f"can't load the encoder {name!r} ({where}): {first_line(err)}{hint}"
         ) from err
     missing = [key for key in info["missing_keys"] if "pooler" not in key]
     if missing:
@@ -175,7 +175,7 @@ def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
             model = AutoModel.from_config(config, **without_pooler(config))
         model.load_state_dict(weights, assign=True)
     except Exception as err:
-        raise BertCrfError(f"the saved encoder is damaged: {_first_line(err)}") from err
+        raise BertCrfError(f"the saved encoder is damaged: {first_line(err)}") from err
     return _ready(model, tokenizer)
 
 
@@ -221,13 +221,6 @@ def without_pooler(config: Any) -> dict[str, Any]:
     if model_class and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
         return {"add_pooling_layer": False}
     return {}
-
-
-def _first_line(err: Exception) -> str:
-    text = str(err).strip() or type(err).__name__
-    if isinstance(err, KeyError):
-        text = f"no entry {text}"
-    return text.splitlines()[0]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ..annotation.schemes import SCHEMES, Role, TagSet, split_tag
 from ..encoder.checkpoint import check_complete, check_finite, rename_tensors
 from ..encoder.checkpoint_files import find_weights, read_config, read_json, read_tensors
 from ..encoder.hf import LoadedEncoder, without_pooler
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 from .folder import SIDECAR, TRANSITIONS, WEIGHTS
 from .formats.bert4torch import CONFIG_FILE, from_bert4torch, is_bert4torch
 
@@ -301,7 +301,7 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
     except BertCrfError:
         raise
     except Exception as err:  # missing files, missing packages, broken JSON
-        reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+        reason = first_line(err)
         raise BertCrfError(f"{source.folder}: its tokenizer can't be loaded ({reason}).") from err
     if not tokenizer.is_fast:
         raise BertCrfError(f"{source.folder} has no fast tokenizer: add a tokenizer.json.")

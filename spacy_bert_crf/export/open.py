@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..encoder.checkpoint_files import check_attention, read_json, read_tensors
 from ..encoder.hf import without_pooler
 from ..encoder.passes import IntArray
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 from .folder import SIDECAR, TRANSITIONS, WEIGHTS
 from .formats.bert4torch import from_bert4torch
 from .graphs import EmissionModel
@@ -135,7 +135,7 @@ def _open(name: str, folder: Path, path: Path) -> Callable[..., Any]:
     except BertCrfError:
         raise
     except Exception as err:  # each runtime has its own kinds
-        reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+        reason = first_line(err)
         raise BertCrfError(f"{path} can't be loaded ({reason}): export again.") from err
 
 

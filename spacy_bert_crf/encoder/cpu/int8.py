@@ -14,7 +14,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from ...errors import BertCrfError
+from ...errors import BertCrfError, first_line
 from .fused import (
     FUSED_ACTIVATIONS,
     TYPICAL_ROWS,
@@ -160,7 +160,7 @@ def check_kernels() -> None:
     except (RuntimeError, AttributeError, NotImplementedError) as err:
         raise BertCrfError(
             f'quantize = "int8" needs oneDNN\'s integer kernels, which torch {torch.__version__} '
-            f"has not on this machine ({str(err).splitlines()[0]}). Leave quantize empty."
+            f"has not on this machine ({first_line(err)}). Leave quantize empty."
         ) from err
 
 
