@@ -4,16 +4,22 @@ from collections import Counter
 
 import pytest
 import spacy
-from conftest import make_examples
+from conftest import cli, make_examples
 from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import DocBin, Span
-from test_calibration import cli
 
-from spacy_bert_crf.evaluation.confusion import LONG, SHIFTED, SHORT, Confusion, confusion, match
-from spacy_bert_crf.evaluation.confusion_picture import confusion_picture
 from spacy_bert_crf.evaluation.evaluate import evaluate
-from spacy_bert_crf.evaluation.scores import score
+from spacy_bert_crf.evaluation.figures import confusion_picture
+from spacy_bert_crf.evaluation.scores import (
+    LONG,
+    SHIFTED,
+    SHORT,
+    Confusion,
+    confusion,
+    match,
+    score,
+)
 
 LABELS = ("LOC", "ORG", "PER")
 
@@ -146,7 +152,7 @@ def test_evaluate_tells_confusion(trained_path, tmp_path):
     assert told["gold"] == sum(len(doc.ents) for doc in docs)
     assert "same span, other label" in text
     assert f"{told['gold']} gold entities" in (tmp_path / "c.svg").read_text("utf8")
-    assert "confusion" not in evaluate(trained_path, tmp_path / "d.spacy")
+    assert "confusion" not in evaluate(nlp, docs).to_dict()
 
 
 def test_predictions_where_gold_is_unknown_are_left_out(trained):

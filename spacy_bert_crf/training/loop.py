@@ -380,7 +380,7 @@ class _Run:
             return {}
 
     def _is_enough(self, step: int) -> bool:
-        """Whether to stop, by the rules of spaCy's loop. step: number of the last update, from 0."""
+        """Whether to stop, by the rules of spaCy's loop. step: of the last update, from 0."""
         T, results = self.T, self.state.results
         if T["max_steps"] and step >= T["max_steps"]:
             return True
