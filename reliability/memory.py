@@ -72,25 +72,27 @@ def predict(minutes: float) -> tuple[list[int], str]:
 
 def train(epochs: int) -> tuple[list[int], str]:
     """Train; a sample of memory after each epoch."""
-    from spacy.util import load_config
+    from spacy.util import load_config, registry
 
-    from spacy_bert_crf.training import loop as training
+    from spacy_bert_crf.training.loop import train as train_pipeline
 
     samples: list[int] = []
-    real = training._Run._evaluate
 
-    def evaluate(self: Any, *args: Any) -> Any:
-        row = real(self, *args)
-        gc.collect()
-        samples.append(resident())
-        return row
+    @registry.loggers("reliability.memory.v1")
+    def create_sampler() -> Any:
+        def log_step(info: Any) -> None:
+            if info is not None:  # an epoch has ended
+                gc.collect()
+                samples.append(resident())
 
-    training._Run._evaluate = evaluate  # type: ignore[method-assign]
+        return lambda nlp, stdout, stderr: (log_step, lambda: None)
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         toys.training_files(folder, epochs=epochs, examples=400, count=False)
         config = load_config(folder / "train.cfg", interpolate=False)
-        training.train(config, folder / "out", save_minutes=0.05)
+        config["training"]["logger"] = {"@loggers": "reliability.memory.v1"}
+        train_pipeline(config, folder / "out", save_minutes=0.05)
     return samples, f"{epochs} epochs of 50 updates"
 
 

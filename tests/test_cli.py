@@ -57,8 +57,9 @@ def test_each_problem_is_printed_on_a_line_of_its_own(tmp_path):
     src.write_text("王 I-PER\n\n" * 13 + "王 B-PER\n", encoding="utf8")
     words = ["convert-corpus", src, tmp_path / "a.spacy", "--on-error", "skip-sentence"]
     lines = cli(*words).splitlines()
-    assert [line.split(": ")[0] for line in lines[:10]] == [f"{src}:{2 * i + 1}" for i in range(10)]
-    assert lines[10] == "... and 3 more"
+    shown = [line.split(": ")[0] for line in lines if line.startswith(str(src))]
+    assert shown == [f"{src}:{2 * i + 1}" for i in range(10)]
+    assert "... and 3 more" in lines
 
 
 def test_each_command_has_an_example_that_fits_it():

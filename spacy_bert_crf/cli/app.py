@@ -23,6 +23,7 @@ cli = typer.Typer(
     help="BERT + CRF named entities: convert checkpoints and corpora, train, evaluate, export.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # as under `python -m spacy`: text in brackets stays
 )
 
 
