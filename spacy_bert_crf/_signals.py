@@ -14,7 +14,7 @@ from .errors import BertCrfError
 
 
 class Terminated(KeyboardInterrupt):
-    """The process received SIGTERM or SIGHUP. As with Ctrl-C, `except Exception` does not catch it."""
+    """The process received SIGTERM or SIGHUP. `except Exception` does not catch it."""
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def with_label(nlp, label):
 
 
 def test_labels_that_the_pipeline_does_not_have_are_named(trained):
-    with pytest.warns(UserWarning, match=r"have: per \(1 entities\)\. per and PER differ only in"):
+    with pytest.warns(UserWarning, match=r"have: per \(1 entity\)\. per and PER differ only in"):
         found = evaluate(trained, [with_label(trained, "per")])
     assert found.scores.per_type["per"].r == 0.0
     odd = trained.make_doc("张三")

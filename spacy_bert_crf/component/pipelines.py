@@ -104,7 +104,10 @@ def check_labels(nlp: Language, docs: list[Doc], corpus: str) -> None:
     unknown = sorted(set(counts) - known) if known is not None else []
     if known is None or not unknown:
         return
-    listed = ", ".join(f"{label} ({counts[label]} entities)" for label in unknown)
+    listed = ", ".join(
+        f"{label} ({counts[label]} {'entity' if counts[label] == 1 else 'entities'})"
+        for label in unknown
+    )
     message = f"{corpus} has labels that the pipeline does not have: {listed}."
     by_case = {label.casefold(): label for label in sorted(known)}
     pairs = [(label, by_case[label.casefold()]) for label in unknown if label.casefold() in by_case]
