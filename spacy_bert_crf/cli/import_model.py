@@ -39,11 +39,11 @@ def import_model_command(
     """
     from ..export.import_model import Asked, import_model
 
-    asked = Asked(
+    wanted = Asked(
         labels=[label.strip() for label in labels.split(",")] if labels else (),
         scheme=scheme,
         constraints=constraints,
         lang=lang,
     )
-    _, said = import_model(src, dst, asked)
-    print(f"{dst}: {said}")
+    _, summary = import_model(src, dst, wanted)
+    print(f"{dst}: {summary}")

@@ -84,9 +84,9 @@ def train(
     try:
         check_docbins(Path(value) for _, value in flat_settings(config) if ts.is_path(value))
         run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
+    except BertCrfError:
+        raise
     except (ValueError, OSError, KeyError) as err:  # raised by spaCy for the config or a corpus
-        if isinstance(err, BertCrfError):
-            raise
         raise BertCrfError(f"the training can't begin: {err}") from err
     return run.history if run.complete else run.loop()
 
@@ -228,9 +228,9 @@ class _Run:
         try:
             return util.load_model(path)
         except Exception as err:
+            reason = f"{path} is damaged ({first_line(err)})"
             raise BertCrfError(
-                f"can't resume: {path} is damaged ({first_line(err)}). "
-                f"Delete {path.parent} to start anew."
+                f"can't resume: {reason}. Delete {path.parent} to start anew."
             ) from err
 
     def _batches(self) -> Iterator[tuple[int, list[Example], bool]]:
@@ -349,8 +349,8 @@ class _Run:
         state.epochs.append(row)
         state.losses, state.loss_steps = {}, 0
         self._write_history(complete=False)
-        info["seconds"] = int(state.seconds)
-        return {**info, "output_path": str(self.output / LAST), "row": row}
+        path = str(self.output / LAST)
+        return {**info, "seconds": int(state.seconds), "output_path": path, "row": row}
 
     def _averages(self) -> AbstractContextManager[Any]:
         """Within, the pipeline has the averaged weights, if the optimizer keeps averages."""
