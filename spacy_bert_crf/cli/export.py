@@ -84,7 +84,7 @@ def export_command(
     if calibration:
         print(f"{dst / 'calibration'}: {calibration} inputs, listed in files.txt")
     for name in sidecar["stale"]:
-        print(f"note: {dst / name} has other weights: export it again with --to {name}")
+        print(f"note: {dst / name} was made of other weights: export it again with --to {name}")
     if "all" in to and not calibration:
         print("note: onnx-int8-static needs --calibration and --calibration-data: left out")
 

@@ -185,8 +185,7 @@ class _Run:
     def _loop(self, stop: Stop, log_step: LogStep) -> None:
         T, state = self.T, self.state
         evaluate = create_evaluation_callback(self.nlp, self.dev_corpus, T["score_weights"])
-        started = time.monotonic() - state.seconds
-        saved_at = time.monotonic()
+        started, saved_at = time.monotonic() - state.seconds, time.monotonic()
         for epoch, batch, is_last in self._batches():
             self._update(batch, epoch)
             state.seconds = time.monotonic() - started
