@@ -62,6 +62,10 @@ setup(
             "spacy_bert_crf.batch_by_length.v1 = "
             "spacy_bert_crf.training.batcher:create_batch_by_length",
         ],
+        "spacy_loggers": [
+            "spacy_bert_crf.ProgressLogger.v1 = "
+            "spacy_bert_crf.training.progress:create_progress_logger",
+        ],
         "thinc_optimizers": [
             "spacy_bert_crf.AdamW.v1 = spacy_bert_crf.model.optimizer:create_adamw"
         ],

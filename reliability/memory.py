@@ -70,31 +70,28 @@ def predict(minutes: float) -> tuple[list[int], str]:
 
 
 def train(epochs: int) -> tuple[list[int], str]:
-    """Train. RETURNS a sample of memory in bytes after each epoch, and a summary."""
+    """Train; a sample of memory after each epoch."""
     from spacy.util import load_config, registry
 
     from spacy_bert_crf.training.loop import train as train_pipeline
 
     samples: list[int] = []
-    epochs_begun = {0}
 
-    def sample() -> None:
-        gc.collect()
-        samples.append(resident())
+    @registry.loggers("reliability.memory.v1")
+    def create_sampler() -> Any:
+        def log_step(info: Any) -> None:
+            if info is not None:  # an epoch has ended
+                gc.collect()
+                samples.append(resident())
 
-    def before_update(nlp: Any, info: dict[str, int]) -> None:
-        if info["epoch"] not in epochs_begun:
-            epochs_begun.add(info["epoch"])
-            sample()
+        return lambda nlp, stdout, stderr: (log_step, lambda: None)
 
-    registry.callbacks("reliability.sample_memory.v1", func=lambda: before_update)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         toys.training_files(folder, epochs=epochs, examples=400, count=False)
         config = load_config(folder / "train.cfg", interpolate=False)
-        config["training"]["before_update"] = {"@callbacks": "reliability.sample_memory.v1"}
+        config["training"]["logger"] = {"@loggers": "reliability.memory.v1"}
         train_pipeline(config, folder / "out", save_minutes=0.05)
-    sample()
     return samples, f"{epochs} epochs of 50 updates"
 
 

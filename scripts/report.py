@@ -22,7 +22,6 @@ from spacy_bert_crf.annotation.docbin import read_docs
 from spacy_bert_crf.component.pipelines import find_component, load_pipeline
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.evaluation.evaluate import score_docs
-from spacy_bert_crf.evaluation.scores import table
 from spacy_bert_crf.model import layers
 
 
@@ -76,7 +75,7 @@ def report(args: argparse.Namespace) -> None:
         began = time.perf_counter()
         found = list(nlp.pipe(doc.text for doc in gold))
         seconds = time.perf_counter() - began
-        print(table(score_docs(found, gold, pipe.scheme), args.data.name))
+        print(score_docs(found, gold, pipe.scheme).table(args.data.name))
         characters = sum(len(doc.text) for doc in gold)
         print(
             f"{characters / seconds:.0f} characters a second, {torch.get_num_threads()} threads\n"

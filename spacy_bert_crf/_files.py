@@ -1,8 +1,8 @@
-"""Writing that never leaves a half-written file: a temporary name, then a rename.
+"""Write files and folders so that none is ever half-written: a temporary name, then a rename.
 
 Temporary names are `.NAME.xxxxxxxx.tmp`, beside their target. A process that writes one holds a
-lock on it, so that what a killed process left is known by its free lock: it is removed by the
-next write of the same target.
+lock on it. A temporary file without a lock was left by a killed process. The next write of the same
+target removes it.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ if sys.platform != "win32":
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
-#: How libraries in Rust and C++ put a failed write into words: they raise no OSError.
+#: Messages of failed writes from libraries in Rust and C++, which raise no OSError.
 _NO_ROOM = re.compile(
     r"(No space left on device|Disk quota exceeded|File too large|Read-only file system)", re.I
 )
@@ -34,9 +34,9 @@ _NO_ROOM = re.compile(
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what is written there becomes `path` on success.
+    """Give a temporary path beside `path`. The file written there becomes `path` on success.
 
-    Raises BertCrfError if the file can't be written; the old file is then untouched.
+    Raises BertCrfError if the file can't be written. The old file is then untouched.
     """
     path = Path(path)
     with _write_errors(path):
@@ -58,9 +58,10 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; what is written there becomes `path` on success.
+    """Give a temporary folder beside `path`. It becomes `path` on success.
 
     An existing folder at `path` is replaced as a whole, on Linux by one atomic exchange.
+    Raises BertCrfError if the folder can't be written. The old folder is then untouched.
     """
     path = Path(path)
     with _write_errors(path):
@@ -82,14 +83,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             else:
                 os.replace(tmp, path)
         finally:
-            # After an exchange the lock is on what lies at `path` now, which is whole.
+            # After an exchange, the lock is on the new folder at `path`, which is complete.
             if handle is not None:
                 os.close(handle)
             shutil.rmtree(tmp, ignore_errors=True)
 
 
 def remove_folder(path: str | Path) -> None:
-    """Remove a folder so that at no moment a part of it lies there: a rename, then the rest."""
+    """Remove a folder by a rename first, so that at no moment only a part of it is there."""
     path = Path(path)
     if not path.is_dir():
         return
@@ -102,9 +103,10 @@ def remove_folder(path: str | Path) -> None:
 
 
 def sweep(folder: str | Path, name: str = "*") -> None:
-    """Remove the temporary files and folders in `folder` that no process writes any more.
+    """Remove temporary files and folders that no process writes any more.
 
-    name: only those on the way to this file or folder.
+    folder: where to look.
+    name: only temporary ones for this target; "*" for all targets.
     """
     start = "." if name == "*" else f".{name}."
     for tmp in Path(folder).iterdir() if Path(folder).is_dir() else ():
@@ -121,13 +123,13 @@ def sweep(folder: str | Path, name: str = "*") -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file (UTF-8, LF) by rename."""
+    """Write a text file (UTF-8, LF) by rename. Raises as atomic_file does."""
     with atomic_file(path) as tmp:
         tmp.write_text(text, encoding="utf8", newline="\n")
 
 
 def _exchange(tmp: Path, path: Path) -> None:
-    """Put the folder `tmp` in the place of the folder `path`; `tmp` is the old one afterwards."""
+    """Exchange the folders `tmp` and `path`."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(ctypes.util.find_library("c") or "libc.so.6", use_errno=True)
         if hasattr(libc, "renameat2"):
@@ -148,7 +150,7 @@ def _exchange(tmp: Path, path: Path) -> None:
 
 
 def _sync(file: Path) -> None:
-    # Some systems sync only what is open for writing.
+    # Some systems sync only files that are open for writing.
     with open(file, "r+b" if os.access(file, os.W_OK) else "rb") as handle:
         os.fsync(handle.fileno())
 
@@ -160,7 +162,7 @@ def _umask() -> int:
 
 
 def _refuse_read_only(path: Path) -> None:
-    """A rename would replace a file that its owner protects (and root may write everywhere)."""
+    """Refuse a read-only file: a rename would replace it, and root may write everywhere."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -187,7 +189,7 @@ def _lock(handle: int | None) -> None:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process writes this; also where nobody can say."""
+    """Whether a process writes this file or folder; True where that is unknown."""
     if sys.platform == "win32":
         return True
     try:
@@ -210,7 +212,7 @@ def _write_errors(path: Path) -> Iterator[None]:
     except BertCrfError:
         raise
     except OSError as err:
-        # Only trouble with the target itself: an unreadable input keeps its own error.
+        # Only errors of the target itself are changed. An unreadable input keeps its own error.
         if isinstance(err, FileNotFoundError) or not _concerns(err.filename, path):
             raise
         raise _cant_write(path, err.strerror or str(err)) from err
@@ -221,7 +223,7 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 
 def _concerns(filename: object, path: Path) -> bool:
-    """Whether an error's file is the target, a folder above it, or in a temporary one of it."""
+    """Whether an error's file is the target, a folder above it, or one of its temporary files."""
     if not isinstance(filename, (str, bytes, os.PathLike)):
         return True
     file = Path(os.fsdecode(filename))

@@ -1,16 +1,26 @@
-"""Versions of the packages that a result was made with, and a check that they are supported.
+"""Where a result comes from: versions of the packages, and hashes of the settings.
 
-The supported ranges are those of setup.py. They are read from the metadata of this package as it
-is installed.
+The supported versions are those of setup.py. They are read from the metadata of this package as
+it is installed.
 """
 
+import hashlib
+import json
 import platform
+from collections.abc import Iterator
 from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
+if TYPE_CHECKING:
+    from thinc.api import Config
+
 _NAME = "spacy-bert-crf"
+
+#: Settings that say only where files are. They are left out of hashes.
+_LOCATIONS = ("paths.", "system.gpu_allocator", "corpora.train.path", "corpora.dev.path")
 
 #: Packages whose versions are recorded with results and checked at import.
 _PACKAGES = ("spacy", "thinc", "spacy-transformers", "transformers", "torch", "numpy")
@@ -46,6 +56,34 @@ def check_versions() -> None:
             f"spacy-bert-crf does not support these versions: {'; '.join(wrong)}. "
             f"Run: pip install {' '.join(wanted)}"
         )
+
+
+def flat_settings(config: "Config") -> Iterator[tuple[str, Any]]:
+    """The settings of a config by their full names, such as `training.dropout`."""
+    return _flat(config.interpolate())
+
+
+def settings_of(config: "Config") -> dict[str, Any]:
+    """The settings of a config by their full names, without those that only say where files are."""
+    return {
+        key: json.loads(json.dumps(value, default=str))
+        for key, value in flat_settings(config)
+        if not key.startswith(_LOCATIONS)
+    }
+
+
+def config_hash(settings: dict[str, Any]) -> str:
+    """SHA-256 of settings by their full names, in any order."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf8", "surrogatepass")).hexdigest()
+
+
+def _flat(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(section, dict) and section:
+        for key, value in section.items():
+            yield from _flat(value, f"{prefix}{key}.")
+    else:
+        yield prefix[:-1], section
 
 
 def _requirements() -> list[Requirement]:

@@ -1,5 +1,8 @@
-"""SIGINT and SIGTERM: as exceptions, so that temporary files are removed before the process ends,
-or as a wish that is met where it suits."""
+"""SIGINT and SIGTERM, turned into exceptions or into a request to stop.
+
+As an exception, a signal lets temporary files be removed before the process ends. As a request, it
+is fulfilled between two updates of a training.
+"""
 
 import signal
 import sys
@@ -11,17 +14,19 @@ from .errors import BertCrfError
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end. Like Ctrl-C, it passes through every `except Exception`."""
+    """The process received SIGTERM or SIGHUP. `except Exception` does not catch it."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Inside, SIGTERM (and SIGHUP, where there is one) raises Terminated, as SIGINT
-    KeyboardInterrupt. Does nothing outside the main thread."""
+    """Within, SIGTERM and SIGHUP raise Terminated, as SIGINT raises KeyboardInterrupt.
+
+    Outside the main thread nothing changes. Systems without SIGHUP are fine.
+    """
     old: dict[int, Any] = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # nohup ignores SIGHUP: that stays so.
+        # Under nohup, SIGHUP is ignored, and stays so.
         if number is None or signal.getsignal(number) != signal.SIG_DFL:
             continue
         try:
@@ -36,14 +41,17 @@ def terminable() -> Iterator[None]:
 
 
 def exit_status(err: KeyboardInterrupt) -> int:
-    """What a shell reports for a process that ended by this signal."""
+    """The exit status that a shell reports for a process that was ended by this signal."""
     return 128 + int(err.args[0] if err.args else signal.SIGINT)
 
 
 def script_status(run: Callable[[], Any], name: str) -> int:
-    """Run a script's work; its exit status, 0 or after one line on stderr of what went wrong.
+    """Run a script's work and return its exit status.
 
-    name: what an error of the system is put down to where it names no file.
+    An error is printed to stderr as one message, without a traceback.
+
+    run: does the work.
+    name: printed with errors of the system that name no file.
     """
     try:
         with terminable():
@@ -65,7 +73,10 @@ def _raise(number: int, frame: Any) -> None:
 
 
 class Stop:
-    """Turns SIGINT and SIGTERM into a wish, in `wanted`, that is met between two updates."""
+    """Turns SIGINT and SIGTERM into a request to stop, which the training checks between updates.
+
+    wanted: name of the signal; empty if there was none. A second signal raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
         self.wanted = ""
@@ -84,6 +95,6 @@ class Stop:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self.wanted:  # the second time at once
+        if self.wanted:  # the second signal
             raise KeyboardInterrupt
         self.wanted = signal.Signals(number).name

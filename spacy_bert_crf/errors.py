@@ -1,19 +1,28 @@
-"""The exceptions that users of this package meet."""
+"""The exception that this package raises for bad input, and helpers for error messages."""
+
+from collections.abc import Sequence
 
 
 class BertCrfError(ValueError):
     """Bad input: a file, a setting or a model that can't be used as it is.
 
-    The message says what is wrong, where (file, line, entity, key) and what to do.
-    The commands print it without a traceback and end with exit status 1.
+    The message says what is wrong, where (file, line, entity, key) and what to do. In a message of
+    several lines, each problem has a line of its own. The commands print the message without a
+    traceback and end with exit status 1.
     """
+
+
+def first_of(problems: Sequence[str], most: int = 10) -> list[str]:
+    """The first problems of a list, for a message, and a line with the number of the others."""
+    others = len(problems) - most
+    return [*problems[:most], *([f"... and {others:,} more"] if others > 0 else [])]
 
 
 def first_line(err: BaseException) -> str:
     """The first line of an error's message, or the name of its class if it has none.
 
-    Libraries add advice and tracebacks of their own below the line that counts. The message of a
-    KeyError is only the key, so that the line says what it is.
+    Libraries add advice and tracebacks of their own below the first line. The message of a KeyError
+    is only the key, so that the line adds what is wrong with it.
     """
     lines = [line.strip() for line in str(err).splitlines() if line.strip()]
     if not lines:

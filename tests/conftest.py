@@ -64,7 +64,8 @@ def shared_data():
 def toys(encoder_path, tmp_path_factory) -> dict:
     """Toys by name, exported to all float32 formats, the plain one to all there are."""
     pytest.importorskip("onnxruntime")
-    from spacy_bert_crf.export import FORMATS, export_pipeline
+    from spacy_bert_crf.export.folder import export_pipeline
+    from spacy_bert_crf.export.formats import FORMATS
 
     out = {}
     for name, (lang, data, updates, settings) in EXPORTED.items():

@@ -171,7 +171,7 @@ def damaged_folders(tmp: Path) -> Iterator[tuple[str, str]]:
     import spacy
 
     from spacy_bert_crf.component.pipelines import load_pipeline
-    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.export.folder import export_pipeline
     from spacy_bert_crf.export.import_model import import_model
 
     pipeline, export = tmp / "pipeline", tmp / "export"

@@ -212,7 +212,7 @@ def main() -> int:
     import torch
 
     from spacy_bert_crf.cli import cli
-    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.export.folder import export_pipeline
 
     torch.set_num_threads(1)
     os.environ["NO_PROXY"] = "127.0.0.1"

@@ -122,7 +122,7 @@ def digest(pipeline: Path, folder: Path) -> str:
     """SHA-256 of the best_model.pt of a pipeline."""
     import spacy
 
-    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.export.folder import export_pipeline
 
     export_pipeline(spacy.load(pipeline), folder)
     return hashlib.sha256((folder / "best_model.pt").read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .._files import atomic_file, write_text
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_of
 from .columns import (
     BOM,
     SCHEME_NAMES,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ON_ERROR = ("fail", "skip-sentence", "repair")
-_SHOWN = 50
 
 
 @dataclass
@@ -264,9 +263,7 @@ def _check_report(report: CorpusReport, where: str, on_error: str) -> None:
     if not report.problems or (on_error != "fail" and report.sentences):
         return
     count = len(report.problems)
-    lines = [f"{where}{line}: {message}" for line, message in report.problems[:_SHOWN]]
-    if count > _SHOWN:
-        lines.append(f"... and {count - _SHOWN:,} more")
+    lines = first_of([f"{where}{line}: {message}" for line, message in report.problems])
     hint = "correct the file, or use --on-error skip-sentence or --on-error repair"
     if on_error != "fail":
         hint = "no sentence is left"

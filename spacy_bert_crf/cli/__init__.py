@@ -1,12 +1,14 @@
-"""The commands `python -m spacy bert-crf …`.
+"""The commands `python -m spacy bert-crf …`: one file for each group of them.
 
-Every spaCy command imports this package (entry point in group `spacy_cli`), so nothing here
-imports torch, transformers or thinc's layers at module level: each command imports what it needs.
+This room may import everything else. Every spaCy command imports it, through the entry point in
+group `spacy_cli`. So nothing here imports torch, transformers or thinc's layers at module level;
+each command imports what it needs. The library returns values, and the commands print and write.
 """
 
 from spacy.cli._util import app as spacy_app
 
-from . import ask, convert, evaluate, export, exports, train  # noqa: F401  (each adds its commands)
+# Each of these modules adds its commands.
+from . import compare, convert, evaluate, export, import_model, probabilities, train  # noqa: F401
 from .app import cli
 
 spacy_app.add_typer(cli, name="bert-crf")

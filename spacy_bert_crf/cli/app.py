@@ -1,13 +1,18 @@
-"""The Typer app and what its commands share."""
+"""The Typer app, and what all commands share."""
 
 import functools
+import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
-from wasabi import msg
+from wasabi.util import locale_escape
 
+from .._files import write_text
 from .._signals import exit_status, terminable
 from ..errors import BertCrfError
 
@@ -18,11 +23,16 @@ cli = typer.Typer(
     help="BERT + CRF named entities: convert checkpoints and corpora, train, evaluate, export.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # as under `python -m spacy`: text in brackets stays
 )
 
 
 def command(name: str, **settings: Any) -> Callable[[F], F]:
-    """Add a command. Bad input ends it with one message and exit status 1, not a traceback."""
+    """Add a command. Bad input ends it with one message and exit status 1, not a traceback.
+
+    name: name of the command.
+    settings: arguments of Typer's `command`.
+    """
 
     def add(function: F) -> F:
         @functools.wraps(function)
@@ -30,23 +40,58 @@ def command(name: str, **settings: Any) -> Callable[[F], F]:
             # Fast tokenizers warn when a process forks after it used their threads.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
             try:
-                with terminable():
+                with terminable(), _messages():
                     return function(*args, **kwargs)
             except BertCrfError as err:
-                msg.fail(str(err))
+                print_error(str(err))
                 raise typer.Exit(1) from err
             except OSError as err:
                 file = os.fsdecode(err.filename) if err.filename else "the system"
-                msg.fail(f"{file}: {err.strerror or err}. Nothing half-written is left.")
+                print_error(f"{file}: {err.strerror or err}. Nothing half-written is left.")
                 raise typer.Exit(1) from err
             except MemoryError as err:
-                msg.fail("not enough memory. Nothing half-written is left.")
+                print_error("not enough memory. Nothing half-written is left.")
                 raise typer.Exit(1) from err
             except KeyboardInterrupt as err:
-                msg.fail("interrupted; nothing half-written is left")
+                print_error("interrupted; nothing half-written is left")
                 raise typer.Exit(exit_status(err)) from None
 
         cli.command(name, **settings)(run)
         return function
 
     return add
+
+
+def print_error(message: str) -> None:
+    """Print an error message to stdout, as it is: each of its lines stays one line.
+
+    wasabi's `msg.fail` would break it anew at 80 characters, within lists and paths.
+    """
+    first, *others = locale_escape(f"✘ {message}").splitlines()
+    typer.secho(first, fg=typer.colors.RED)
+    for line in others:
+        typer.echo(line)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file, indented, by rename."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+class _Print(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    """Within, messages that the package logs are printed."""
+    logger = logging.getLogger("spacy_bert_crf")
+    handler, level = _Print(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

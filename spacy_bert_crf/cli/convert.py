@@ -1,4 +1,4 @@
-"""`bert-crf convert-checkpoint` and `bert-crf convert-corpus`."""
+"""`bert-crf convert-checkpoint` and `bert-crf convert-corpus`: prepare what a training needs."""
 
 import sys
 from enum import Enum
@@ -6,14 +6,12 @@ from pathlib import Path
 
 import typer
 
+from ..errors import first_of
 from .app import command
-
-#: Bad lines that are listed where the conversion went on.
-_SHOWN = 50
 
 
 class Case(str, Enum):
-    """Whether the tokenizer lower-cases."""
+    """Whether the tokenizer lower-cases texts."""
 
     auto = "auto"
     yes = "true"
@@ -47,11 +45,15 @@ def convert_checkpoint_command(
         Case.auto, "--lower-case", help="Lower-case texts; auto looks at the vocabulary"
     ),
 ) -> None:
-    """Convert an encoder's checkpoint to what current transformers load.
+    """Convert an encoder's checkpoint to a folder that current transformers load.
 
-    Renames LayerNorm.gamma/beta to weight/bias, checks that every tensor that config.json asks
-    for is there in the right shape, and writes a complete Hugging Face folder (model.safetensors,
-    config, tokenizer) and pytorch_model_cvt.bin. Never executes code from a checkpoint.
+    LayerNorm.gamma and beta are renamed to weight and bias. Every tensor that config.json implies
+    must be there in the right shape. DST becomes a complete Hugging Face folder (model.safetensors,
+    config, tokenizer) with a pytorch_model_cvt.bin. Code in a checkpoint is never executed.
+
+    \b
+    Example:
+      python -m spacy bert-crf convert-checkpoint downloads/bert-base-chinese encoders/mine
     """
     from ..encoder.checkpoint import convert_checkpoint
 
@@ -66,27 +68,30 @@ def convert_corpus_command(
     scheme: Scheme = typer.Option(Scheme.auto, "--scheme", help="Tag scheme of the columns"),
     lang: str = typer.Option("zh", "--lang", help="Language whose tokenizer is used"),
     join: str = typer.Option(
-        "", "--join", help='What stands between tokens: "" for characters, " " for words'
+        "", "--join", help='Text between tokens: "" for characters, " " for words'
     ),
     on_error: OnError = typer.Option(
         OnError.fail,
         "--on-error",
-        help="Bad lines: list all and stop, leave their sentence out, "
-        "or mend what can be mended (an I- after O becomes a B-)",
+        help="Bad lines: list them and stop, leave their sentence out, "
+        "or repair what can be repaired (an I- after O becomes a B-)",
     ),
 ) -> None:
     """Convert a column corpus to spaCy's DocBin, or a DocBin back to columns.
 
-    Blank lines part sentences; a space or a tab parts the columns. If SRC ends in .spacy, columns
-    are written to DST.
+    A blank line separates sentences. A space or a tab separates the columns. If SRC ends in .spacy,
+    DST becomes a column file.
+
+    \b
+    Example:
+      python -m spacy bert-crf convert-corpus train.txt corpus/train.spacy --scheme bio
     """
     from ..annotation.convert import convert_corpus
 
     report = convert_corpus(
         src, dst, scheme=scheme.value, lang=lang, join=join, on_error=on_error.value
     )
-    for problem in report.problems[:_SHOWN]:
-        print(f"{src}:{problem[0]}: {problem[1]}", file=sys.stderr)
-    if len(report.problems) > _SHOWN:
-        print(f"... and {len(report.problems) - _SHOWN} more", file=sys.stderr)
+    problems = [f"{src}:{line}: {message}" for line, message in report.problems]
+    for text in first_of(problems):
+        print(text, file=sys.stderr)
     print(report.table())

@@ -1,20 +1,24 @@
-"""`bert-crf evaluate`."""
+"""`bert-crf evaluate`: scores of a trained pipeline."""
 
+import time
 from pathlib import Path
 from typing import Optional
 
 import typer
 
-from .app import command
+from ..errors import BertCrfError
+from .app import command, write_json
 
 
 @command("evaluate")
 def evaluate_command(
     pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
     data: Path = typer.Argument(..., help="Annotated docs (.spacy)"),
-    dev: Optional[Path] = typer.Option(None, "--dev", help="A second DocBin, under `dev`"),
+    dev: Optional[Path] = typer.Option(
+        None, "--dev", help="A second corpus, whose figures stand under `dev`"
+    ),
     history: Optional[Path] = typer.Option(
-        None, "--history", help="history.json of the training, to take epochs and seed over"
+        None, "--history", help="history.json of the training, to copy epochs and seed from"
     ),
     output: Optional[Path] = typer.Option(None, "--output", "-o", help="JSON file to write"),
     picture: Optional[Path] = typer.Option(
@@ -27,21 +31,49 @@ def evaluate_command(
 ) -> None:
     """Score a pipeline's entities: precision, recall and F1, over all and per type.
 
-    By entity (borders and label must be right) and by token (tags other than O). And whether the
-    probabilities of entities are what comes true: of those with P = 0.9, nine in ten should be
-    right (expected calibration error; see `calibrate`).
+    Entities are scored by entity (borders and label must be right) and by token (tags other than
+    O). The calibration of their probabilities is measured too: of the entities with a probability
+    of 0.9, nine in ten should be right. See `calibrate`.
 
-    With --confusion, where they differ from gold: same span but another label, other borders (too
-    short, too long, shifted), missed, spurious; as a picture, as text, and in the JSON.
+    With --confusion, the errors are counted by kind: another label, other borders, missed,
+    spurious. The counts stand in a picture, in a table and in the JSON file.
+
+    \b
+    Example:
+      python -m spacy bert-crf evaluate training/quickstart/model-best \\
+        corpus/quickstart/test.spacy --output metrics.json
     """
-    from ..component.pipelines import use_device
-    from ..evaluation.evaluate import evaluate
+    from .._files import write_text
+    from ..annotation.docbin import read_docs
+    from ..component.pipelines import load_pipeline, use_device
+    from ..evaluation.evaluate import evaluate, metrics
+    from ..evaluation.figures import confusion_picture, reliability_picture
 
+    for drawn in (picture, confused):
+        if drawn is not None and drawn.suffix.lower() != ".svg":
+            raise BertCrfError(f"the picture {drawn} must be an .svg file.")
     use_device(gpu_id)
-    evaluate(
-        pipeline, data, dev=dev, history=history, output=output, picture=picture,
-        confused=confused,
-    )  # fmt: skip
+    began = time.perf_counter()
+    nlp = load_pipeline(pipeline)
+    found = []
+    for path in (data, dev):
+        if path is not None:
+            docs = read_docs(path, nlp)
+            found.append(evaluate(nlp, docs, confusion=confused is not None, progress=True))
+            print(f"{found[-1].tables(path.name)}\n", flush=True)
+    figures = metrics(
+        found[0],
+        dev=found[1] if dev is not None else None,
+        history=history,
+        seconds=time.perf_counter() - began,
+    )
+    title = f"Entities in {data.name}"
+    if output is not None:
+        write_json(output, figures)
+    if picture is not None and found[0].reliability is not None:
+        write_text(picture, reliability_picture(found[0].reliability, title))
+    if confused is not None and found[0].confusion is not None:
+        write_text(confused, confusion_picture(found[0].confusion, title))
     for written in (output, picture, confused):
-        if written is not None:
+        if written is not None and written.is_file():
             print(f"wrote {written}")

@@ -1,4 +1,4 @@
-"""`bert-crf export`."""
+"""`bert-crf export`: write the trained weights for use without spaCy."""
 
 import re
 from pathlib import Path
@@ -21,13 +21,17 @@ def export_command(
         "huggingface, torchscript, onnx, torch-int8, onnx-int8, onnx-int8-static, or all",
     ),
     shape: str = typer.Option(
-        "", "--shape", help="Batch x length, as 1x256: adds a TorchScript graph of a fixed shape"
+        "",
+        "--shape",
+        help="Batch x length, such as 1x256: adds a TorchScript graph of this fixed shape",
     ),
     calibration: int = typer.Option(
         0, "--calibration", help="Write N real inputs for static quantisation (DST/calibration)"
     ),
     calibration_data: Optional[Path] = typer.Option(
-        None, "--calibration-data", help="DocBin to take them from: the training corpus"
+        None,
+        "--calibration-data",
+        help="DocBin to take these inputs from, such as the training corpus",
     ),
     any_cpu: bool = typer.Option(
         False, "--any-cpu", help="int8 formats that do not overflow on CPUs without VNNI"
@@ -39,17 +43,20 @@ def export_command(
 ) -> None:
     """Write best_model.pt and its companions: the trained weights for use without spaCy.
 
-    best_model.pt is a flat dict of float32 tensors (torch.load with weights_only=True); beside it
-    config.json with id2label, the tokenizer's files, and best_model.json with the tag scheme.
-    Each --to adds a folder with a README of its own; float32 formats are run once and compared
-    with the component before anything is kept.
+    best_model.pt is a flat dict of float32 tensors, for torch.load with weights_only=True. Beside
+    it lie config.json with id2label, the tokenizer's files, and best_model.json with the tag
+    scheme. Each --to adds a folder with a README of its own. Float32 formats are run once and
+    compared with the component before anything is kept.
 
-    spacy bert-crf export training/quickstart/model-best export/quickstart --to onnx
+    \b
+    Example:
+      python -m spacy bert-crf export training/quickstart/model-best export/quickstart --to onnx
     """
     from ..annotation.docbin import read_docs
     from ..component.pipelines import load_pipeline
     from ..encoder.checkpoint_files import read_json
-    from ..export import FORMATS, export_pipeline
+    from ..export.folder import export_pipeline
+    from ..export.formats import FORMATS
 
     if (calibration > 0) != (calibration_data is not None):
         raise BertCrfError("--calibration N and --calibration-data FILE.spacy go together.")
@@ -88,5 +95,5 @@ def _shape(text: str) -> Optional[tuple[int, int]]:
         return None
     found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip().lower())
     if found is None:
-        raise BertCrfError(f"--shape {text!r} is not BATCHxLENGTH, as 1x256.")
+        raise BertCrfError(f"--shape {text!r} is not BATCHxLENGTH, such as 1x256.")
     return int(found[1]), int(found[2])

@@ -1,4 +1,4 @@
-"""`bert-crf train`."""
+"""`bert-crf train`: the training loop."""
 
 from pathlib import Path
 from typing import Optional
@@ -23,21 +23,29 @@ def train_command(
         True, "--state/--no-state", help="Keep a state to resume from, until the training ends"
     ),
     save_minutes: float = typer.Option(
-        10.0, "--save-minutes", help="Save the state this often, besides at each evaluation"
+        10.0,
+        "--save-minutes",
+        help="Minutes between saved states; one is saved at each evaluation too",
     ),
     gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU"),
     code_path: Optional[Path] = typer.Option(
         None, "--code", "-c", help="Python file with registered functions of your own"
     ),
 ) -> None:
-    """Train a pipeline: as `spacy train`, and evaluated at the end of every epoch.
+    """Train a pipeline as `spacy train` does, and evaluate it at the end of every epoch.
 
-    Takes the same config and writes the same folders (model-best, model-last). The best epoch is
-    the one with the highest score on the dev corpus. Settings of the config can be given as
-    options, as in: --training.max_epochs 3 --paths.train corpus/train.spacy
+    It takes the same config and writes the same folders, model-best and model-last. The best epoch
+    is the one with the highest score on the dev corpus. Settings of the config can be given as
+    options: --training.max_epochs 3 changes max_epochs in [training].
 
-    Folders are replaced by rename, so that what lies there is always complete; an interrupted
-    training goes on with --resume.
+    Folders are replaced by rename, so that they are always complete. An interrupted training goes
+    on with --resume. Progress is shown by the logger in [training.logger].
+
+    \b
+    Example:
+      python -m spacy bert-crf train configs/bert_crf.cfg training/mine \\
+        --paths.train corpus/train.spacy --paths.dev corpus/dev.spacy \\
+        --components.bert_crf.model.tok2vec.name encoders/mine
     """
     overrides = parse_config_overrides(ctx.args)
     import_code(code_path)

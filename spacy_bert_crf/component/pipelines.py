@@ -1,5 +1,7 @@
 """Trained pipelines: load one, find its component and encoder, run what stands before it."""
 
+import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -13,7 +15,7 @@ from spacy.vectors import Vectors
 from thinc.api import require_cpu, require_gpu
 
 from ..encoder import hf as enc
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 from ..model import layers
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def load_pipeline(path: Path) -> Language:
     try:
         return util.load_model(path)
     except Exception as err:
-        reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+        reason = first_line(err)
         where = damaged_file(path)
         reason = f"{where} is damaged. ({reason})" if where else reason
         raise BertCrfError(f"can't load the pipeline {path}: {reason}") from err
@@ -73,8 +75,49 @@ def docs_before(nlp: Language, component: str, texts: list[str]) -> list[Doc]:
         try:
             return list(nlp.pipe(texts))
         except ValueError as err:  # too long, or no valid text
-            reason = str(err).splitlines()[0]
-            raise BertCrfError(f"the pipeline does not take a text: {reason}") from err
+            raise BertCrfError(f"the pipeline does not take a text: {first_line(err)}") from err
+
+
+def entity_labels(nlp: Language) -> Optional[set[str]]:
+    """The labels of all entities that a pipeline can write.
+
+    None if they are not known, because a component does not say what it writes.
+    """
+    labels: set[str] = set()
+    for name, pipe in nlp.pipeline:
+        assigns = nlp.get_pipe_meta(name).assigns
+        own = getattr(pipe, "labels", None)
+        if own is not None and "doc.ents" in assigns:
+            labels.update(own)
+        elif own is None and (not assigns or "doc.ents" in assigns):
+            return None
+    return labels
+
+
+def check_labels(nlp: Language, docs: list[Doc], corpus: str) -> None:
+    """Compare the labels of annotated docs with those that the pipeline can predict.
+
+    corpus: name of the docs, for messages.
+    Warns of labels that the pipeline does not have.
+    Raises BertCrfError if it has none of the labels, so that every score would be 0.
+    """
+    known = entity_labels(nlp)
+    counts = Counter(ent.label_ for doc in docs for ent in doc.ents)
+    unknown = sorted(set(counts) - known) if known is not None else []
+    if known is None or not unknown:
+        return
+    listed = ", ".join(
+        f"{label} ({counts[label]} {'entity' if counts[label] == 1 else 'entities'})"
+        for label in unknown
+    )
+    message = f"{corpus} has labels that the pipeline does not have: {listed}."
+    by_case = {label.casefold(): label for label in sorted(known)}
+    pairs = [(label, by_case[label.casefold()]) for label in unknown if label.casefold() in by_case]
+    message += "".join(f" {a} and {b} differ only in case." for a, b in pairs)
+    message += f" The pipeline has: {', '.join(sorted(known)) or 'none'}."
+    if len(unknown) == len(counts):
+        raise BertCrfError(f"{message} Nothing can be scored: use the same labels in both.")
+    warnings.warn(f"{message} These entities count as missed.", stacklevel=3)
 
 
 def is_bert_crf(nlp: Language, name: str) -> bool:
@@ -142,6 +185,6 @@ def use_device(use_gpu: int) -> None:
         require_gpu(use_gpu)
     except Exception as err:
         raise BertCrfError(
-            f"gpu_id {use_gpu} can't be used: {str(err).splitlines()[0]}. Use -1 for the CPU; a "
+            f"gpu_id {use_gpu} can't be used: {first_line(err)}. Use -1 for the CPU; a "
             "GPU needs a CUDA build of torch and CuPy (pip install spacy[cuda12x])."
         ) from err

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._files import atomic_folder
-from ..errors import BertCrfError, first_line
+from ..errors import BertCrfError, first_line, first_of
 from .checkpoint_files import (
     AGAIN,
     check_attention,
@@ -223,7 +223,7 @@ def check_complete(
         if name not in base and "pooler." not in name
     ]
     if faults:
-        listed = "\n  ".join(faults)
+        listed = "\n  ".join(first_of(faults))
         raise BertCrfError(
             f"{path} doesn't fit {where.name}:\n  {listed}\n{AGAIN}, both from one place."
         )

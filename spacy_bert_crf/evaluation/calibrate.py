@@ -1,7 +1,8 @@
-"""A temperature for a trained pipeline, fitted on annotated docs, and what it is worth.
+"""Calibration: fit the temperature of a trained pipeline, so that its probabilities fit.
 
-What it is worth is measured on docs that had no part in it: every second doc with the temperature
-that was fitted on the others, and the other way round.
+The temperature is fitted to the likelihood of gold annotation. Its effect is measured by
+cross-fitting on two halves of the docs: each half has the temperature that was fitted on the other
+one. Source: Guo et al. (2017), "On Calibration of Modern Neural Networks".
 """
 
 import dataclasses
@@ -12,15 +13,16 @@ from typing import Any, Optional
 
 import numpy as np
 import srsly
+from spacy.language import Language
+from spacy.tokens import Doc
 from thinc.types import Floats2d
 
 from .._files import atomic_folder, write_text
 from ..annotation.allowed import allowed_tags
-from ..annotation.docbin import read_docs
 from ..annotation.gold import Gold
-from ..component import reading
 from ..component.pipe import BertCrf
-from ..component.pipelines import find_component, load_pipeline
+from ..component.pipelines import find_component
+from ..component.reading import log_partitions, read
 from ..component.score_map import SCORE_MAP, ScoreMap
 from ..errors import BertCrfError
 from .gold_docs import gold_docs
@@ -29,12 +31,20 @@ from .reliability import Reliability, best_temperature, reliability
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature: fitted on all docs. old: what the pipeline had. halves: fitted on the even docs,
-    and on the odd ones. before: of all entities that are found, with the old temperature. after:
-    those of either half with the temperature of the other one. each: after, for the odd docs and
-    for the even ones. score_map: fitted on all docs after the temperature. told: as after, with
-    the score_map of the other half too."""
+    """The calibration of a component, and what it is worth.
 
+    component: name of the component.
+    temperature: fitted on all docs.
+    old: temperature before.
+    halves: fitted on the even docs, and on the odd ones.
+    before: reliability on all docs with the old temperature.
+    after: reliability on all docs, each half with the temperature of the other one.
+    each: as `after`, of the odd docs and of the even ones.
+    score_map: correction of the probabilities, fitted on all docs after the temperature.
+    corrected: as `after`, with the score_map of the other half too.
+    """
+
+    component: str
     temperature: float
     old: float
     halves: tuple[float, float]
@@ -42,12 +52,33 @@ class Calibration:
     after: Reliability
     each: tuple[Reliability, Reliability]
     score_map: ScoreMap
-    told: Reliability
+    corrected: Reliability
+
+    def table(self) -> str:
+        """As text."""
+        (of_even, of_odd), (on_odd, on_even) = self.halves, self.each
+        points = "\n".join(
+            f"  {told:.3f} to {right:.3f}"
+            for told, right in zip(self.score_map.told, self.score_map.right, strict=True)
+        )
+        return (
+            f"temperature {self.old:g}, on all docs:\n{self.before.table()}\n\n"
+            "every second doc with the temperature fitted on the others "
+            f"({of_even:g} and {of_odd:g}):\n{self.after.table()}\n"
+            f"(of one half {on_odd.ece:.4f}, of the other {on_even.ece:.4f})\n\n"
+            "the same, then corrected as fitted on the other half:\n"
+            f"{self.corrected.table()}\n\n"
+            f"fitted on all docs: temperature {self.temperature:g}, then a correction of\n{points}"
+        )
 
 
 @dataclass
 class Half:
-    """Emissions [tokens, K] and gold of some docs."""
+    """Half of the docs.
+
+    emissions: of each doc. [tokens, K]
+    golds: annotation of each doc.
+    """
 
     emissions: list[Floats2d]
     golds: list[Gold]
@@ -57,21 +88,19 @@ class Half:
 
 
 def calibrate(
-    pipeline: Path, data: Path, *, component: str = "", output: Optional[Path] = None
+    nlp: Language, docs: list[Doc], *, component: str = "", progress: bool = False
 ) -> Calibration:
-    """Fit a pipeline's temperature and store it in the pipeline, or in a copy of it.
+    """Fit the temperature of a component. The pipeline is not changed; see `store`.
 
-    component: which bert_crf, if there are several. output: folder of the copy.
-    Raises BertCrfError for a pipeline or data that can't be read, or data that do not suffice;
-        nothing is changed then.
+    nlp: a trained pipeline.
+    docs: annotated docs that it was not trained on.
+    component: name of the bert_crf component, if there are several.
+    progress: show a progress bar on stderr, if that is a terminal.
+    Raises BertCrfError if there are too few annotated docs, or there is no such component.
     """
-    is_pipeline = output is not None and (output / "meta.json").is_file()
-    if output is not None and output.exists() and not is_pipeline:
-        raise BertCrfError(f"{output} exists and is no pipeline folder: name a new one.")
-    nlp = load_pipeline(pipeline)
     pipe = find_component(nlp, component)
     halves = (Half([], []), Half([], []))
-    for batch in gold_docs(nlp, pipe.name, read_docs(data, nlp)):
+    for batch in gold_docs(nlp, pipe.name, docs, progress):
         emissions = pipe.model.predict([item.doc for item in batch])
         for item, rows in zip(batch, emissions, strict=True):
             half = halves[item.number % 2]
@@ -81,21 +110,26 @@ def calibrate(
     every = even + odd
     if not odd.golds or not any(gold.spans for gold in even.golds):
         raise BertCrfError(
-            f"{data} has too few annotated docs to fit a temperature on every second one and to "
-            "measure it on the others."
+            "there are too few annotated docs to fit a temperature on every second one and to "
+            "measure it on the others: give more docs."
         )
 
-    def fitted(docs: Half) -> float:
-        return round(best_temperature(lambda t: path_loss(pipe, docs, t)), 4)
+    def fitted(half: Half) -> float:
+        return round(best_temperature(lambda t: path_loss(pipe, half, t)), 4)
 
     of_even, of_odd, temperature = fitted(even), fitted(odd), fitted(every)
     crossed = outcomes(pipe, odd, of_even), outcomes(pipe, even, of_odd)
     maps = [
-        ScoreMap.fitted(outcomes(pipe, docs, t))
-        for docs, t in ((even, of_even), (odd, of_odd), (every, temperature))
+        ScoreMap.fitted(outcomes(pipe, half, t))
+        for half, t in ((even, of_even), (odd, of_odd), (every, temperature))
     ]
-    told = [(m(p), right) for m, pairs in zip(maps, crossed, strict=False) for p, right in pairs]
-    found = Calibration(
+    corrected = [
+        (score_map(p), right)
+        for score_map, pairs in zip(maps[:2], crossed, strict=True)
+        for p, right in pairs
+    ]
+    return Calibration(
+        pipe.name,
         temperature,
         pipe.temperature,
         (of_even, of_odd),
@@ -103,33 +137,51 @@ def calibrate(
         reliability(crossed[0] + crossed[1]),
         (reliability(crossed[0]), reliability(crossed[1])),
         maps[2],
-        reliability(told),
+        reliability(corrected),
     )
+
+
+def store(found: Calibration, pipeline: Path, output: Optional[Path] = None) -> None:
+    """Store a calibration in a pipeline's folder, or in a copy of it.
+
+    found: what `calibrate` gave for this pipeline.
+    pipeline: folder of the pipeline.
+    output: folder of the copy; None to change the pipeline itself.
+    Raises BertCrfError if the folder can't be written.
+    """
     if output is None or output.resolve() == pipeline.resolve():
-        _store(pipeline / pipe.name / "cfg", found)
-    else:
-        with atomic_folder(output) as folder:
-            shutil.copytree(pipeline, folder, dirs_exist_ok=True)
-            _store(folder / pipe.name / "cfg", found)
-    return found
+        _write(pipeline / found.component / "cfg", found)
+        return
+    check_output(output)
+    with atomic_folder(output) as folder:
+        shutil.copytree(pipeline, folder, dirs_exist_ok=True)
+        _write(folder / found.component / "cfg", found)
+
+
+def check_output(output: Path) -> None:
+    """Raise BertCrfError if a folder exists that is no pipeline, and must not be replaced."""
+    if output.exists() and not (output / "meta.json").is_file():
+        raise BertCrfError(f"{output} exists and is no pipeline folder: name a new one.")
 
 
 def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
-    """Negative log-likelihood of the gold, a doc, at a temperature.
+    """Mean negative log-likelihood of the gold tag paths of docs, at a temperature.
 
-    Of whole tag paths, as in training. Where all is known it is convex in 1/temperature, so that
-    it has one minimum.
+    It is the loss of the training. Where all tags are known it is convex in 1/temperature, so it
+    has one minimum.
     """
-    sets = [allowed_tags(gold, pipe.tag_set) for gold in half.golds]
-    every = reading.log_partitions(pipe.crf, half.emissions, temperature)
-    gold = reading.log_partitions(pipe.crf, half.emissions, temperature, sets)
+    allowed = [allowed_tags(gold, pipe.tag_set) for gold in half.golds]
+    every = log_partitions(pipe.crf, half.emissions, temperature)
+    gold = log_partitions(pipe.crf, half.emissions, temperature, allowed)
     return float((every - gold).mean())
 
 
 def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float, bool]]:
-    """Probability of each entity that is found, and whether it is right. Entities where the gold
-    is not known are left out."""
-    readings = reading.read(
+    """Probability of each entity that is found, and whether the entity is right.
+
+    Entities where the gold is not known are left out.
+    """
+    readings = read(
         pipe.crf,
         half.emissions,
         pipe.tag_set,
@@ -144,25 +196,7 @@ def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float,
     ]
 
 
-def report(found: Calibration) -> str:
-    """What `calibrate` found, as text."""
-    (of_even, of_odd), (on_odd, on_even) = found.halves, found.each
-    points = "\n".join(
-        f"  {told:.3f} to {right:.3f}"
-        for told, right in zip(found.score_map.told, found.score_map.right, strict=True)
-    )
-    return (
-        f"temperature {found.old:g}, on all docs:\n{found.before.table()}\n\n"
-        f"every second doc with the temperature fitted on the others ({of_even:g} and {of_odd:g}):"
-        f"\n{found.after.table()}\n"
-        f"(of one half {on_odd.ece:.4f}, of the other {on_even.ece:.4f})\n\n"
-        "the same, then corrected as fitted on the other half:\n"
-        f"{found.told.table()}\n\n"
-        f"fitted on all docs: temperature {found.temperature:g}, then a correction of\n{points}"
-    )
-
-
-def _store(path: Path, found: Calibration) -> None:
+def _write(path: Path, found: Calibration) -> None:
     cfg: dict[str, Any] = srsly.read_json(path)
     score_map = dataclasses.asdict(found.score_map)
     cfg |= {"temperature": found.temperature, SCORE_MAP: score_map}

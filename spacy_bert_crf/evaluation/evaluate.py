@@ -1,8 +1,10 @@
-"""Scoring a trained pipeline on annotated docs."""
+"""Scores of a trained pipeline on annotated docs, and the figures that stand in metrics.json."""
 
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,35 +13,72 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from tqdm import tqdm
 
-from .._files import write_text
 from .._provenance import versions
-from ..annotation.docbin import read_docs
 from ..annotation.gold import read_gold
 from ..component.doc_output import span_score
 from ..component.pipe import BertCrf
-from ..component.pipelines import load_pipeline
+from ..component.pipelines import check_labels
 from ..errors import BertCrfError
-from .calibration_picture import picture as draw
-from .confusion import confusion
-from .confusion_picture import confusion_picture
-from .reliability import reliability
-from .scores import Scores, SpanTuple, score, table
+from .reliability import Reliability, reliability
+from .scores import Confusion, Scores, SpanTuple, score
+from .scores import confusion as count_confusion
 
 
-def evaluate_docs(nlp: Language, docs: list[Doc], scheme: str) -> tuple[Scores, float]:
-    """Scores of a pipeline on annotated docs, and the seconds that prediction took.
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a pipeline does on annotated docs.
 
-    Docs without any entity annotation are left out: their gold is not known.
-    Raises BertCrfError if that leaves none.
+    scores: precision, recall and F1 by entity and by token.
+    reliability: how well the probabilities of entities fit; None without a bert_crf component.
+    confusion: how predicted entities differ from gold ones; None if it was not requested.
+    characters: length of the texts.
+    seconds: time that prediction took.
     """
-    predicted, docs, seconds = predict_docs(nlp, docs)
-    return score_docs(predicted, docs, scheme), seconds
+
+    scores: Scores
+    reliability: Optional[Reliability]
+    confusion: Optional[Confusion]
+    characters: int
+    seconds: float
+
+    @property
+    def characters_per_second(self) -> float:
+        """Speed of the prediction."""
+        return round(self.characters / max(self.seconds, 1e-9), 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entries of metrics.json."""
+        out = self.scores.to_dict()
+        out["characters"] = self.characters
+        out["characters_per_second"] = self.characters_per_second
+        if self.reliability is not None:
+            out["reliability"] = self.reliability.to_dict()
+        if self.confusion is not None:
+            out["confusion"] = self.confusion.to_dict()
+        return out
+
+    def tables(self, title: str) -> str:
+        """All figures as text, under a title."""
+        speed = f"{self.characters_per_second:.0f} characters a second"
+        parts = [f"{self.scores.table(title)}\n{speed}"]
+        parts += [part.table() for part in (self.reliability, self.confusion) if part is not None]
+        return "\n\n".join(parts)
 
 
-def predict_docs(nlp: Language, docs: list[Doc]) -> tuple[list[Doc], list[Doc], float]:
-    """Predicted docs, the annotated ones of the same texts, and the seconds it took.
+def evaluate(
+    nlp: Language, docs: list[Doc], *, confusion: bool = False, progress: bool = False
+) -> Evaluation:
+    """Score a pipeline's entities on annotated docs.
 
-    Docs and errors as in evaluate_docs.
+    Docs without any entity annotation are left out, because their gold is not known. The settings
+    of the pipeline's components are the same afterwards.
+
+    nlp: a trained pipeline.
+    docs: annotated docs. The pipeline reads only their texts.
+    confusion: also count how predicted entities differ from gold ones.
+    progress: show a progress bar on stderr, if that is a terminal.
+    Warns of labels that the pipeline does not have.
+    Raises BertCrfError if no doc is annotated, or the pipeline has none of their labels.
     """
     docs = [doc for doc in docs if doc.has_annotation("ENT_IOB") or not len(doc)]
     if not any(len(doc) for doc in docs):
@@ -47,36 +86,67 @@ def predict_docs(nlp: Language, docs: list[Doc]) -> tuple[list[Doc], list[Doc], 
             "no doc of the corpus has entity annotation (doc.ents must be set, to [] where there "
             "is none)."
         )
-    began = time.perf_counter()
-    texts = (doc.text for doc in docs)
-    predicted = list(tqdm(nlp.pipe(texts), total=len(docs), disable=None))
-    return predicted, docs, time.perf_counter() - began
+    check_labels(nlp, docs, "the corpus")
+    scheme = next(
+        (pipe.scheme for _, pipe in nlp.pipeline if isinstance(pipe, BertCrf)), "BIO"
+    )  # fmt: skip
+    with _probabilities(nlp) as groups:
+        began = time.perf_counter()
+        texts = (doc.text for doc in docs)
+        bar = tqdm(nlp.pipe(texts), total=len(docs), disable=None if progress else True)
+        predicted = list(bar)
+        seconds = time.perf_counter() - began
+    pairs = list(aligned_spans(predicted, docs))
+    return Evaluation(
+        score(pairs, scheme),
+        reliability(_outcomes(predicted, docs, groups)) if groups else None,
+        count_confusion((ours, gold) for ours, gold, _ in pairs) if confusion else None,
+        sum(len(doc.text) for doc in docs),
+        seconds,
+    )
 
 
-def outcomes(
-    predicted: list[Doc], docs: list[Doc], groups: Sequence[str]
-) -> Iterator[tuple[float, bool]]:
-    """Probability of each predicted entity that has one, and whether it is right. Entities where
-    the gold is not known are left out.
+def metrics(
+    data: Evaluation,
+    *,
+    dev: Optional[Evaluation] = None,
+    history: Optional[Path] = None,
+    seconds: float,
+) -> dict[str, Any]:
+    """What metrics.json holds.
 
-    groups: names of the span groups with the probabilities.
+    data: its figures stand at top level.
+    dev: its figures stand under `dev`.
+    history: the training's history.json. Epochs, best epoch, seconds and seed are taken from it.
+    seconds: time that the whole evaluation took.
+    Raises BertCrfError for a history that can't be read.
     """
-    for ours, reference in zip(predicted, docs, strict=True):
-        if not ours.ents:
-            continue
-        gold = read_gold(Example(ours, reference))
-        for ent in ours.ents:
-            p = span_score(groups, ent)
-            if p is not None and gold.known[ent.start : ent.end].all():
-                yield p, (ent.start, ent.end, ent.label_) in gold.spans
+    out = data.to_dict()
+    if dev is not None:
+        out["dev"] = dev.to_dict()
+    if history is not None:
+        out |= _from_history(history)
+    return {**out, "evaluation_seconds": round(seconds, 3), "versions": versions()}
+
+
+def score_docs(predicted: list[Doc], docs: list[Doc], scheme: str) -> Scores:
+    """Scores of predicted docs against annotated ones of the same texts.
+
+    scheme: the tag scheme in which tokens are compared.
+    """
+    return score(aligned_spans(predicted, docs), scheme)
 
 
 def aligned_spans(
     predicted: list[Doc], docs: list[Doc]
 ) -> Iterator[tuple[list[SpanTuple], list[SpanTuple], int]]:
-    """Predicted and gold entities of docs in the tokens of the predicted ones, and their number.
+    """Predicted and gold entities of each doc in its predicted tokens, and their number.
 
-    A gold entity that has no place in these tokens stands before token 0.
+    A gold entity that has no place in these tokens stands before token 0. A predicted entity where
+    the gold is not known is left out.
+
+    predicted: docs with predicted entities.
+    docs: annotated docs of the same texts.
     """
     for ours, reference in zip(predicted, docs, strict=True):
         aligned = read_gold(Example(ours, reference))
@@ -91,71 +161,37 @@ def aligned_spans(
         yield spans, [*aligned.spans, *lost], len(ours)
 
 
-def score_docs(predicted: list[Doc], docs: list[Doc], scheme: str) -> Scores:
-    """Scores of predicted docs against annotated ones of the same texts."""
-    return score(aligned_spans(predicted, docs), scheme)
+def _outcomes(
+    predicted: list[Doc], docs: list[Doc], groups: Sequence[str]
+) -> Iterator[tuple[float, bool]]:
+    """Probability of each predicted entity that has one, and whether the entity is right.
 
+    Entities where the gold is not known are left out.
 
-def evaluate(
-    pipeline: Path,
-    data: Path,
-    *,
-    dev: Optional[Path] = None,
-    history: Optional[Path] = None,
-    output: Optional[Path] = None,
-    picture: Optional[Path] = None,
-    confused: Optional[Path] = None,
-) -> dict[str, Any]:
-    """Score a pipeline on a DocBin, print tables, and write the figures as JSON.
-
-    dev: a second DocBin, whose figures stand under `dev`. history: the training's history.json,
-        from which epochs and seed are taken over. picture: reliability diagram to write (.svg).
-    confused: confusion matrix to write (.svg); the figures then stand under `confusion`.
-    RETURNS: what is written.
-    Raises BertCrfError for a pipeline or a file that can't be read.
+    groups: names of the span groups that hold the probabilities.
     """
-    for drawn in (picture, confused):
-        if drawn is not None and drawn.suffix.lower() != ".svg":
-            raise BertCrfError(f"the picture {drawn} must be an .svg file.")
-    began = time.perf_counter()
-    nlp = load_pipeline(pipeline)
-    groups = [name for name, pipe in nlp.pipeline if isinstance(pipe, BertCrf)]
-    for name in groups:
-        nlp.get_pipe(name).scores = True
-    scheme = next(
-        (getattr(p, "scheme") for _, p in nlp.pipeline if hasattr(p, "scheme")), "BIO"  # noqa: B009
-    )  # fmt: skip
-    metrics: dict[str, Any] = {}
-    for key, path in (("", data), ("dev", dev)):
-        if path is None:
+    for ours, reference in zip(predicted, docs, strict=True):
+        if not ours.ents:
             continue
-        docs = read_docs(path, nlp)
-        predicted, docs, seconds = predict_docs(nlp, docs)
-        scores = score_docs(predicted, docs, scheme)
-        print(table(scores, path.name))
-        figures = {**scores.to_dict(), "characters": sum(len(doc.text) for doc in docs)}
-        figures["characters_per_second"] = round(figures["characters"] / max(seconds, 1e-9), 1)
-        print(f"{figures['characters_per_second']:.0f} characters a second\n", flush=True)
-        if groups:
-            found = reliability(outcomes(predicted, docs, groups))
-            figures["reliability"] = found.to_dict()
-            print(f"{found.table()}\n", flush=True)
-            if picture is not None and not key:
-                write_text(picture, draw(found, f"Entities in {path.name}"))
-        if confused is not None:
-            counts = confusion((a, b) for a, b, _ in aligned_spans(predicted, docs))
-            figures["confusion"] = counts.to_dict()
-            print(f"{counts.table()}\n", flush=True)
-            if not key:
-                write_text(confused, confusion_picture(counts, f"Entities in {path.name}"))
-        metrics |= {key: figures} if key else figures
-    if history is not None:
-        metrics |= _from_history(history)
-    metrics["evaluation_seconds"] = round(time.perf_counter() - began, 3)
-    metrics["versions"] = versions()
-    if output is not None:
-        write_text(output, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
-    return metrics
+        gold = read_gold(Example(ours, reference))
+        for ent in ours.ents:
+            p = span_score(groups, ent)
+            if p is not None and gold.known[ent.start : ent.end].all():
+                yield p, (ent.start, ent.end, ent.label_) in gold.spans
+
+
+@contextmanager
+def _probabilities(nlp: Language) -> Iterator[list[str]]:
+    """Within, each bert_crf component writes probabilities to the Doc. Gives their names."""
+    pipes = {name: pipe for name, pipe in nlp.pipeline if isinstance(pipe, BertCrf)}
+    before = {name: pipe.scores for name, pipe in pipes.items()}
+    try:
+        for pipe in pipes.values():
+            pipe.scores = True
+        yield list(pipes)
+    finally:
+        for name, pipe in pipes.items():
+            pipe.scores = before[name]
 
 
 def _from_history(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Annotated docs beside the docs that a component reads, batch by batch."""
+"""Annotated docs, paired with the docs that a component reads, batch by batch."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,18 +18,27 @@ _BATCH = 256
 
 
 class GoldDoc(NamedTuple):
-    """number: of the doc in its corpus, from 0. doc: as the component gets it, with what the
-    pipes before it wrote. gold: its annotation on the tokens of `doc`."""
+    """A doc and its gold annotation.
+
+    number: number of the doc in its corpus, from 0.
+    doc: as the component gets it, after the pipes before it.
+    gold: the annotation, on the tokens of `doc`.
+    """
 
     number: int
     doc: Doc
     gold: Gold
 
 
-def gold_docs(nlp: Language, component: str, docs: list[Doc]) -> Iterator[list[GoldDoc]]:
-    """Batches of annotated docs; those without any entity annotation are left out.
+def gold_docs(
+    nlp: Language, component: str, docs: list[Doc], progress: bool = False
+) -> Iterator[list[GoldDoc]]:
+    """Batches of annotated docs. Docs without any entity annotation are left out.
 
-    Raises BertCrfError if that leaves none.
+    component: name of the component that reads the docs.
+    docs: annotated docs.
+    progress: show a progress bar on stderr, if that is a terminal.
+    Raises BertCrfError if no doc is annotated.
     """
     known = [
         (number, doc)
@@ -41,7 +50,7 @@ def gold_docs(nlp: Language, component: str, docs: list[Doc]) -> Iterator[list[G
             "no doc of the corpus has entity annotation (doc.ents must be set, to [] where there "
             "is none)."
         )
-    with tqdm(total=len(known), disable=None) as bar:
+    with tqdm(total=len(known), disable=None if progress else True) as bar:
         for batch in minibatch(known, _BATCH):
             ours = docs_before(nlp, component, [doc.text for _, doc in batch])
             yield [

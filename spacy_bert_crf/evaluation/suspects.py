@@ -1,14 +1,11 @@
-"""Where a pipeline and its corpus disagree, the least likely gold first: errors of annotation."""
+"""Places where a corpus may be annotated wrongly: the gold that a pipeline finds improbable."""
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .._files import write_text
 from ..component.pipelines import find_component
 from ..component.reading import Reading, ScoredSpan
 from .gold_docs import GoldDoc, gold_docs
@@ -19,7 +16,14 @@ _CONTEXT = 12
 
 @dataclass(frozen=True)
 class Read:
-    """An entity as the pipeline reads it."""
+    """An entity that the pipeline finds.
+
+    start: offset of its first character in the text.
+    end: offset after its last character.
+    text: its text.
+    label: its label.
+    probability: that it is an entity.
+    """
 
     start: int
     end: int
@@ -30,11 +34,17 @@ class Read:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A gold entity, or one that the gold lacks.
+    """A gold entity, or an entity that the gold lacks.
 
-    doc: number in the corpus, from 0. start, end: offsets in its text, in characters.
-    probability: that it is an entity, by the pipeline. reading: the pipeline's entities that
-    overlap it. before, after: the text around it.
+    doc: number of the doc in the corpus, from 0.
+    start: offset of its first character in the text.
+    end: offset after its last character.
+    text: its text.
+    label: its label.
+    probability: that it is an entity, by the pipeline.
+    reading: the pipeline's entities that overlap it.
+    before: the text before it.
+    after: the text after it.
     """
 
     doc: int
@@ -50,9 +60,15 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Findings:
-    """gold: gold entities, the least probable first. missing: entities of the best paths that
-    overlap no gold, the most probable first. unread: gold entities that have no place in the
-    pipeline's tokens or whose label it does not have, which are in neither list."""
+    """What `find_errors` found.
+
+    gold: gold entities, the least probable first.
+    missing: entities of the best paths that overlap no gold, the most probable first.
+    docs: number of annotated docs.
+    entities: number of gold entities.
+    unread: number of gold entities that the pipeline can't read, which are in neither list. They
+        have no place in its tokens, or it does not have their label.
+    """
 
     gold: list[Suspect]
     missing: list[Suspect]
@@ -61,7 +77,7 @@ class Findings:
     unread: int
 
     def to_dict(self, top: int = 0) -> dict[str, Any]:
-        """For JSON; the first `top` of each list, 0 for all."""
+        """For JSON: the first `top` of each list; 0 for all."""
         return {
             "docs": self.docs,
             "gold_entities": self.entities,
@@ -70,11 +86,31 @@ class Findings:
             "missing": [asdict(row) for row in self.missing[: top or None]],
         }
 
+    def table(self, top: int = 0) -> str:
+        """As text: the first `top` of each list; 0 for all."""
+        parts = [
+            f"{self.entities} gold entities in {self.docs} docs"
+            + (f"; {self.unread} of them can't be read by the pipeline" if self.unread else "")
+        ]
+        gold, missing = self.gold[: top or None], self.missing[: top or None]
+        if gold:
+            parts.append("\ngold entities, the least probable first")
+            parts += _rows(gold, with_reading=True)
+        if missing:
+            parts.append("\nfound where the gold has nothing, the most probable first")
+            parts += _rows(missing, with_reading=False)
+        return "\n".join(parts)
 
-def find_errors(nlp: Language, docs: list[Doc], component: str = "") -> Findings:
-    """Compare a corpus with what a pipeline thinks of it.
 
-    docs: annotated. component: which bert_crf, if there are several.
+def find_errors(
+    nlp: Language, docs: list[Doc], *, component: str = "", progress: bool = False
+) -> Findings:
+    """Compare the annotation of a corpus with what a pipeline reads in it.
+
+    nlp: a trained pipeline. It sees more if it was not trained on these docs.
+    docs: annotated docs.
+    component: name of the bert_crf component, if there are several.
+    progress: show a progress bar on stderr, if that is a terminal.
     Raises BertCrfError if no doc is annotated, or there is no such component.
     """
     pipe = find_component(nlp, component)
@@ -82,10 +118,10 @@ def find_errors(nlp: Language, docs: list[Doc], component: str = "") -> Findings
     gold_rows: list[Suspect] = []
     missing: list[Suspect] = []
     n_docs = n_entities = n_unread = 0
-    for batch in gold_docs(nlp, pipe.name, docs):
-        requested = [[span for span in item.gold.spans if span[2] in labels] for item in batch]
-        readings = pipe.read([item.doc for item in batch], requested=requested)
-        for item, spans, reading in zip(batch, requested, readings, strict=True):
+    for batch in gold_docs(nlp, pipe.name, docs, progress):
+        known = [[span for span in item.gold.spans if span[2] in labels] for item in batch]
+        readings = pipe.read([item.doc for item in batch], requested=known)
+        for item, spans, reading in zip(batch, known, readings, strict=True):
             n_docs += 1
             n_entities += len(item.gold.spans) + len(item.gold.lost)
             n_unread += len(item.gold.spans) + len(item.gold.lost) - len(spans)
@@ -100,22 +136,6 @@ def find_errors(nlp: Language, docs: list[Doc], component: str = "") -> Findings
     gold_rows.sort(key=lambda row: (row.probability, row.doc, row.start))
     missing.sort(key=lambda row: (-row.probability, row.doc, row.start))
     return Findings(gold_rows, missing, n_docs, n_entities, n_unread)
-
-
-def table(found: Findings, top: int) -> str:
-    """The first `top` of each list as text, 0 for all."""
-    parts = [
-        f"{found.entities} gold entities in {found.docs} docs"
-        + (f"; {found.unread} of them can't be read by the pipeline" if found.unread else "")
-    ]
-    gold, missing = found.gold[: top or None], found.missing[: top or None]
-    if gold:
-        parts.append("\ngold entities, the least probable first")
-        parts += _rows(gold, with_reading=True)
-    if missing:
-        parts.append("\nfound where the gold has nothing, the most probable first")
-        parts += _rows(missing, with_reading=False)
-    return "\n".join(parts)
 
 
 def _suspect(
@@ -156,8 +176,3 @@ def _rows(rows: list[Suspect], with_reading: bool) -> list[str]:
             line += f"   read as: {read or 'no entity'}"
         out.append(line)
     return out
-
-
-def write(found: Findings, path: Path, top: int) -> None:
-    """Write the findings as JSON."""
-    write_text(path, json.dumps(found.to_dict(top), indent=2, ensure_ascii=False) + "\n")

@@ -5,8 +5,3 @@
 pipeline of trained weights, our own or foreign. `formats/` holds one module for each format.
 This room may import `evaluation` and the rooms below it, but neither `training` nor `cli`.
 """
-
-from .folder import export_pipeline
-from .formats import FORMATS
-
-__all__ = ["FORMATS", "export_pipeline"]

@@ -9,7 +9,7 @@ import torch
 from spacy.language import Language
 from torch import Tensor
 
-from .._provenance import META, versions
+from .._provenance import META, config_hash, settings_of, versions
 from ..annotation.schemes import TagSet
 from ..component.pipe import BertCrf
 from ..component.pipelines import find_component, find_encoder
@@ -19,7 +19,6 @@ from ..encoder.cpu.smoothing import probe_inputs, smooth
 from ..encoder.passes import special_ids
 from ..encoder.piece_tokenizer import PieceTokenizer
 from ..model import layers
-from ..training.state import config_hash, settings_of
 from .graphs import EmissionModel, TagDecoder, plain_encoder
 
 

@@ -1,7 +1,8 @@
-"""Training batches of examples of like length."""
+"""Training batches of examples of similar length."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from spacy.training import Example
 from spacy.util import registry
@@ -13,14 +14,15 @@ from ..errors import BertCrfError
 def create_batch_by_length(
     size: int = 16, buffer: int = 1024, max_padded: int = 0
 ) -> Callable[[Iterable[Example]], Iterable[list[Example]]]:
-    """Batches of `size` examples of like length, in random order.
+    """Batches of `size` examples of similar length, in random order.
 
-    Padding is paid for like text: sorted, an epoch takes about half as long.
+    Padding costs as much time as text. With sorted examples an epoch takes about half as long.
 
-    size: examples of a batch.
-    buffer: examples that are sorted at a time; what comes together otherwise stays random.
-    max_padded: most tokens of a batch, padding included; larger batches are cut. 0: no limit.
-    Raises BertCrfError for a size or buffer below 1.
+    size: number of examples in a batch.
+    buffer: number of examples that are sorted together. A small buffer mixes batches better.
+    max_padded: most tokens of a batch, padding included. Larger batches are cut. 0: no limit.
+    RETURNS: a function from examples to batches of them.
+    Raises BertCrfError for a size below 1, a buffer below size, or a max_padded below 0.
     """
     if size < 1 or buffer < size or max_padded < 0:
         raise BertCrfError(
@@ -38,6 +40,18 @@ def create_batch_by_length(
         yield from _batches(held, size, max_padded)
 
     return batch_by_length
+
+
+def count_batches(section: dict[str, Any], examples: list[Example], epochs: int) -> int:
+    """Number of batches in some epochs.
+
+    section: the section [training.batcher]. A batcher of its own is made of it, because some
+        batchers change their batch size as they go.
+    examples: those of one epoch.
+    epochs: how many epochs to count.
+    """
+    batcher = registry.resolve({"batcher": section})["batcher"]
+    return sum(1 for _ in range(epochs) for _ in batcher(list(examples)))
 
 
 def _batches(examples: list[Example], size: int, max_padded: int) -> list[list[Example]]:

@@ -1,4 +1,4 @@
-"""Filling in a training config for an encoder, a corpus and its labels."""
+"""Fill in a training config for an encoder, a corpus and its labels."""
 
 from pathlib import Path
 from typing import Any, Optional
@@ -25,13 +25,21 @@ def fill_config(
     lang: str = "zh",
     settings: Optional[dict[str, Any]] = None,
 ) -> tuple[Config, dict[str, Any]]:
-    """A training config with what a run needs, and the settings that were set.
+    """Fill in a training config.
 
-    template: such as configs/bert_crf.cfg.
-    encoder: folder of a converted encoder. train, dev: DocBins. labels: JSON file of the labels.
-    max_steps: 0 for no limit. encoder_lr: learning rate of the encoder; 0: by its width.
-    settings: further ones as {"section.name": value}; they count for more than the rest.
-    Raises BertCrfError for an encoder without a config.json of use, or settings that do not fit.
+    template: a config such as configs/bert_crf.cfg.
+    encoder: folder of a converted encoder.
+    train: DocBin of the training corpus.
+    dev: DocBin of the dev corpus.
+    labels: JSON file of the labels.
+    seed: seed of all random numbers.
+    max_epochs: epochs of the training; 0 for no limit.
+    max_steps: updates of the training; 0 for no limit.
+    encoder_lr: learning rate of the encoder; 0 to derive it from the encoder's width.
+    lang: language of the pipeline.
+    settings: further settings as {"section.name": value}. They take precedence.
+    RETURNS: the config, and the settings that were filled in.
+    Raises BertCrfError if the encoder's config.json can't be used, or if a setting does not fit.
     """
     width = read_json(encoder / "config.json")["hidden_size"]
     overrides = {

@@ -1,18 +1,24 @@
 """The training loop around a pipeline: epochs, evaluation at their end, best epoch, resume.
 
-Runs on a spaCy training config and makes the same updates as `spacy train`: equal weights after
-equally many. What differs: evaluation at the end of every epoch, folders replaced by rename, a
-state from which an interrupted training goes on; and where the optimizer's `total_steps` is 0, it
-is filled in here, while `spacy train` knows no total and keeps the rates at their peak.
+Runs on a spaCy training config. It makes the same updates as `spacy train`: after the same number
+of updates the weights are equal. These things differ:
+
+- The pipeline is evaluated at the end of every epoch.
+- Folders are replaced by rename, so that they are always complete.
+- An interrupted training goes on from a saved state.
+- Where the optimizer's `total_steps` is 0, it is filled in here. `spacy train` knows no total and
+  keeps the learning rates at their peak.
 """
 
 import json
+import logging
 import random
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Optional
 
@@ -31,17 +37,21 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import Config
 
 from .._files import atomic_folder, remove_folder, sweep, write_text
-from .._provenance import META, versions
+from .._provenance import META, flat_settings, versions
 from .._signals import Stop
 from ..annotation.docbin import check_docbins
-from ..component.pipe import BertCrf
 from ..component.pipelines import use_device
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 from ..model.optimizer import GroupedAdamW
 from . import state as ts
-from .progress import Progress
+from .batcher import count_batches
+from .checks import check_dev, same_random, warn_unused
+from .progress import Finalize, LogStep, Progress
 
 BEST, LAST, HISTORY = "model-best", "model-last", "history.json"
+
+#: Messages about a run. The commands print them.
+logger = logging.getLogger("spacy_bert_crf.training")
 
 
 def train(
@@ -55,35 +65,30 @@ def train(
 ) -> dict[str, Any]:
     """Train a pipeline; write `model-best`, `model-last` and `history.json` under `output`.
 
+    Progress goes to the logger that `[training.logger]` names. It is called as `spacy train` calls
+    it: with spaCy's dict after an evaluation, with None after any other update.
+
     config: a spaCy training config, not interpolated.
+    output: folder to write; it is created if need be.
     use_gpu: number of a GPU, -1 for the CPU.
     resume: go on from the state under `output`, if there is one.
     keep_state: save a state at each evaluation and every `save_minutes`; removed at the end.
+    save_minutes: minutes between two saved states.
     RETURNS: the history: epochs, best epoch, seconds, seed, versions.
-    Raises BertCrfError for a config, data or state that can't be used.
+    Raises BertCrfError for a config, data or state that can't be used, and after a signal.
     """
     use_device(use_gpu)
     output.mkdir(parents=True, exist_ok=True)
     sweep(output)  # of a run that was killed while it wrote
-    print("reading the corpora and the encoder", flush=True)
+    logger.info("reading the corpora and the encoder")
     try:
-        check_docbins(Path(value) for _, value in ts.flat_settings(config) if ts.is_path(value))
+        check_docbins(Path(value) for _, value in flat_settings(config) if ts.is_path(value))
         run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
-    except (ValueError, OSError, KeyError) as err:  # spaCy's word on the config or a corpus
-        if isinstance(err, BertCrfError):
-            raise
+    except BertCrfError:
+        raise
+    except (ValueError, OSError, KeyError) as err:  # raised by spaCy for the config or a corpus
         raise BertCrfError(f"the training can't begin: {err}") from err
     return run.history if run.complete else run.loop()
-
-
-@contextmanager
-def _same_random() -> Iterator[None]:
-    """Leave Python's random state as it was."""
-    before = random.getstate()
-    try:
-        yield
-    finally:
-        random.setstate(before)
 
 
 class _Run:
@@ -106,9 +111,12 @@ class _Run:
             config, use_gpu=use_gpu
         )  # fmt: skip
         self.nlp: Language = nlp
-        # Files may have moved since a state was saved; what they say is compared below.
+        # Files may have moved since a state was saved. Their contents are compared below.
         self.config = Config(nlp.config).merge({"paths": config.get("paths", {})}).interpolate()
+        if own_logger := config.interpolate()["training"].get("logger"):
+            self.config["training"]["logger"] = own_logger  # a resumed training may have another
         settings = self.config["training"]
+        warn_unused(settings)
         if settings["seed"] is not None:
             util.fix_random_seed(settings["seed"])
         if use_gpu >= 0 and settings["gpu_allocator"]:
@@ -119,8 +127,8 @@ class _Run:
         self.optimizer = self.T["optimizer"]
         if keep_state and not isinstance(self.optimizer, GroupedAdamW):
             warnings.warn(
-                f"the state of a {type(self.optimizer).__name__} can't be saved, so that an "
-                "interrupted training can't go on: use the optimizer spacy_bert_crf.AdamW.v1.",
+                f"the state of a {type(self.optimizer).__name__} can't be saved, so an interrupted "
+                "training can't go on: use the optimizer spacy_bert_crf.AdamW.v1.",
                 stacklevel=2,
             )
             self.keep_state = False
@@ -130,7 +138,8 @@ class _Run:
             raise BertCrfError(
                 "the training corpus has no examples: check [corpora.train] and its path."
             )
-        self._check_dev()
+        with same_random():
+            check_dev(nlp, [example.reference for example in self.dev_corpus(nlp)])
         self.total_steps = self._count_steps()
         if isinstance(self.optimizer, GroupedAdamW) and not self.optimizer.total_steps:
             self.optimizer.total_steps = self.total_steps
@@ -150,69 +159,81 @@ class _Run:
             and not ts.difference(self.history["belongs_to"], self.belongs_to)
         )
         if self.complete:
-            print(f"training is complete: best epoch {self.history['best_epoch']}")
+            logger.info("training is complete: best epoch %d", self.history["best_epoch"])
         elif has_state:
             data = ts.read_state(output, self.belongs_to)
             assert data is not None
             self.state = ts.restore_state(output, data, nlp, self.optimizer)
             self.random = data["random"]
-            print(f"resuming at epoch {self.state.epoch + 1}, step {self.state.step}", flush=True)
+            logger.info("resuming at epoch %d, step %d", self.state.epoch + 1, self.state.step)
 
     def loop(self) -> dict[str, Any]:
-        """Update until the config says it is enough."""
-        T, state = self.T, self.state
-        evaluate = create_evaluation_callback(self.nlp, self.dev_corpus, T["score_weights"])
-        started = time.monotonic() - state.seconds
-        saved_at = time.monotonic()
-        progress = Progress(self.total_steps, T["max_epochs"])
-        progress.begin(self.nlp.pipe_names, self.optimizer, state.step)
-        for row in state.epochs:
-            progress.epoch(row)
-        with Stop() as stop:
-            for epoch, batch, is_last in self._batches():
-                self._update(batch, epoch)
-                state.seconds = time.monotonic() - started
-                finished = self._is_enough(state.step) or (
-                    is_last and T["max_epochs"] > 0 and epoch + 1 >= T["max_epochs"]
-                )
-                state.step += 1
-                state.batches_done += 1
-                progress.step(state, self.optimizer)
-                if is_last or finished:
-                    progress.evaluating()
-                    row = self._evaluate(evaluate, epoch, started)
-                    progress.epoch(row)
-                    finished = finished or self._is_enough(state.step - 1)
-                if is_last:
-                    state.epoch, state.batches_done = epoch + 1, 0
-                if finished:
-                    break
-                is_due = time.monotonic() - saved_at > self.save_seconds
-                if self.keep_state and (is_last or is_due or stop.wanted):
-                    ts.save_state(self.output, state, self.nlp, self.optimizer, self.belongs_to)
-                    saved_at = time.monotonic()
-                if stop.wanted:
-                    progress.close()
-                    raise BertCrfError(
-                        f"stopped by {stop.wanted} after step {state.step}. "
-                        + ("Go on with --resume." if self.keep_state else "No state was kept.")
-                    )
-        progress.close()
+        """Train until a limit of the config is reached. RETURNS: the history.
+
+        Raises BertCrfError after SIGINT or SIGTERM, once the state is saved.
+        """
+        log_step, finalize = self._start_logger()
+        try:
+            with Stop() as stop:
+                self._loop(stop, log_step)
+        finally:
+            finalize()
         self._write_history(complete=True)
         remove_folder(self.output / ts.FOLDER)
         return self.history
+
+    def _loop(self, stop: Stop, log_step: LogStep) -> None:
+        T, state = self.T, self.state
+        evaluate = create_evaluation_callback(self.nlp, self.dev_corpus, T["score_weights"])
+        started, saved_at = time.monotonic() - state.seconds, time.monotonic()
+        for epoch, batch, is_last in self._batches():
+            self._update(batch, epoch)
+            state.seconds = time.monotonic() - started
+            finished = self._is_enough(state.step) or (
+                is_last and T["max_epochs"] > 0 and epoch + 1 >= T["max_epochs"]
+            )
+            state.step += 1
+            state.batches_done += 1
+            if is_last or finished:
+                if isinstance(log_step, Progress):
+                    log_step.evaluating()
+                log_step(self._evaluate(evaluate, epoch, started))
+                finished = finished or self._is_enough(state.step - 1)
+            else:
+                log_step(None)
+            if is_last:
+                state.epoch, state.batches_done = epoch + 1, 0
+            if finished:
+                return
+            is_due = time.monotonic() - saved_at > self.save_seconds
+            if self.keep_state and (is_last or is_due or stop.wanted):
+                ts.save_state(self.output, state, self.nlp, self.optimizer, self.belongs_to)
+                saved_at = time.monotonic()
+            if stop.wanted:
+                raise BertCrfError(
+                    f"stopped by {stop.wanted} after step {state.step}. "
+                    + ("Go on with --resume." if self.keep_state else "No state was kept.")
+                )
+
+    def _start_logger(self) -> tuple[LogStep, Finalize]:
+        """Set up the logger of the config, as spaCy's loop does."""
+        with self.nlp.select_pipes(disable=self.T["frozen_components"]):
+            log_step, finalize = self.T["logger"](self.nlp, sys.stdout, sys.stderr)
+        if isinstance(log_step, Progress):
+            log_step.watch(self.state, self.optimizer, self.total_steps, self.nlp.pipe_names)
+        return log_step, finalize
 
     def _load(self, path: Path) -> Language:
         try:
             return util.load_model(path)
         except Exception as err:
+            reason = f"{path} is damaged ({first_line(err)})"
             raise BertCrfError(
-                f"can't resume: {path} is damaged ({str(err).splitlines()[0]}). "
-                f"Delete {path.parent} to start anew."
+                f"can't resume: {reason}. Delete {path.parent} to start anew."
             ) from err
 
     def _batches(self) -> Iterator[tuple[int, list[Example], bool]]:
-        """(epoch, batch, is it the last of its epoch), from where the state is."""
+        """Batches from the state's position on, as (epoch, batch, is the last of its epoch)."""
         state, saved, done = self.state, self.random, self.state.batches_done
         wanted, order = state.order, list(range(len(self.examples)))
         if saved is None:
@@ -242,7 +263,7 @@ class _Run:
                 batch = following
 
     def _draw(self, order: list[int]) -> Iterator[list[Example]]:
-        """Batches of the next epoch. `order` is shuffled in place, as spaCy does."""
+        """Batches of the next epoch. `order` is shuffled in place, as in spaCy's loop."""
         if self.streamed:
             return iter(self.T["batcher"](self.train_corpus(self.nlp)))
         random.shuffle(order)
@@ -270,7 +291,7 @@ class _Run:
             if pipe.model not in (True, False, None):
                 pipe.finish_update(self.optimizer)
         self.optimizer.step_schedules()
-        # Some of spaCy's components count in numpy's floats, which JSON does not know.
+        # The losses of some spaCy components are numpy floats, which JSON can't write.
         for name, loss in self.state.losses.items():
             self.state.losses[name] = float(loss)
         self.state.loss_steps += 1
@@ -279,7 +300,12 @@ class _Run:
     def _evaluate(
         self, evaluate: Callable[[], tuple[float, dict[str, Any]]], epoch: int, started: float
     ) -> dict[str, Any]:
-        """Score the dev corpus, write the pipeline, and the best one if it is that."""
+        """Score the dev corpus and write `model-last`; also `model-best` if no score was higher.
+
+        epoch: number of the epoch, from 0.
+        started: when the training began, on the monotonic clock.
+        RETURNS: spaCy's dict for loggers, plus the epoch's row of the history under "row".
+        """
         state = self.state
         trained = state.seconds - sum(row["seconds"] for row in state.epochs)
         began = time.monotonic()
@@ -287,7 +313,15 @@ class _Run:
             score, scores = evaluate()
         is_best = not state.results or score > max(state.results)[0]
         state.results.append((score, state.step - 1))
-        info = {"other_scores": scores, "losses": state.losses}
+        info: dict[str, Any] = {
+            "epoch": epoch,
+            "step": state.step - 1,  # spaCy counts updates from 0
+            "score": score,
+            "other_scores": scores,
+            "losses": dict(state.losses),
+            "checkpoints": list(state.results),
+            "words": state.words,
+        }
         frozen = self.T["frozen_components"]
         with self.nlp.select_pipes(disable=frozen):
             update_meta(self.T, self.nlp, info)
@@ -314,10 +348,11 @@ class _Run:
         state.epochs.append(row)
         state.losses, state.loss_steps = {}, 0
         self._write_history(complete=False)
-        return row
+        path = str(self.output / LAST)
+        return {**info, "seconds": int(state.seconds), "output_path": path, "row": row}
 
     def _averages(self) -> AbstractContextManager[Any]:
-        """The pipeline under the optimizer's averages, where it keeps any."""
+        """Within, the pipeline has the averaged weights, if the optimizer keeps averages."""
         averages = self.optimizer.averages
         return self.nlp.use_params(averages) if averages else nullcontext()
 
@@ -344,7 +379,7 @@ class _Run:
             return {}
 
     def _is_enough(self, step: int) -> bool:
-        """spaCy's own rules, on the number of the update just made (from 0)."""
+        """Whether to stop, by the rules of spaCy's loop. step: of the last update, from 0."""
         T, results = self.T, self.state.results
         if T["max_steps"] and step >= T["max_steps"]:
             return True
@@ -353,29 +388,13 @@ class _Run:
         best_step = -max((score, -at) for score, at in results)[1]
         return bool(step - best_step >= T["patience"])
 
-    def _check_dev(self) -> None:
-        """Raise before the first epoch if there is nothing to score."""
-        with _same_random():
-            docs = [example.reference for example in self.dev_corpus(self.nlp)]
-        if not docs:
-            raise BertCrfError("the dev corpus has no examples: check [corpora.dev] and its path.")
-        has_entities = any(doc.has_annotation("ENT_IOB") for doc in docs)
-        if not has_entities and any(isinstance(pipe, BertCrf) for _, pipe in self.nlp.pipeline):
-            raise BertCrfError(
-                "no doc of the dev corpus has entity annotation, so that no epoch could be scored "
-                "(doc.ents must be set, to [] where there is none)."
-            )
-
     def _count_steps(self) -> int:
-        """Number of updates of the whole training; 0 if nobody knows."""
+        """Number of updates of the whole training; 0 if it is not known."""
         T = self.T
         # spaCy stops after the update whose number, from 0, is max_steps.
         limits = [T["max_steps"] + 1] if T["max_steps"] else []
         if T["max_epochs"] > 0:
-            # A batcher of its own: some grow their batches as they go.
-            section = {"batcher": self.config["training"]["batcher"]}
-            batcher = registry.resolve(section)["batcher"]
-            with _same_random():
-                epochs = range(T["max_epochs"])
-                limits.append(sum(1 for _ in epochs for _ in batcher(list(self.examples))))
+            section = self.config["training"]["batcher"]
+            with same_random():
+                limits.append(count_batches(section, self.examples, T["max_epochs"]))
         return min(limits, default=0)

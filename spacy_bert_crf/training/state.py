@@ -1,14 +1,15 @@
-"""What a training needs to go on after an interruption: saved as a folder, by rename.
+"""The saved state of a training, from which it goes on after an interruption.
 
-`state/pipeline` holds the weights, `state/optimizer.safetensors` the moments of the optimizer,
-`state/state.json` all the rest: counters, shuffled order, random states, results, and what the
-state belongs to (config and data).
+It is a folder, written by rename. `state/pipeline` holds the weights, and
+`state/optimizer.safetensors` the moments of the optimizer. `state/state.json` holds the counters,
+the shuffled order, the random states and the results. It also holds a fingerprint of the config
+and the data, so that a state is not used with others.
 """
 
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional
@@ -22,21 +23,32 @@ from spacy.training import Example
 from thinc.api import Config, Model, Optimizer
 
 from .._files import atomic_folder
+from .._provenance import config_hash, flat_settings, settings_of
 from ..errors import BertCrfError
 from ..model.optimizer import GroupedAdamW
 
 FOLDER = "state"
-#: Settings that may differ between two runs of one training: where files are, not what they say.
-_FREE_SECTIONS = ("paths.", "system.gpu_allocator", "corpora.train.path", "corpora.dev.path")
+#: Settings that may differ between the parts of a resumed training, because no weight depends on
+#: them.
+_FREE_TO_CHANGE = ("training.logger",)
 
 
 @dataclass
 class TrainingState:
     """Counters, order, random states and results of a training, between two updates.
 
+    epoch: number of the epoch, from 0.
+    batches_done: batches of this epoch that were used.
+    step: updates so far.
+    words: tokens so far.
+    seconds: training time so far, evaluation included.
     order: example indices as shuffled for this epoch; None where the corpus is streamed.
-    start_random: Python's random state before the first epoch: from it, all batches can be drawn
-        again, also those of a batcher that has a state of its own.
+    start_random: Python's random state before the first epoch. From it all batches can be drawn
+        again, even those of a batcher that has a state of its own.
+    losses: sum of the losses since the last evaluation, by component.
+    loss_steps: updates since the last evaluation.
+    results: score and step of each evaluation.
+    epochs: rows of history.json.
     """
 
     epoch: int = 0
@@ -59,9 +71,14 @@ def save_state(
     optimizer: Optimizer,
     belongs_to: dict[str, Any],
 ) -> None:
-    """Write the state under `output`; the former one is there until this one is complete.
+    """Write the state under `output`. The former one stays until this one is complete.
 
-    Raises BertCrfError for an optimizer that can't be saved, or if it can't be written.
+    output: folder of the training.
+    state: counters, order and results.
+    nlp: the pipeline in training.
+    optimizer: a GroupedAdamW.
+    belongs_to: what `fingerprint` gave.
+    Raises BertCrfError for another optimizer, or if the state can't be written.
     """
     saved = _optimizer_of(optimizer).state_dict({i: n for n, i in layer_ids(nlp).items()})
     with atomic_folder(output / FOLDER) as folder:
@@ -104,10 +121,15 @@ def read_state(output: Path, belongs_to: dict[str, Any]) -> Optional[dict[str, A
 def restore_state(
     output: Path, data: dict[str, Any], nlp: Language, optimizer: Optimizer
 ) -> TrainingState:
-    """Give the optimizer what was saved, and return the counters.
+    """Restore the optimizer from a saved state, and return the counters.
 
-    nlp: the pipeline loaded from `state/pipeline`. The random states are the caller's to set,
-        when it has drawn this epoch's batches up to the present one.
+    The random states are not set here. The caller sets them after it has drawn this epoch's
+    batches up to the saved position.
+
+    output: folder of the training.
+    data: what `read_state` gave.
+    nlp: the pipeline loaded from `state/pipeline`.
+    optimizer: the GroupedAdamW to restore.
     Raises BertCrfError if a file is damaged.
     """
     path = output / FOLDER / "optimizer.safetensors"
@@ -129,62 +151,55 @@ def restore_state(
 
 
 def fingerprint(config: Config, examples: Iterable[Example]) -> dict[str, Any]:
-    """What a training is of: its settings, one by one, hashes of its examples and of the files and
-    folders that the settings name (encoder, labels, corpora)."""
+    """What identifies a training.
+
+    It holds the settings one by one, a hash of the examples, and a hash of each file and folder
+    that a setting names (encoder, labels, corpora).
+    """
     digest = hashlib.sha256()
     for example in examples:
         doc = example.reference
         digest.update(f"{doc.text}\0".encode("utf8", "surrogatepass"))
         digest.update(doc.to_array(["ENT_IOB", "ENT_TYPE"]).tobytes())
-    flat = dict(_flat(config.interpolate()))
-    files = {key: _hash(Path(value)) for key, value in flat.items() if is_path(value)}
+    files = {
+        key: _hash(Path(value))
+        for key, value in flat_settings(config)
+        if is_path(value) and not key.startswith(_FREE_TO_CHANGE)
+    }
     return {"config": settings_of(config), "data": digest.hexdigest(), "files": files}
 
 
 def hashes(belongs_to: dict[str, Any]) -> dict[str, Any]:
-    """Of a fingerprint, SHA-256 of the settings (`config_sha256`) and of the data by what they are
-    (`data_sha256`: the training examples as read, and each file and folder that a setting names).
+    """The SHA-256 hashes of a fingerprint.
+
+    `config_sha256` is of the settings. `data_sha256` holds one of the training examples as read,
+    and one of each file and folder that a setting names.
     """
     return {
         "config_sha256": config_hash(belongs_to["config"]),
         "data_sha256": {
             "examples": belongs_to["data"],
-            # [paths] only repeats what other settings say.
+            # [paths] only repeats values of other settings.
             **{k: v for k, v in belongs_to["files"].items() if not k.startswith("paths.")},
         },
     }
 
 
-def config_hash(settings: dict[str, Any]) -> str:
-    """SHA-256 of settings by their full names, whatever their order."""
-    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf8", "surrogatepass")).hexdigest()
-
-
-def flat_settings(config: Config) -> Iterator[tuple[str, Any]]:
-    """The settings of a config by their full names."""
-    return _flat(config.interpolate())
-
-
-def settings_of(config: Config) -> dict[str, Any]:
-    """The settings of a config by their full names, without those that only say where files are."""
-    return {
-        key: json.loads(json.dumps(value, default=str))
-        for key, value in _flat(config.interpolate())
-        if not key.startswith(_FREE_SECTIONS)
-    }
-
-
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """In words, what differs between two fingerprints; empty if nothing does."""
+    """The first difference between two fingerprints, in words; empty if there is none.
+
+    Settings that change no weights may differ.
+    """
     for key in sorted({*old.get("config", {}), *new["config"]}):
+        if key.startswith(_FREE_TO_CHANGE):
+            continue
         a, b = old.get("config", {}).get(key), new["config"].get(key)
         if a != b:
             return f"it was made with {key} = {a!r}, the config has {b!r}"
     if old.get("data") != new["data"]:
         return "it was made with other training data"
     for key, digest in new["files"].items():
-        # What is no longer there can't be compared: a state holds all that it needs of it.
+        # A file that is gone can't be compared. The state holds all that was needed of it.
         if old.get("files", {}).get(key, digest) != digest:
             return f"the content of {key} has changed since"
     return ""
@@ -214,13 +229,13 @@ def set_random_states(states: dict[str, Any]) -> None:
 
 
 def set_python_random(state: Any) -> None:
-    """Set Python's random state from what JSON made of it."""
+    """Set Python's random state from its JSON form."""
     version, internal, gauss = state
     random.setstate((version, tuple(internal), gauss))
 
 
 def layer_ids(nlp: Language) -> dict[str, int]:
-    """A name that lasts for each layer and shim of the pipeline, and its id in this process."""
+    """The id in this process of each layer and shim of the pipeline, by a name that is stable."""
     out: dict[str, int] = {}
     for pipe_name, pipe in nlp.pipeline:
         model = getattr(pipe, "model", None)
@@ -228,7 +243,7 @@ def layer_ids(nlp: Language) -> dict[str, int]:
             for i, node in enumerate(model.walk()):
                 out[f"{pipe_name}/{i}"] = node.id
                 for j, shim in enumerate(node.shims):
-                    # Layers and shims are counted apart; a layer's parameters have no dot.
+                    # Layers and shims are counted separately. A layer's parameters have no dot.
                     out[f"{pipe_name}/{i}/shim{j}"] = shim.id
     return out
 
@@ -271,11 +286,3 @@ def _hash(path: Path) -> str:
                 while chunk := handle.read(1 << 20):
                     digest.update(chunk)
     return digest.hexdigest()
-
-
-def _flat(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(section, dict) and section:
-        for key, value in section.items():
-            yield from _flat(value, f"{prefix}{key}.")
-    else:
-        yield prefix[:-1], section

@@ -9,6 +9,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
+from support.commands import cli
 from support.toys import TEXTS, make_examples
 
 GOOD = "王 B-PER\n明 I-PER\n在 O\n京 B-LOC\n\n没 O\n有 O\n"
@@ -22,11 +23,6 @@ def command(*words, code=0):
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def flat(text):
-    """Without the line breaks and boxes that a terminal puts in."""
-    return " ".join(text.split())
 
 
 def test_help_lists_the_commands():
@@ -48,12 +44,45 @@ BAD = {
 }
 
 
+def test_each_problem_is_printed_on_a_line_of_its_own(tmp_path):
+    """At most ten, then how many more there are, then what to do."""
+    src = tmp_path / "bad.txt"
+    src.write_text("王 I-PER\n\n" * 13, encoding="utf8")
+    lines = cli("convert-corpus", src, tmp_path / "a.spacy", code=1).splitlines()
+    assert [line.split(": ")[0] for line in lines[:10]] == [
+        f"{'✘ ' * (i == 0)}{src}:{2 * i + 1}" for i in range(10)
+    ]
+    assert all("orphan" in line for line in lines[:10])
+    assert lines[10] == "... and 3 more"
+    assert lines[11].startswith("13 problem(s), nothing was written") and len(lines) == 12
+    # Where the conversion goes on, they are listed the same way.
+    src.write_text("王 I-PER\n\n" * 13 + "王 B-PER\n", encoding="utf8")
+    words = ["convert-corpus", src, tmp_path / "a.spacy", "--on-error", "skip-sentence"]
+    lines = cli(*words).splitlines()
+    shown = [line.split(": ")[0] for line in lines if line.startswith(str(src))]
+    assert shown == [f"{src}:{2 * i + 1}" for i in range(10)]
+    assert "... and 3 more" in lines
+
+
+def test_each_command_has_an_example_that_fits_it():
+    from typer.main import get_command
+
+    from spacy_bert_crf.cli import cli as app
+
+    for name, found in get_command(app).commands.items():
+        example = cli(name, "--help").split("Example:\n")[1].split("\n\n")[0]
+        words = " ".join(example.replace("\\\n", " ").split())
+        assert f"python -m spacy bert-crf {name} " in words
+        with found.make_context(name, words.split(f"bert-crf {name} ")[1].split()) as context:
+            assert context.params
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_corpus_lines(tmp_path, name):
     content, pattern = BAD[name]
     src, dst = tmp_path / "bad.txt", tmp_path / "out.spacy"
     src.write_bytes(content if isinstance(content, bytes) else content.encode("utf8"))
-    text = flat(command("convert-corpus", src, dst, "--scheme", "bio", code=1))
+    text = command("convert-corpus", src, dst, "--scheme", "bio", code=1)
     assert re.search(pattern, text), text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.txt"]
 
@@ -85,7 +114,7 @@ def test_a_bad_checkpoint(tmp_path, encoder_path):
     for name in ("config.json", "vocab.txt"):
         (src / name).write_bytes((encoder_path / name).read_bytes())
     (src / "pytorch_model.bin").write_bytes(b"\x80\x02]q\x00.")
-    text = flat(command("convert-checkpoint", src, tmp_path / "dst", code=1))
+    text = command("convert-checkpoint", src, tmp_path / "dst", code=1)
     assert "pytorch_model.bin" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
 

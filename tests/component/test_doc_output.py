@@ -256,7 +256,7 @@ def test_pipelines_saved_without_these_settings_load(random_pipe, tmp_path):
 
 
 def test_the_temperature_is_exported_and_comes_back(trained, tmp_path):
-    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.export.folder import export_pipeline
     from spacy_bert_crf.export.import_model import import_model
 
     trained.get_pipe("bert_crf").temperature = 1.25

@@ -12,7 +12,7 @@ from scripts.toy_encoder import make_encoder
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.hf import load_encoder, pack, unpack, weights_of
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.export import export_pipeline
+from spacy_bert_crf.export.folder import export_pipeline
 from spacy_bert_crf.export.open import open_export
 
 REPO = "somebody/attention:run"

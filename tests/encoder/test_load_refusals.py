@@ -31,7 +31,7 @@ def test_a_trained_pipeline_is_no_encoder(trained_path, tmp_path, part):
 
 
 def test_what_the_message_advises_works(trained_path, tmp_path):
-    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.export.folder import export_pipeline
 
     export_pipeline(spacy.load(trained_path), tmp_path / "dst", formats=["huggingface"])
     encoder = load_encoder(str(tmp_path / "dst" / "huggingface"), {}, {})

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import DocBin, Span
 
+from spacy_bert_crf.annotation.docbin import read_docs
 from spacy_bert_crf.annotation.gold import Gold
 from spacy_bert_crf.component.score_map import ScoreMap
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.evaluation.calibrate import Half, calibrate, outcomes, path_loss
-from spacy_bert_crf.evaluation.calibration_picture import picture
+from spacy_bert_crf.evaluation.calibrate import Half, calibrate, outcomes, path_loss, store
 from spacy_bert_crf.evaluation.evaluate import evaluate
+from spacy_bert_crf.evaluation.figures import reliability_picture
 from spacy_bert_crf.evaluation.reliability import best_temperature, reliability
 from support.commands import cli
 from support.predictions import DATA, SHORT, make_random
@@ -41,11 +42,11 @@ def test_reliability_of_anything(pairs):
     assert 0 <= found.ece <= 1 and 0 <= found.brier <= 1
     for b in found.bins:
         assert not b.count or b.low - 1e-12 <= b.probability <= b.high + 1e-12  # means round
-    ET.fromstring(picture(found, "a & b < c"))
+    ET.fromstring(reliability_picture(found, "a & b < c"))
 
 
 def test_the_picture_shows_each_bin():
-    drawn = picture(reliability([(0.95, True), (0.25, False), (0.22, True)]), "title")
+    drawn = reliability_picture(reliability([(0.95, True), (0.25, False), (0.22, True)]), "title")
     root = ET.fromstring(drawn)
     words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "title" in words and words.count("1") == words.count("2") == 1
@@ -209,9 +210,15 @@ def drawn(encoder_path, tmp_path):
     return tmp_path
 
 
+def fit(folder, **settings):
+    nlp = spacy.load(folder / "p")
+    return calibrate(nlp, read_docs(folder / "d.spacy", nlp), **settings)
+
+
 def test_calibrate_finds_the_temperature_of_the_corpus(drawn):
     weights = (drawn / "p" / "bert_crf" / "model").read_bytes()
-    found = calibrate(drawn / "p", drawn / "d.spacy", output=drawn / "copy")
+    found = fit(drawn)
+    store(found, drawn / "p", drawn / "copy")
     assert found.temperature == pytest.approx(2.0, rel=0.1) and found.old == 1.0
     assert found.after.ece < found.before.ece and found.after.brier < found.before.brier
     assert spacy.load(drawn / "p").get_pipe("bert_crf").temperature == 1.0
@@ -227,7 +234,7 @@ def test_calibrate_finds_the_temperature_of_the_corpus(drawn):
     assert stored.right == pytest.approx(found.score_map.right, abs=1e-9)
     assert (drawn / "p" / "bert_crf" / "model").read_bytes() == weights
     # Fitted again: the same, and measured against what it has now.
-    again = calibrate(drawn / "p", drawn / "d.spacy")
+    again = fit(drawn)
     assert (again.old, again.temperature) == (found.temperature, found.temperature)
     assert again.after == found.after and again.halves == found.halves
     assert again.before.ece < found.before.ece
@@ -257,13 +264,15 @@ def test_calibrate_refuses_what_it_can_not_do(drawn, tmp_path, trained):
     (tmp_path / "x").mkdir()
     assert "no pipeline folder" in refused(pipeline, tmp_path / "d.spacy", "-o", tmp_path / "x")
     with pytest.raises(BertCrfError, match="no bert_crf component 'y'"):
-        calibrate(pipeline, tmp_path / "d.spacy", component="y")
+        fit(tmp_path, component="y")
 
 
 def test_evaluate_tells_reliability(drawn):
-    metrics = evaluate(
-        drawn / "p", drawn / "d.spacy", dev=drawn / "d.spacy", picture=drawn / "r.svg"
-    )
+    files = {"--picture": drawn / "r.svg", "--dev": drawn / "d.spacy", "--output": drawn / "m.json"}
+    options = [word for pair in files.items() for word in pair]
+    text = cli("evaluate", drawn / "p", drawn / "d.spacy", *options)
+    metrics = json.loads((drawn / "m.json").read_text(encoding="utf8"))
+    assert text.count(f"error {metrics['reliability']['ece']:.4f}") == 2
     told = metrics["reliability"]
     assert told == metrics["dev"]["reliability"] and 0.02 < told["ece"] < 1
     nlp = spacy.load(drawn / "p")
@@ -281,16 +290,16 @@ def test_evaluate_tells_reliability(drawn):
     assert "must be an .svg" in text and not (drawn / "r.png").exists()
 
 
-def test_fixed_entities_have_no_part_in_reliability(encoder_path, tmp_path):
+def test_fixed_entities_have_no_part_in_reliability(encoder_path):
     nlp = make_random(encoder_path)
     ruler = nlp.add_pipe("entity_ruler", before="bert_crf")
     ruler.add_patterns([{"label": "PER", "pattern": "张三"}])
-    nlp.to_disk(tmp_path / "p")
     docs = [eg.reference for eg in make_examples(nlp, DATA)]
-    DocBin(docs=docs).to_disk(tmp_path / "d.spacy")
-    found = evaluate(tmp_path / "p", tmp_path / "d.spacy")["reliability"]["entities"]
+    assert not nlp.get_pipe("bert_crf").scores
+    found = evaluate(nlp, docs).reliability
+    assert not nlp.get_pipe("bert_crf").scores  # as it was
     predicted = nlp(DATA[0][0])
-    assert found == len(predicted.ents) - 1
+    assert found.count == len(predicted.ents) - 1
 
 
 def find(nlp, docs, tmp_path, *options):

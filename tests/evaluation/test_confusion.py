@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import DocBin, Span
 
-from spacy_bert_crf.evaluation.confusion import LONG, SHIFTED, SHORT, Confusion, confusion, match
-from spacy_bert_crf.evaluation.confusion_picture import confusion_picture
 from spacy_bert_crf.evaluation.evaluate import evaluate
-from spacy_bert_crf.evaluation.scores import score
+from spacy_bert_crf.evaluation.figures import confusion_picture
+from spacy_bert_crf.evaluation.scores import (
+    LONG,
+    SHIFTED,
+    SHORT,
+    Confusion,
+    confusion,
+    match,
+    score,
+)
 from support.commands import cli
 from support.toys import make_examples
 
@@ -146,7 +153,7 @@ def test_evaluate_tells_confusion(trained_path, tmp_path):
     assert told["gold"] == sum(len(doc.ents) for doc in docs)
     assert "same span, other label" in text
     assert f"{told['gold']} gold entities" in (tmp_path / "c.svg").read_text("utf8")
-    assert "confusion" not in evaluate(trained_path, tmp_path / "d.spacy")
+    assert "confusion" not in evaluate(nlp, docs).to_dict()
 
 
 def test_predictions_where_gold_is_unknown_are_left_out(trained):

@@ -5,7 +5,7 @@ from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
 from spacy_bert_crf.annotation.schemes import TagSet
-from spacy_bert_crf.evaluation.scores import score, table
+from spacy_bert_crf.evaluation.scores import score
 
 LABELS = ("LOC", "ORG", "PER")
 
@@ -65,7 +65,7 @@ def test_counts_and_table():
     data = scores.to_dict()
     assert data["ents_per_type"]["PER"] == {"p": 1.0, "r": 1.0, "f": 1.0, "gold": 1}
     assert data["tokens_r"] == 0.75 and data["docs"] == 1
-    assert "100.00" in table(scores, "test") and "PER" in table(scores, "test")
+    assert "100.00" in scores.table("test") and "PER" in scores.table("test")
 
 
 def test_gold_without_a_place_counts_as_missed():

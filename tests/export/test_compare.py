@@ -8,9 +8,9 @@ import torch
 from spacy.tokens import DocBin
 
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.export import export_pipeline
 from spacy_bert_crf.export.compare import compare_exports
 from spacy_bert_crf.export.compare_table import markdown
+from spacy_bert_crf.export.folder import export_pipeline
 from spacy_bert_crf.export.open import find_exports
 from support.commands import cli
 from support.exports import EN_TEXTS, FLOAT_FORMATS, INT8_FORMATS

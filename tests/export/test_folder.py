@@ -10,7 +10,7 @@ from torchcrf import CRF
 from transformers import AutoConfig, AutoTokenizer, BertModel
 
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.export import export_pipeline
+from spacy_bert_crf.export.folder import export_pipeline
 from support.paths import ROOT
 from support.toys import TEXTS, make_examples, shared_config, transformer_config
 

@@ -176,7 +176,7 @@ def test_huggingface(toys, toy):
 
 
 def test_the_same_pipeline_gives_the_same_bytes(toys, tmp_path):
-    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.export.folder import export_pipeline
 
     toy = toys["english"]
     export_pipeline(toy.nlp, tmp_path / "again", formats=["bert4torch", "huggingface", "onnx"])

@@ -17,7 +17,7 @@ from transformers import AutoModelForTokenClassification, BertTokenizerFast
 
 from spacy_bert_crf.annotation.tag_rows import tag_rows
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.export import export_pipeline
+from spacy_bert_crf.export.folder import export_pipeline
 from spacy_bert_crf.export.import_model import import_model
 from spacy_bert_crf.export.open import open_export
 from support.paths import ROOT

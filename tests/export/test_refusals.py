@@ -11,7 +11,8 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.export import FORMATS, export_pipeline
+from spacy_bert_crf.export.folder import export_pipeline
+from spacy_bert_crf.export.formats import FORMATS
 from support.commands import cli
 from support.paths import ROOT
 from support.toys import ENGLISH, TEXTS, characters, make_examples, own_config

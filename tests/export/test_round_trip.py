@@ -8,7 +8,7 @@ import pytest
 import spacy
 import torch
 
-from spacy_bert_crf.export import export_pipeline
+from spacy_bert_crf.export.folder import export_pipeline
 from spacy_bert_crf.export.import_model import import_model
 from spacy_bert_crf.model.layers import head_of
 from support.commands import cli

@@ -284,7 +284,7 @@ def test_static_ranges_are_those_of_the_calibration_files(toys):
 def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypatch):
     """The README names them and says why; the graph has their float weights."""
     from spacy_bert_crf.encoder.cpu import smoothing
-    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.export.folder import export_pipeline
     from spacy_bert_crf.export.formats import onnx as onnx_graphs
 
     texts = [text for text, _ in TEXTS]

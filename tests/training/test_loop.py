@@ -11,7 +11,7 @@ import pytest
 import spacy
 from spacy.cli.train import train as spacy_train
 from spacy.tokens import DocBin
-from spacy.util import load_config
+from spacy.util import load_config, registry
 
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.training import loop
@@ -35,8 +35,45 @@ def settings(encoder_path, tmp_path):
     }
 
 
+@registry.loggers("test_training.Stopper.v1")
+def create_stopper(stop_at: int = 0):
+    """A logger that sends SIGTERM after some update and counts the updates."""
+
+    def setup_printer(nlp, stdout, stderr):
+        def log_step(info):
+            UPDATES.append(info)
+            if len(UPDATES) == stop_at:
+                signal.raise_signal(signal.SIGTERM)
+
+        return log_step, lambda: None
+
+    UPDATES.clear()
+    return setup_printer
+
+
+@registry.scorers("test_training.Scores.v1")
+def create_scorer(values: list[float]):
+    """A scorer that gives these values, one after the other."""
+    left = iter(values)
+    return lambda examples, **settings: {"ents_f": next(left)}
+
+
+UPDATES = []
+
+
+def made(settings, stop_at=None, scores=()):
+    """The config; with a stopper as logger, or with scores that are fixed."""
+    config = load_config(CONFIG, overrides=settings, interpolate=False)
+    if stop_at is not None:
+        config["training"]["logger"] = {"@loggers": "test_training.Stopper.v1", "stop_at": stop_at}
+    if scores:
+        scorer = {"@scorers": "test_training.Scores.v1", "values": list(scores)}
+        config["components"]["bert_crf"]["scorer"] = scorer
+    return config
+
+
 def run(settings, output, **options):
-    return train(load_config(CONFIG, overrides=settings, interpolate=False), output, **options)
+    return train(made(settings), output, **options)
 
 
 def weights(path):
@@ -55,14 +92,8 @@ def test_equals_spacy_train(settings, tmp_path, averaging):
     assert weights(tmp_path / "ours" / "model-last") == weights(tmp_path / "spacy" / "model-last")
 
 
-def test_keeps_the_best_epoch(settings, tmp_path, capsys, monkeypatch):
-    scores = iter([0.2, 0.6, 0.6, 0.1])
-    monkeypatch.setattr(
-        loop, "create_evaluation_callback", lambda *a: lambda: _scored(next(scores))
-    )
-    saved = []
-    monkeypatch.setattr(loop._Run, "_update", _count(loop._Run._update, saved))
-    history = run(settings, tmp_path / "out")
+def test_keeps_the_best_epoch(settings, tmp_path, capsys):
+    history = train(made(settings, scores=[0.2, 0.6, 0.6, 0.1]), tmp_path / "out")
     assert history["best_epoch"] == 2 and history["complete"]
     assert [row["best"] for row in history["epochs"]] == [True, True, False, False]
     assert [row["step"] for row in history["epochs"]] == [3, 6, 9, 12]
@@ -76,39 +107,18 @@ def test_keeps_the_best_epoch(settings, tmp_path, capsys, monkeypatch):
     assert "12 updates" in text and "best" in text and "ents_f" in text
 
 
-def _scored(value):
-    return value, {"ents_f": value}
-
-
-def _count(real, calls):
-    def update(self, batch, epoch):
-        calls.append(epoch)
-        return real(self, batch, epoch)
-
-    return update
-
-
 @pytest.mark.parametrize("stop_at, averaging", [(1, 0), (3, 0.9), (5, 0.9), (10, 0)])
-def test_resumes_to_the_same_weights(settings, tmp_path, monkeypatch, capsys, stop_at, averaging):
+def test_resumes_to_the_same_weights(settings, tmp_path, caplog, stop_at, averaging):
     settings["training.optimizer.averaging"] = averaging
     run(settings, tmp_path / "whole")
-    calls = []
-    real = loop._Run._update
-
-    def update(self, batch, epoch):
-        real(self, batch, epoch)
-        calls.append(epoch)
-        if len(calls) == stop_at:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(loop._Run, "_update", update)
     with pytest.raises(BertCrfError, match=f"SIGTERM after step {stop_at}.*--resume"):
-        run(settings, tmp_path / "parts")
+        train(made(settings, stop_at), tmp_path / "parts")
     # What other work draws from the random states in between must not matter.
     spacy.util.fix_random_seed(123)
-    history = run(settings, tmp_path / "parts", resume=True)
-    assert f"step {stop_at}" in capsys.readouterr().out
-    assert len(calls) == 12 and history["steps"] == 12
+    caplog.set_level("INFO", logger="spacy_bert_crf")
+    history = train(made(settings, stop_at=0), tmp_path / "parts", resume=True)
+    assert f"step {stop_at}" in caplog.text
+    assert len(UPDATES) == 12 - stop_at and history["steps"] == 12
     for which in ("model-last", "model-best"):
         assert weights(tmp_path / "parts" / which) == weights(tmp_path / "whole" / which)
     assert not (tmp_path / "parts" / "state").exists()
@@ -152,7 +162,7 @@ def test_a_kill_between_the_end_and_the_removal_of_the_state(settings, tmp_path,
 
 def test_what_a_pipeline_was_made_of_is_recorded(settings, tmp_path):
     from spacy_bert_crf._provenance import versions
-    from spacy_bert_crf.export import export_pipeline
+    from spacy_bert_crf.export.folder import export_pipeline
 
     settings["training.max_epochs"] = 1
     told = {}
@@ -197,33 +207,23 @@ def test_a_damaged_corpus_is_named(settings, tmp_path, which):
         run({**settings, which: str(path)}, tmp_path / "out")
 
 
-def test_a_finished_training_is_not_repeated(settings, tmp_path, capsys):
+def test_a_finished_training_is_not_repeated(settings, tmp_path, caplog):
+    caplog.set_level("INFO", logger="spacy_bert_crf")
     settings["training.max_epochs"] = 1
     first = run(settings, tmp_path / "out")
     before = weights(tmp_path / "out" / "model-best")
     again = run(settings, tmp_path / "out", resume=True)
     assert again["seconds"] == first["seconds"]
-    assert "complete" in capsys.readouterr().out
+    assert "complete" in caplog.text
     assert weights(tmp_path / "out" / "model-best") == before
     changed = run({**settings, "system.seed": 7}, tmp_path / "out", resume=True)
     assert changed["seed"] == 7
 
 
-def stopped(settings, out, monkeypatch):
-    real = loop._Run._update
-
-    def update(self, batch, epoch):
-        real(self, batch, epoch)
-        signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch, pytest.raises(BertCrfError):
-        patch.setattr(loop._Run, "_update", update)
-        run(settings, out)
-
-
-def test_a_state_that_does_not_fit_is_refused(settings, tmp_path, monkeypatch):
+def test_a_state_that_does_not_fit_is_refused(settings, tmp_path):
     out = tmp_path / "out"
-    stopped(settings, out, monkeypatch)
+    with pytest.raises(BertCrfError, match="SIGTERM after step 1"):
+        train(made(settings, stop_at=1), out)
     with pytest.raises(BertCrfError, match=r"training.dropout = 0.1, the config has 0.3"):
         run({**settings, "training.dropout": 0.3}, out, resume=True)
     other = tmp_path / "other.spacy"
@@ -240,21 +240,24 @@ def test_a_state_that_does_not_fit_is_refused(settings, tmp_path, monkeypatch):
         run(settings, out, resume=True)
 
 
-def test_another_encoder_in_the_same_place_is_another_training(settings, tmp_path, capsys):
+def test_another_encoder_in_the_same_place_is_another_training(settings, tmp_path, caplog):
     import shutil
+
+    caplog.set_level("INFO", logger="spacy_bert_crf")
 
     encoder = tmp_path / "encoder"
     shutil.copytree(settings["components.bert_crf.model.tok2vec.name"], encoder)
     settings |= {"components.bert_crf.model.tok2vec.name": str(encoder), "training.max_epochs": 1}
     run(settings, tmp_path / "out")
     run(settings, tmp_path / "out", resume=True)
-    assert "is complete" in capsys.readouterr().out
+    assert "is complete" in caplog.text
+    caplog.clear()
     weights_file = encoder / "model.safetensors"
     data = bytearray(weights_file.read_bytes())
     data[-4:] = b"\0\0\0\0"
     weights_file.write_bytes(bytes(data))
     run(settings, tmp_path / "out", resume=True)
-    assert "is complete" not in capsys.readouterr().out
+    assert "is complete" not in caplog.text
 
 
 @pytest.mark.parametrize("missing", ["paths.train", "paths.dev"])
@@ -287,23 +290,17 @@ def growing(settings):
     return config.from_str(config.to_str(), overrides=settings, interpolate=False)
 
 
-def test_batchers_that_grow_their_batches(settings, tmp_path, monkeypatch):
+def test_batchers_that_grow_their_batches(settings, tmp_path):
     """Counting does not disturb them, and a resumed training draws the same batches."""
     config = growing(settings)
-    config.to_disk(tmp_path / "grow.cfg")
     whole = train(config.copy(), tmp_path / "whole")
-    calls, real = [], loop._Run._update
-
-    def update(self, batch, epoch):
-        real(self, batch, epoch)
-        calls.append(len(batch))
-        if len(calls) == 9:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch, pytest.raises(BertCrfError, match="SIGTERM"):
-        patch.setattr(loop._Run, "_update", update)
-        train(config.copy(), tmp_path / "parts")
-    assert calls[0] == 1 and len(set(calls)) > 1
+    # Of one example a batch there were 32 updates, of four 8.
+    assert 8 < whole["steps"] < 32 and whole["epochs"][0]["step"] > whole["steps"] / 4
+    stopper = {"@loggers": "test_training.Stopper.v1", "stop_at": 9}
+    parts = config.copy()
+    parts["training"]["logger"] = stopper
+    with pytest.raises(BertCrfError, match="SIGTERM after step 9"):
+        train(parts, tmp_path / "parts")
     assert train(config.copy(), tmp_path / "parts", resume=True)["steps"] == whole["steps"]
     assert weights(tmp_path / "parts" / "model-last") == weights(tmp_path / "whole" / "model-last")
 
@@ -335,9 +332,7 @@ def test_a_gpu_that_is_not_there_is_named(settings, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_patience_ends_it(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        loop, "create_evaluation_callback", lambda *a: lambda: (0.5, {"ents_f": 0.5})
-    )
-    history = run({**settings, "training.patience": 4, "training.max_epochs": 0}, tmp_path / "out")
+def test_patience_ends_it(settings, tmp_path):
+    settings |= {"training.patience": 4, "training.max_epochs": 0}
+    history = train(made(settings, scores=[0.5] * 9), tmp_path / "out")
     assert history["best_epoch"] == 1 and 7 <= history["steps"] <= 9

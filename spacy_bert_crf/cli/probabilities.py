@@ -1,4 +1,4 @@
-"""`bert-crf calibrate`, `find-errors` and `nbest`: what a pipeline thinks, in probabilities."""
+"""`bert-crf calibrate`, `find-errors` and `nbest`: commands that use probabilities."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from typing import Any, Optional
 import typer
 
 from ..errors import BertCrfError
-from .app import command
+from .app import command, write_json
 
 _COMPONENT = typer.Option("", "--component", help="Which bert_crf, if there are several")
 _GPU = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU")
@@ -21,25 +21,37 @@ def calibrate_command(
     pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
     data: Path = typer.Argument(..., help="Annotated docs that it was not trained on (.spacy)"),
     output: Optional[Path] = typer.Option(
-        None, "--output", "-o", help="Write a copy of the pipeline; else the pipeline is changed"
+        None,
+        "--output",
+        "-o",
+        help="Write a copy of the pipeline; without it, the pipeline is changed",
     ),
     component: str = _COMPONENT,
     gpu_id: int = _GPU,
 ) -> None:
-    """Fit the temperature by which probabilities of entities become what comes true.
+    """Fit a pipeline's temperature, so that the probabilities of its entities fit.
 
-    It is fitted to the likelihood of the gold annotation. The expected calibration error is printed
-    before and after, where each half of the docs has the temperature that was fitted on the other.
-    The one fitted on all is stored with the component; what it finds stays the same.
+    The temperature is fitted to the likelihood of the gold annotation, and stored with the
+    component. The pipeline finds the same entities as before. The expected calibration error is
+    printed before and after. For it, each half of the docs has the temperature that was fitted on
+    the other half.
 
-    spacy bert-crf calibrate training/quickstart/model-best corpus/quickstart/dev.spacy
+    \b
+    Example:
+      python -m spacy bert-crf calibrate training/quickstart/model-best \\
+        corpus/quickstart/dev.spacy
     """
-    from ..component.pipelines import use_device
-    from ..evaluation.calibrate import calibrate, report
+    from ..annotation.docbin import read_docs
+    from ..component.pipelines import load_pipeline, use_device
+    from ..evaluation.calibrate import calibrate, check_output, store
 
+    if output is not None:
+        check_output(output)
     use_device(gpu_id)
-    found = calibrate(pipeline, data, component=component, output=output)
-    print(report(found))
+    nlp = load_pipeline(pipeline)
+    found = calibrate(nlp, read_docs(data, nlp), component=component, progress=True)
+    store(found, pipeline, output)
+    print(found.table())
     print(f"stored temperature {found.temperature:g} in {output or pipeline}")
 
 
@@ -52,24 +64,27 @@ def find_errors_command(
     component: str = _COMPONENT,
     gpu_id: int = _GPU,
 ) -> None:
-    """List where a corpus may be annotated wrongly: what the pipeline finds improbable in it.
+    """List the places where a corpus may be annotated wrongly.
 
-    Gold entities, the least probable first, each with what the pipeline reads in its place; and
-    entities that the pipeline finds where the gold has nothing, the most probable first. A
-    pipeline that was not trained on these docs sees more.
+    First come gold entities, the least probable first, each with what the pipeline reads in its
+    place. Then come entities that the pipeline finds where the gold has nothing, the most probable
+    first. A pipeline that was not trained on these docs sees more.
 
-    spacy bert-crf find-errors training/quickstart/model-best corpus/quickstart/dev.spacy --top 10
+    \b
+    Example:
+      python -m spacy bert-crf find-errors training/quickstart/model-best \\
+        corpus/quickstart/dev.spacy --top 10
     """
     from ..annotation.docbin import read_docs
     from ..component.pipelines import load_pipeline, use_device
-    from ..evaluation.suspects import find_errors, table, write
+    from ..evaluation.suspects import find_errors
 
     use_device(gpu_id)
     nlp = load_pipeline(pipeline)
-    found = find_errors(nlp, read_docs(data, nlp), component)
-    print(table(found, top))
+    found = find_errors(nlp, read_docs(data, nlp), component=component, progress=True)
+    print(found.table(top))
     if output is not None:
-        write(found, output, top)
+        write_json(output, found.to_dict(top))
         print(f"wrote {output}")
 
 
@@ -77,20 +92,22 @@ def find_errors_command(
 def nbest_command(
     pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
     texts: Path = typer.Argument(Path("-"), help="Texts, one a line, in UTF-8; - for stdin"),
-    k: int = typer.Option(5, "--number", "-k", min=1, help="Readings of each text"),
+    k: int = typer.Option(5, "--number", "-k", min=1, help="How many readings of each text"),
     output: Optional[Path] = typer.Option(
-        None, "--output", "-o", help="File to write; else what is found is printed"
+        None, "--output", "-o", help="File to write; without it, the lines are printed"
     ),
     component: str = _COMPONENT,
     gpu_id: int = _GPU,
 ) -> None:
-    """The k likeliest readings of each text with their probabilities, as JSON lines.
+    """Write the k most probable readings of each text, as JSON lines.
 
-    One line for each text: {"text": …, "readings": [{"probability": …, "entities": [{"start": …,
-    "end": …, "label": …, "text": …}]}]}, offsets in characters. Exact: these are the k best of all
-    tag paths that are legal.
+    Each line holds a text and its readings. A reading has a probability and a list of entities. An
+    entity has start and end (offsets in characters), label and text. The search is exact: these are
+    the k best of all legal tag paths.
 
-    echo 王小明在北京。 | spacy bert-crf nbest training/quickstart/model-best -k 3
+    \b
+    Example:
+      echo 王小明在北京。 | python -m spacy bert-crf nbest training/quickstart/model-best -k 3
     """
     from .._files import atomic_file
     from ..component.pipelines import find_component, load_pipeline, use_device
@@ -110,7 +127,7 @@ def nbest_command(
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Lines of a file or of stdin. Raises BertCrfError for what is no UTF-8."""
+    """Lines of a file or of stdin. Raises BertCrfError for a line that is not UTF-8."""
     if str(path) != "-" and not path.is_file():
         raise BertCrfError(f"there is no file {path}.")
     return _decoded(path)

@@ -1,0 +1,53 @@
+"""`bert-crf import-model`: make a pipeline of trained weights."""
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from .app import command
+
+
+@command("import-model")
+def import_model_command(
+    src: Path = typer.Argument(..., help="Folder with trained weights, or the weights in it"),
+    dst: Path = typer.Argument(..., help="Pipeline folder to write"),
+    labels: str = typer.Option(
+        "", "--labels", help="Entity types in the order of their tags, such as LOC,PER,ORG"
+    ),
+    scheme: str = typer.Option("", "--scheme", help="Tag scheme: BIO, BIOES, BMES, BILUO or IO"),
+    constraints: Optional[bool] = typer.Option(
+        None,
+        "--constraints/--no-constraints",
+        help="Whether decoding keeps to the tag scheme; by default as in best_model.json, else yes",
+    ),
+    lang: str = typer.Option(
+        "",
+        "--lang",
+        help="Language of the pipeline; by default as in best_model.json, else zh for a vocabulary "
+        "with Chinese and xx for others",
+    ),
+) -> None:
+    """Make a spaCy pipeline of trained weights.
+
+    These can be imported: a best_model.pt with its companions, as `export` writes it, or a format
+    folder with Hugging Face or bert4torch weights; a best_model.pt of bert4torch's CRF example,
+    with config.json and vocab.txt beside it (give --labels); and a Hugging Face folder of token
+    classification. The last has no transitions, so they follow from the tag scheme. Models with
+    one tag for each label (scheme IO) become BIO. Nothing in a file is executed.
+
+    \b
+    Example:
+      python -m spacy bert-crf import-model theirs/ pipeline/ --labels LOC,PER,ORG --scheme BIO
+    """
+    from ..export.import_model import import_model
+
+    imported = import_model(
+        src,
+        dst,
+        labels=[label.strip() for label in labels.split(",")] if labels else (),
+        scheme=scheme,
+        constraints=constraints,
+        lang=lang,
+    )
+    print(f"{dst}: {imported.summary}")
