@@ -1,6 +1,6 @@
 """A Hugging Face encoder: convert and load it, plan its passes over docs, and run it.
 
-This room imports torch and transformers. Only passes.py knows spaCy, and only its Doc. Of this
-package it may import only `errors`, `_files`, `_signals` and `_provenance`. What makes prediction
-on CPUs faster is in `cpu`.
+This room imports torch and transformers. Only passes.py (spaCy's Doc) and piece_tokenizer.py (a
+tokenizer of spaCy) know spaCy. Of this package it may import only `errors`, `_files`, `_signals`
+and `_provenance`. What makes prediction on CPUs faster is in `cpu`.
 """

@@ -6,9 +6,9 @@ import shutil
 import pytest
 import spacy
 
-from conftest import make_examples, own_config
 from spacy_bert_crf.encoder.hf import load_encoder
 from spacy_bert_crf.errors import BertCrfError
+from support.toys import make_examples, own_config
 
 
 def message(name):
