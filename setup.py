@@ -1,11 +1,13 @@
 """Distribution of spacy-bert-crf. Tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = "0.1.0"
+PACKAGE = (HERE / "spacy_bert_crf" / "__init__.py").read_text(encoding="utf8")
+VERSION = re.findall(r'^__version__ = "(.+)"$', PACKAGE, re.MULTILINE)[0]
 
 setup(
     name="spacy-bert-crf",

@@ -1,0 +1,69 @@
+"""An extension of griffe: this package's docstrings as sections for the reference.
+
+A docstring here has one line for each argument, `name: what it is`, then `RETURNS: …` and
+`Raises ERROR if …`. griffe knows Google's sections, so the lines are put into these.
+"""
+
+import re
+from typing import Any
+
+import griffe
+
+_ENTRY = re.compile(r"^(\w+): (\S.*)$")
+_RETURNS = re.compile(r"^RETURNS: (\S.*)$")
+_RAISES = re.compile(r"^Raises (\w+)[, ]+(\S.*)$")
+
+
+class Sections(griffe.Extension):
+    """Rewrites each docstring before it is parsed."""
+
+    def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite the docstring of a function, a method or a class."""
+        if obj.docstring is None:
+            return
+        if obj.is_function:
+            names = [parameter.name for parameter in obj.parameters]  # type: ignore[attr-defined]
+            obj.docstring.value = to_sections(obj.docstring.value, names, "Args")
+        elif obj.is_class:
+            init = obj.members.get("__init__")
+            if init is not None and init.is_function:
+                names = [parameter.name for parameter in init.parameters]  # type: ignore[union-attr]
+                obj.docstring.value = to_sections(obj.docstring.value, names, "Args")
+            else:
+                names = [name for name, member in obj.members.items() if member.is_attribute]
+                obj.docstring.value = to_sections(obj.docstring.value, names, "Attributes")
+
+
+def to_sections(text: str, names: list[str], title: str) -> str:
+    """The docstring with Google's sections; lines that are no entries stay where they are.
+
+    text: the docstring, without indentation.
+    names: the arguments or attributes that may have an entry.
+    title: the section of these entries, "Args" or "Attributes".
+    """
+    plain: list[str] = []
+    sections: dict[str, list[str]] = {title: [], "Returns": [], "Raises": []}
+    current: list[str] = plain
+    for line in text.split("\n"):
+        entry, returns, raises = _ENTRY.match(line), _RETURNS.match(line), _RAISES.match(line)
+        if entry and entry[1] in names:
+            current = sections[title]
+            current.append(f"    {entry[1]}: {entry[2]}")
+        elif returns:
+            current = sections["Returns"]
+            current.append(f"    {returns[1]}")
+        elif raises:
+            current = sections["Raises"]
+            current.append(f"    {raises[1]}: {raises[2]}")
+        elif line.startswith("  ") and current is not plain:
+            current.append(f"        {line.strip()}")
+        elif line.strip() and current is sections["Raises"]:
+            current[-1] += f" {line.strip()}"
+        else:
+            current = plain
+            plain.append(line)
+    out = "\n".join(plain).strip()
+    for name, lines in sections.items():
+        if lines:
+            out += f"\n\n{name}:\n" + "\n".join(lines)
+    return out + "\n"
