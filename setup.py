@@ -48,7 +48,8 @@ setup(
             "pytorch-crf==0.7.2",
             "build",
         ],
-        "lint": ["ruff", "mypy", "import-linter", "types-requests", "types-tqdm"],
+        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
+        "lint": ["ruff", "mypy", "codespell", "import-linter", "types-requests", "types-tqdm"],
     },
     entry_points={
         "spacy_factories": ["bert_crf = spacy_bert_crf.component.factory:make_bert_crf"],

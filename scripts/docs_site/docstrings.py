@@ -11,27 +11,31 @@ import griffe
 
 _ENTRY = re.compile(r"^(\w+): (\S.*)$")
 _RETURNS = re.compile(r"^RETURNS: (\S.*)$")
+#: Brackets such as `transitions[from][to]` outside of code are no references to other pages.
+_REFERENCE = re.compile(r"\]\[(?=[^`\n]*(?:`[^`\n]*`[^`\n]*)*$)", re.MULTILINE)
 _RAISES = re.compile(r"^Raises (\w+)[, ]+(\S.*)$")
 
 
 class Sections(griffe.Extension):
-    """Rewrites each docstring before it is parsed."""
+    """Rewrites each docstring of a package before it is parsed."""
 
-    def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrite the docstring of a function, a method or a class."""
-        if obj.docstring is None:
-            return
-        if obj.is_function:
-            names = [parameter.name for parameter in obj.parameters]  # type: ignore[attr-defined]
-            obj.docstring.value = to_sections(obj.docstring.value, names, "Args")
-        elif obj.is_class:
-            init = obj.members.get("__init__")
-            if init is not None and init.is_function:
-                names = [parameter.name for parameter in init.parameters]  # type: ignore[union-attr]
-                obj.docstring.value = to_sections(obj.docstring.value, names, "Args")
-            else:
-                names = [name for name, member in obj.members.items() if member.is_attribute]
-                obj.docstring.value = to_sections(obj.docstring.value, names, "Attributes")
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Rewrite the docstrings of a package's functions, methods and classes."""
+        _rewrite(pkg)
+
+
+def _rewrite(obj: Any) -> None:
+    if obj.docstring is not None and (obj.is_function or obj.is_class):
+        init = obj if obj.is_function else obj.members.get("__init__")
+        if init is not None and init.is_function:
+            names, title = [parameter.name for parameter in init.parameters], "Args"
+        else:
+            names = [name for name, member in obj.members.items() if member.is_attribute]
+            title = "Attributes"
+        obj.docstring.value = to_sections(obj.docstring.value, names, title)
+    for member in obj.members.values():
+        if not member.is_alias:
+            _rewrite(member)
 
 
 def to_sections(text: str, names: list[str], title: str) -> str:
@@ -41,6 +45,7 @@ def to_sections(text: str, names: list[str], title: str) -> str:
     names: the arguments or attributes that may have an entry.
     title: the section of these entries, "Args" or "Attributes".
     """
+    text = _REFERENCE.sub(r"]\\[", text)
     plain: list[str] = []
     sections: dict[str, list[str]] = {title: [], "Returns": [], "Raises": []}
     current: list[str] = plain

@@ -1,24 +1,27 @@
-"""Draw docs/pictures/rooms.svg from the code: rooms, their modules, and the arrows between them.
+"""Draw the rooms of the package, their modules and the arrows between them, from the code.
 
     python -m scripts.docs_site.draw_rooms
 
-An arrow that follows from two others is left out: where A imports B and B imports C, A may import
-C without an arrow of its own. The table in docs/architecture.md has them all.
+This writes docs/pictures/rooms.svg and the table in docs/architecture.md. The picture leaves out an
+arrow that follows from others: where A imports B and B imports C, A may import C without an arrow
+of its own. The table has all of them.
 """
 
 import textwrap
 from html import escape
-from pathlib import Path
 
 from spacy_bert_crf._files import write_text
 
 from .rooms import ROOT, arrows, rooms
 
 PICTURE = ROOT / "docs" / "pictures" / "rooms.svg"
+PAGE = ROOT / "docs" / "architecture.md"
+#: What stands around the table in the page.
+BEGIN, END = "<!-- rooms: written by scripts/docs_site/draw_rooms.py -->\n", "<!-- end of rooms -->"
 #: What each room is for, and its column (0 to 2).
 CAPTIONS = {
     "cli": ("the commands", 1.0),
-    "export": ("to files for other programs, and back", 1.5),
+    "export": ("files for other programs, and back", 1.5),
     "training": ("the loop of the train command", 0.5),
     "evaluation": ("scores, calibration, likely errors", 1.5),
     "component": ("what nlp.add_pipe gives", 1.0),
@@ -27,7 +30,9 @@ CAPTIONS = {
     "encoder": ("a Hugging Face encoder", 1.0),
     "annotation": ("corpora, tag schemes, gold tags", 2.0),
 }
-WIDTH, GAP, LINE = 300, 40, 15
+WIDTH, GAP, LINE = 250, 24, 15
+#: Most characters of a line of module names.
+CHARACTERS = 38
 STYLE = """
   text { font: 12px sans-serif; fill: #333 } .room { fill: #eef1fb; stroke: #5c6bc0 }
   .name { font-size: 15px; font-weight: bold; fill: #283593 } .file { fill: #555; font-size: 11px }
@@ -81,7 +86,7 @@ def draw() -> str:
     lines = {}
     for room, files in modules.items():
         names = ", ".join(file for file in files if not file.endswith("__init__"))
-        lines[room] = textwrap.wrap(names, 46, break_on_hyphens=False)
+        lines[room] = textwrap.wrap(names, CHARACTERS, break_on_hyphens=False)
     boxes: dict[str, tuple[float, float, float]] = {}  # left, top, height
     y = 20.0
     for floor in sorted(set(level.values()), reverse=True):
@@ -89,11 +94,12 @@ def draw() -> str:
         height = max(48 + LINE * len(lines[room]) for room in members)
         for room in members:
             boxes[room] = (20 + CAPTIONS[room][1] * (WIDTH + GAP), y, height)
-        y += height + GAP
+        y += height + 36
     width = 40 + 3 * WIDTH + 2 * GAP
     parts = []
     for a, b in sorted(direct(edges)):
-        parts.append(_arrow(boxes[a], boxes[b]))
+        names = f'data-from="{a}" data-to="{b}"'
+        parts.append(f'<path class="arrow" {names} d="{_line(boxes[a], boxes[b])}"/>')
     for room, (left, above, height) in boxes.items():
         parts.append(_box("room", left, above, WIDTH, height))
         parts.append(_text("name", left + 12, above + 22, f"{room}/"))
@@ -115,11 +121,35 @@ def draw() -> str:
     )
 
 
-def _arrow(source: tuple[float, float, float], target: tuple[float, float, float]) -> str:
-    shift = max(-1.0, min(1.0, (target[0] - source[0]) / WIDTH)) * 90
+def table() -> str:
+    """The rooms from the top down, as a Markdown table: purpose, and rooms that are imported.
+
+    Raises KeyError if a room has no caption here.
+    """
+    modules, edges = rooms(), set(arrows())
+    del modules[""]
+    level = floors(edges, list(modules))
+    lines = ["| room | what it is for | imports |", "|---|---|---|"]
+    for room in sorted(modules, key=lambda room: (-level[room], room)):
+        below = ", ".join(f"`{b}`" for a, b in sorted(edges) if a == room) or "none"
+        lines.append(f"| `{room}/` | {CAPTIONS[room][0]} | {below} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_table(page: str) -> str:
+    """The text of the page with the table of the present code.
+
+    Raises ValueError if the marks around the table are not there.
+    """
+    begin, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    return page[:begin] + "\n" + table() + "\n" + page[end:]
+
+
+def _line(source: tuple[float, float, float], target: tuple[float, float, float]) -> str:
+    shift = max(-1.0, min(1.0, (target[0] - source[0]) / WIDTH)) * WIDTH * 0.3
     x1, y1 = source[0] + WIDTH / 2 + shift, source[1] + source[2]
     x2, y2 = target[0] + WIDTH / 2 - shift / 2, target[1]
-    return f'<path class="arrow" d="M{x1:g},{y1:g}L{x2:g},{y2 - 1:g}"/>'
+    return f"M{x1:g},{y1:g}L{x2:g},{y2 - 1:g}"
 
 
 def _box(css: str, x: float, y: float, width: float, height: float) -> str:
@@ -130,10 +160,11 @@ def _text(css: str, x: float, y: float, text: str) -> str:
     return f'<text class="{css}" x="{x:g}" y="{y:g}">{escape(text)}</text>'
 
 
-def main(path: Path = PICTURE) -> None:
-    """Write the picture."""
-    write_text(path, draw())
-    print(f"wrote {path}")
+def main() -> None:
+    """Write the picture and the table."""
+    write_text(PICTURE, draw())
+    write_text(PAGE, with_table(PAGE.read_text(encoding="utf8")))
+    print(f"wrote {PICTURE} and the table in {PAGE}")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def rooms(package: Path = PACKAGE) -> dict[str, list[str]]:
 def arrows(package: Path = PACKAGE) -> dict[tuple[str, str], list[str]]:
     """The modules behind each arrow: (room that imports, room that is imported).
 
-    All imports count, also those inside of functions and those for type checkers. Modules at the
-    top of the package may be imported by every room and are left out.
+    Imports inside of functions count, those for type checkers only do not. Modules at the top of
+    the package may be imported by every room and are left out.
     """
     out: dict[tuple[str, str], list[str]] = {}
     for path in sorted(package.rglob("*.py")):
@@ -44,7 +44,7 @@ def arrows(package: Path = PACKAGE) -> dict[tuple[str, str], list[str]]:
 def imported(path: Path, package: Path = PACKAGE) -> Iterator[str]:
     """The first name below the package of each import in a module."""
     parts = path.relative_to(package.parent).parts[:-1]  # the package that holds the module
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+    for node in _statements(ast.parse(path.read_text(encoding="utf8"))):
         if isinstance(node, ast.Import):
             full = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -56,3 +56,11 @@ def imported(path: Path, package: Path = PACKAGE) -> Iterator[str]:
         for names in full:
             if names[0] == package.name and len(names) > 1:
                 yield names[1]
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below one, without what is for type checkers only."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+            yield from _statements(child)
