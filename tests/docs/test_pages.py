@@ -7,7 +7,7 @@ import pytest
 import srsly
 from spacy.language import Language
 
-from spacy_bert_crf import BertCrf
+from spacy_bert_crf import BertCrf, __version__
 from spacy_bert_crf.cli import cli
 
 pytest.importorskip("mkdocs", reason="the site's tools are not installed: requirements-dev.txt")
@@ -77,6 +77,13 @@ def test_the_readme_is_short():
     assert len(readme.splitlines()) <= 95
     results = readme[readme.index("## Results") : readme.index("## Read on")]
     assert len(re.findall(r"^\| [^|-]", results, re.MULTILINE)) - 1 <= 8
+
+
+def test_the_version_is_the_same_everywhere():
+    changes = re.findall(r"^## (\d[\d.]+) - (\S+)$", TEXTS["CHANGELOG.md"], re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf8")
+    assert changes[0][0] == __version__
+    assert f"version: {__version__}\ndate-released: {changes[0][1]}\n" in citation
 
 
 # How the site is made
