@@ -117,7 +117,9 @@ def draw() -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y + 52:g}" role="img">'
         f"<title>Rooms of spacy_bert_crf and the imports between them</title>"
         f"<style>{STYLE}</style>{head}"
-        f'<rect width="{width}" height="{y + 52:g}" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'<rect width="{width}" height="{y + 52:g}" fill="white"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
     )
 
 
