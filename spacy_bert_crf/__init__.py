@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from .annotation.convert import convert_corpus
     from .annotation.schemes import TagSet
     from .component.pipe import BertCrf
-    from .component.prediction import Alternative
-    from .component.reading import Reading, ScoredSpan
+    from .component.reading import Alternative, Reading, ScoredSpan
     from .crf.linear_chain import LinearChainCRF
     from .encoder.checkpoint import convert_checkpoint
     from .evaluation.calibrate import calibrate
@@ -37,7 +36,7 @@ __version__ = "0.2.0"
 
 #: The module of each name that is loaded on first use.
 _HOMES = {
-    "Alternative": "component.prediction",
+    "Alternative": "component.reading",
     "BertCrf": "component.pipe",
     "LinearChainCRF": "crf.linear_chain",
     "Reading": "component.reading",

@@ -4,13 +4,12 @@ import inspect
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 
 import spacy_bert_crf
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 CLASSES = ["Alternative", "BertCrf", "BertCrfError", "LinearChainCRF", "Reading", "ScoredSpan"]
 CLASSES += ["TagSet"]
 FUNCTIONS = ["calibrate", "compare_exports", "convert_checkpoint", "convert_corpus", "evaluate"]

@@ -1,22 +1,22 @@
 """The pages name what there is: settings, commands, files; and their links lead somewhere."""
 
 import re
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 import srsly
 from spacy.language import Language
 
-from spacy_bert_crf import BertCrf, __version__
+from spacy_bert_crf import __version__
 from spacy_bert_crf.cli import cli
+from support.paths import ROOT
 
 pytest.importorskip("mkdocs", reason="the site's tools are not installed: requirements-dev.txt")
 pytest.importorskip("griffe")
 
-from scripts.docs_site.docstrings import to_sections  # noqa: E402
-from scripts.docs_site.hooks import PAGES, rewrite_links, site_paths  # noqa: E402
+from scripts.docs_site.docstrings import to_sections
+from scripts.docs_site.hooks import PAGES, rewrite_links, site_paths
 
-ROOT = Path(__file__).parents[2]
 #: Pages in docs/, those beside it, and their text.
 TEXTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf8")
@@ -49,7 +49,7 @@ def test_links_lead_to_files_and_headings(page):
 
 
 def test_every_setting_of_the_component_is_explained():
-    assert BertCrf  # its module registers the factory
+    import_module("spacy_bert_crf.component.factory")  # registers it
     defaults = Language.get_factory_meta("bert_crf").default_config
     encoder = defaults["model"]["tok2vec"]
     names = {*defaults, *encoder} - {"model", "scorer", "@architectures"}

@@ -8,11 +8,11 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from support.paths import ROOT
+
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 TRAINING = ROOT / "training" / "quickstart"
 _BLOCK = re.compile(r"^<!-- checked -->\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)

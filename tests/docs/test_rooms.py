@@ -55,7 +55,6 @@ def test_there_are_two_journeys_with_numbered_steps():
         assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
 
 
-@pytest.mark.xfail(strict=True, reason="in work: model/encoder_shim.py, model/crf_batches.py")
 def test_the_files_of_the_journeys_are_there():
     files = {file for rows in journeys().values() for _, file in rows}
     assert not {file for file in files if not (PACKAGE / file).is_file()}
