@@ -53,20 +53,21 @@ def run(code, *options):
     return done.stdout.split()
 
 
-def test_importing_is_cheap():
+def test_importing_loads_no_large_package():
+    large = ("torch", "thinc", "spacy", "transformers", "scipy", "numpy")
+    code = f"import sys, spacy_bert_crf; print(*(n for n in {large} if n in sys.modules))"
+    assert run(code, "-W", "error") == []
+
+
+def test_importing_takes_less_than_ten_milliseconds_after_spacy():
     """In CPU time, the best of five, since other processes slow the machine."""
     code = (
-        "import sys, time\n"
-        "from importlib import metadata  # spaCy imports it as well\n"
-        "metadata.version('spacy')\n"
+        "import time, spacy\n"
         "began = time.process_time()\n"
         "import spacy_bert_crf\n"
         "print(time.process_time() - began)\n"
-        "print(*(n for n in ('torch', 'thinc', 'spacy', 'transformers') if n in sys.modules))\n"
     )
-    runs = [run(code, "-W", "error") for _ in range(5)]
-    assert all(len(words) == 1 for words in runs), runs
-    assert min(float(words[0]) for words in runs) < 0.01
+    assert min(float(run(code)[0]) for _ in range(5)) < 0.01
 
 
 def test_all_names_come_with_a_star():
