@@ -1,11 +1,13 @@
 """Distribution of spacy-bert-crf. Tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = "0.1.0"
+PACKAGE = (HERE / "spacy_bert_crf" / "__init__.py").read_text(encoding="utf8")
+VERSION = re.findall(r'^__version__ = "(.+)"$', PACKAGE, re.MULTILINE)[0]
 
 setup(
     name="spacy-bert-crf",
@@ -46,7 +48,8 @@ setup(
             "pytorch-crf==0.7.2",
             "build",
         ],
-        "lint": ["ruff", "mypy", "import-linter", "types-requests", "types-tqdm"],
+        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
+        "lint": ["ruff", "mypy", "codespell", "import-linter", "types-requests", "types-tqdm"],
     },
     entry_points={
         "spacy_factories": ["bert_crf = spacy_bert_crf.component.factory:make_bert_crf"],

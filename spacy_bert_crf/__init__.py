@@ -1,14 +1,91 @@
 """Named entities in spaCy by BERT and a linear-chain CRF.
 
-spaCy finds the factory `bert_crf` and the registered functions through entry points, so nothing
-needs to be imported, and importing this package costs nothing but a look at the versions of what
-it stands on.
+spaCy finds the factory `bert_crf` and the registered functions through entry points. No import of
+this package is needed for that.
+
+The names in `__all__`, the registered names and the commands are stable. Everything else is
+private and may change. The names are loaded on first use (PEP 562), so that importing the package
+loads neither torch nor transformers; it only checks the versions of the packages it needs.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._provenance import check_versions
 from .errors import BertCrfError
 
+if TYPE_CHECKING:
+    from .annotation.convert import convert_corpus
+    from .annotation.schemes import TagSet
+    from .component.pipe import BertCrf
+    from .component.reading import Alternative, Reading, ScoredSpan
+    from .crf.linear_chain import LinearChainCRF
+    from .encoder.checkpoint import convert_checkpoint
+    from .evaluation.calibrate import calibrate
+    from .evaluation.evaluate import evaluate
+    from .evaluation.suspects import find_errors
+    from .export import export_pipeline
+    from .export.compare import compare_exports
+    from .export.import_model import import_model
+    from .training.loop import train
+
 check_versions()
 
-__all__ = ["BertCrfError", "__version__"]
-__version__ = "0.1.0"
+#: The only place of the version; setup.py reads it from here.
+__version__ = "0.2.0"
+
+#: The module of each name that is loaded on first use.
+_HOMES = {
+    "Alternative": "component.reading",
+    "BertCrf": "component.pipe",
+    "LinearChainCRF": "crf.linear_chain",
+    "Reading": "component.reading",
+    "ScoredSpan": "component.reading",
+    "TagSet": "annotation.schemes",
+    "calibrate": "evaluation.calibrate",
+    "compare_exports": "export.compare",
+    "convert_checkpoint": "encoder.checkpoint",
+    "convert_corpus": "annotation.convert",
+    "evaluate": "evaluation.evaluate",
+    "export_pipeline": "export",
+    "find_errors": "evaluation.suspects",
+    "import_model": "export.import_model",
+    "train": "training.loop",
+}
+
+__all__ = [
+    "Alternative",
+    "BertCrf",
+    "BertCrfError",
+    "LinearChainCRF",
+    "Reading",
+    "ScoredSpan",
+    "TagSet",
+    "__version__",
+    "calibrate",
+    "compare_exports",
+    "convert_checkpoint",
+    "convert_corpus",
+    "evaluate",
+    "export_pipeline",
+    "find_errors",
+    "import_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module, once.
+
+    Raises AttributeError for any other name.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion in editors and notebooks."""
+    return sorted(__all__)
