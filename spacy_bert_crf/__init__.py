@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .evaluation.calibrate import calibrate
     from .evaluation.evaluate import evaluate
     from .evaluation.suspects import find_errors
-    from .export import export_pipeline
     from .export.compare import compare_exports
+    from .export.folder import export_pipeline
     from .export.import_model import import_model
     from .training.loop import train
 
@@ -47,7 +47,7 @@ _HOMES = {
     "convert_checkpoint": "encoder.checkpoint",
     "convert_corpus": "annotation.convert",
     "evaluate": "evaluation.evaluate",
-    "export_pipeline": "export",
+    "export_pipeline": "export.folder",
     "find_errors": "evaluation.suspects",
     "import_model": "export.import_model",
     "train": "training.loop",
