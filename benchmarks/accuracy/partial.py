@@ -50,8 +50,8 @@ def options() -> argparse.Namespace:
     add("--share", type=float, default=0.0, help="annotated_share of the variant partial")
     add(
         "--same-updates", action="store_true",
-        help="the variant partial leaves out docs that teach nothing, and goes through the rest as "
-        "often as fits into the updates of full",
+        help="the variant partial leaves out docs without annotation, and repeats the rest as "
+        "often as the number of updates of full allows",
     )  # fmt: skip
     add("--choice", type=int, default=0, help="seed of which docs and entities these are")
     args = parse(parser)

@@ -14,7 +14,7 @@ def compare_exports_command(
     pipeline: Path = typer.Argument(..., help="Folder of the trained pipeline"),
     data: Path = typer.Argument(..., help="Annotated docs (.spacy)"),
     exports: list[Path] = typer.Argument(
-        ..., help="Folders that `export` wrote, or folders of single formats in them"
+        ..., help="Folders that `export` wrote, or format folders in them"
     ),
     output: Optional[Path] = typer.Option(
         None, "--output", "-o", help="Write the table to NAME.md and NAME.json"
@@ -26,7 +26,7 @@ def compare_exports_command(
 ) -> None:
     """Compare exported formats with their pipeline: size, load time, speed, F1, equal entities.
 
-    Formats that give emissions are decoded here with their transitions.npz. All formats run on the
+    The command decodes emissions with the transitions.npz of their format. All formats run on the
     CPU on the same batches, sorted by length.
 
     \b

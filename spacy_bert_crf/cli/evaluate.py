@@ -15,10 +15,12 @@ def evaluate_command(
     pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
     data: Path = typer.Argument(..., help="Annotated docs (.spacy)"),
     dev: Optional[Path] = typer.Option(
-        None, "--dev", help="A second corpus, whose figures stand under `dev`"
+        None, "--dev", help="A second corpus; its scores are written under `dev`"
     ),
     history: Optional[Path] = typer.Option(
-        None, "--history", help="history.json of the training, to copy epochs and seed from"
+        None,
+        "--history",
+        help="history.json of the training, from which epochs and seed are copied",
     ),
     output: Optional[Path] = typer.Option(None, "--output", "-o", help="JSON file to write"),
     picture: Optional[Path] = typer.Option(
@@ -29,14 +31,14 @@ def evaluate_command(
     ),
     gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU"),
 ) -> None:
-    """Score a pipeline's entities: precision, recall and F1, over all and per type.
+    """Score a pipeline's entities: precision, recall and F1, in total and for each label.
 
     Entities are scored by entity (borders and label must be right) and by token (tags other than
     O). The calibration of their probabilities is measured too: of the entities with a probability
     of 0.9, nine in ten should be right. See `calibrate`.
 
     With --confusion, the errors are counted by kind: another label, other borders, missed,
-    spurious. The counts stand in a picture, in a table and in the JSON file.
+    spurious. The counts are in the picture, in a table and in the JSON file.
 
     \b
     Example:

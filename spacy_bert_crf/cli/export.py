@@ -23,7 +23,8 @@ def export_command(
     shape: str = typer.Option(
         "",
         "--shape",
-        help="Batch x length, such as 1x256: adds a TorchScript graph of this fixed shape",
+        help="Batch x length, such as 1x256, of a TorchScript graph with a fixed shape, and of the "
+        "calibration inputs",
     ),
     calibration: int = typer.Option(
         0, "--calibration", help="Write N real inputs for static quantisation (DST/calibration)"
@@ -34,19 +35,21 @@ def export_command(
         help="DocBin to take these inputs from, such as the training corpus",
     ),
     any_cpu: bool = typer.Option(
-        False, "--any-cpu", help="int8 formats that do not overflow on CPUs without VNNI"
+        False,
+        "--any-cpu",
+        help="int8 weights of 7 bits, so that no product overflows on CPUs without VNNI",
     ),
     component: str = typer.Option("", "--component", help="Which bert_crf, if there are several"),
     metrics: Optional[Path] = typer.Option(
-        None, "--metrics", help="metrics.json, whose figures are recorded in best_model.json"
+        None, "--metrics", help="metrics.json; its figures are copied to best_model.json"
     ),
 ) -> None:
     """Write best_model.pt and its companions: the trained weights for use without spaCy.
 
-    best_model.pt is a flat dict of float32 tensors, for torch.load with weights_only=True. Beside
-    it lie config.json with id2label, the tokenizer's files, and best_model.json with the tag
-    scheme. Each --to adds a folder with a README of its own. Float32 formats are run once and
-    compared with the component before anything is kept.
+    best_model.pt is a flat dict of float32 tensors, for torch.load with weights_only=True. Its
+    companions are config.json with id2label, the tokenizer's files, and best_model.json with the
+    tag scheme. Each --to adds a folder with a README of its own. A float32 format is run once and
+    compared with the component. If they differ, nothing is written.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`bert-crf import-model`: make a pipeline of trained weights."""
+"""`bert-crf import-model`: make a pipeline from trained weights."""
 
 from pathlib import Path
 from typing import Optional
@@ -19,7 +19,7 @@ def import_model_command(
     constraints: Optional[bool] = typer.Option(
         None,
         "--constraints/--no-constraints",
-        help="Whether decoding keeps to the tag scheme; by default as in best_model.json, else yes",
+        help="Whether decoding follows the tag scheme; by default as in best_model.json, else yes",
     ),
     lang: str = typer.Option(
         "",
@@ -28,13 +28,17 @@ def import_model_command(
         "with Chinese and xx for others",
     ),
 ) -> None:
-    """Make a spaCy pipeline of trained weights.
+    """Make a spaCy pipeline from trained weights.
 
-    These can be imported: a best_model.pt with its companions, as `export` writes it, or a format
-    folder with Hugging Face or bert4torch weights; a best_model.pt of bert4torch's CRF example,
-    with config.json and vocab.txt beside it (give --labels); and a Hugging Face folder of token
-    classification. The last has no transitions, so they follow from the tag scheme. Models with
-    one tag for each label (scheme IO) become BIO. Nothing in a file is executed.
+    \b
+    SRC can be:
+      - a folder that `export` wrote, or its bert4torch or huggingface folder
+      - a best_model.pt of bert4torch's CRF example, beside config.json and vocab.txt (give
+        --labels)
+      - a Hugging Face folder for token classification
+
+    The last has no transitions, so their scores are 0, and only the constraints of the tag scheme
+    act. Models with one tag for each label (scheme IO) become BIO. Nothing in a file is executed.
 
     \b
     Example:

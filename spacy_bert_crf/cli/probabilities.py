@@ -24,17 +24,17 @@ def calibrate_command(
         None,
         "--output",
         "-o",
-        help="Write a copy of the pipeline; without it, the pipeline is changed",
+        help="Write a copy of the pipeline; without this option, the pipeline is changed",
     ),
     component: str = _COMPONENT,
     gpu_id: int = _GPU,
 ) -> None:
-    """Fit a pipeline's temperature, so that the probabilities of its entities fit.
+    """Calibrate the probabilities of a pipeline's entities.
 
-    The temperature is fitted to the likelihood of the gold annotation, and stored with the
-    component. The pipeline finds the same entities as before. The expected calibration error is
-    printed before and after. For it, each half of the docs has the temperature that was fitted on
-    the other half.
+    First, a temperature is fitted to the likelihood of the gold annotation. Then a correction of
+    the probabilities of predicted entities is fitted. Both are stored with the component. The best
+    entities stay the same. The expected calibration error is printed before and after. For it,
+    each half of the docs has the fit on the other half.
 
     \b
     Example:
@@ -66,9 +66,9 @@ def find_errors_command(
 ) -> None:
     """List the places where a corpus may be annotated wrongly.
 
-    First come gold entities, the least probable first, each with what the pipeline reads in its
-    place. Then come entities that the pipeline finds where the gold has nothing, the most probable
-    first. A pipeline that was not trained on these docs sees more.
+    The first list has gold entities, the least probable first, each with the prediction in its
+    place. The second list has predicted entities where the gold has none, the most probable first.
+    A pipeline that was not trained on these docs finds more errors.
 
     \b
     Example:
@@ -94,16 +94,16 @@ def nbest_command(
     texts: Path = typer.Argument(Path("-"), help="Texts, one a line, in UTF-8; - for stdin"),
     k: int = typer.Option(5, "--number", "-k", min=1, help="How many readings of each text"),
     output: Optional[Path] = typer.Option(
-        None, "--output", "-o", help="File to write; without it, the lines are printed"
+        None, "--output", "-o", help="File to write; without this option, the lines are printed"
     ),
     component: str = _COMPONENT,
     gpu_id: int = _GPU,
 ) -> None:
     """Write the k most probable readings of each text, as JSON lines.
 
-    Each line holds a text and its readings. A reading has a probability and a list of entities. An
-    entity has start and end (offsets in characters), label and text. The search is exact: these are
-    the k best of all legal tag paths.
+    A reading is a tag path with its entities. Each line holds a text and its readings. A reading
+    has a probability and a list of entities. An entity has start and end (offsets in characters),
+    label and text. The search is exact: these are the k best of all legal tag paths.
 
     \b
     Example:

@@ -17,15 +17,17 @@ def train_command(
     config_path: Path = typer.Argument(..., metavar="CONFIG", help="Training config (.cfg)"),
     output: Path = typer.Argument(..., metavar="OUT", help="Folder for model-best, model-last"),
     resume: bool = typer.Option(
-        False, "--resume", help="Go on from the state that an interrupted run left in OUT"
+        False, "--resume", help="Continue from the state of an interrupted training in OUT"
     ),
     state: bool = typer.Option(
-        True, "--state/--no-state", help="Keep a state to resume from, until the training ends"
+        True,
+        "--state/--no-state",
+        help="Save states from which the training can be resumed, until it ends",
     ),
     save_minutes: float = typer.Option(
         10.0,
         "--save-minutes",
-        help="Minutes between saved states; one is saved at each evaluation too",
+        help="Minutes between saved states; each evaluation saves one too",
     ),
     gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU"),
     code_path: Optional[Path] = typer.Option(
@@ -38,8 +40,8 @@ def train_command(
     is the one with the highest score on the dev corpus. Settings of the config can be given as
     options: --training.max_epochs 3 changes max_epochs in [training].
 
-    Folders are replaced by rename, so that they are always complete. An interrupted training goes
-    on with --resume. Progress is shown by the logger in [training.logger].
+    Folders are replaced by rename, so that they are always complete. --resume continues an
+    interrupted training. The logger in [training.logger] shows the progress.
 
     \b
     Example:

@@ -44,7 +44,7 @@ class Settings:
     constrain_to_ents: where entities stay on the doc, decoding is exact given them, as in spaCy's
         `ner`. Otherwise the doc is decoded freely, and entities that overlap them are dropped.
     scores: write probabilities to the Doc. Those of entities go to `doc.spans[name]`, under
-        attrs["scores"]. Those of the doc go to `doc._.<name>_logcheck_probability` and
+        attrs["scores"]. Those of the doc go to `doc._.<name>_log_probability` and
         `doc._.<name>_entropy`.
     score_extension: with scores, `span._.<this>` is the probability of an entity. "" for none.
         An extension of another kind that has the name already stays as it is.
