@@ -9,7 +9,6 @@ from typing import Any, Optional
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 from tqdm import tqdm
@@ -33,14 +32,13 @@ from ..encoder.passes import (
 from ..errors import BertCrfError
 from ..evaluation.evaluate import score_docs
 from ..model import layers
+from ..model.crf_batches import Emissions, decode
 from .compare_table import Row
 from .open import Export, FloatArray
 from .trained import gather, longest_window
 
-#: Maximum of wordpieces of one pass, padding included: the default of the pipeline itself.
+#: Largest number of wordpieces of one pass, padding included: the pipeline's own default.
 _BATCH_PIECES = 4096
-#: Maximum of steps of one batch of the CRF, padding included.
-_BATCH_STEPS = 65_536
 _PIPELINE = "pipeline"
 
 
@@ -167,12 +165,13 @@ class Comparison:
         # shape: (N tokens, K)
         mean = np.add.reduceat(picked, begins, axis=0) / counts[:, None]
         mean[plan.counts == 0] = scores.bias.numpy()
-        ends = np.cumsum([len(doc) for doc in docs])
-        emissions = [mean[end - len(doc) : end] for doc, end in zip(docs, ends, strict=True)]
+        lengths = [len(doc) for doc in docs]
         if row is not None:
-            pairs = zip(emissions, self.emissions, strict=True)
+            parts = np.split(mean, np.cumsum(lengths)[:-1])
+            pairs = zip(parts, self.emissions, strict=True)
             row.largest_difference = float(max(np.abs(a - b).max() for a, b in pairs))
-        return self._annotated(docs, _viterbi(crf, emissions))
+        tags, _ = decode(crf, Emissions(torch.from_numpy(mean), lengths))
+        return self._annotated(docs, tags)
 
     def _by_wordpieces(
         self, export: Export, model: Any, tokenizer: Any, docs: list[Doc]
@@ -187,10 +186,9 @@ class Comparison:
             pad_id=pad, size=size, overlap=min(self.overlap, size - 1), limit=_BATCH_PIECES,
         )  # fmt: skip
         crf = _crf(export.scores().chain)
-        rows = _run_passes(model, plan, crf.n_tags)[plan.rows]
-        ends = np.cumsum([len(p.ids) for p in pieces])
-        spans = zip(ends, pieces, strict=True)
-        decoded = _viterbi(crf, [rows[end - len(p.ids) : end] for end, p in spans])
+        # shape: (N wordpieces, K)
+        rows = torch.from_numpy(_run_passes(model, plan, crf.n_tags)[plan.rows])
+        decoded, _ = decode(crf, Emissions(rows, [len(p.ids) for p in pieces]))
         tags = []
         for doc, text_pieces, found in zip(docs, pieces, decoded, strict=True):
             ranges = doc_pieces(doc, text_pieces)
@@ -334,23 +332,6 @@ def _crf(chain: ChainWeights) -> LinearChainCRF:
     crf.load_state_dict(chain.to_state(""))
     crf.set_legal(*(mask.tolist() for mask in chain.legal))
     return crf
-
-
-def _viterbi(crf: LinearChainCRF, emissions: Sequence[NDArray[Any]]) -> list[IntArray]:
-    """The best tags of each sequence; sequences of similar length go through the CRF together."""
-    out = [np.zeros(len(rows), dtype=np.int64) for rows in emissions]
-    filled = [i for i, rows in enumerate(emissions) if len(rows)]
-    for members in padded_batches([len(emissions[i]) for i in filled], _BATCH_STEPS):
-        at = [filled[member] for member in members]
-        lengths = torch.tensor([len(emissions[i]) for i in at])
-        padded = torch.nn.utils.rnn.pad_sequence(
-            [torch.from_numpy(np.ascontiguousarray(emissions[i])) for i in at], batch_first=True
-        )
-        mask = torch.arange(padded.shape[1]) < lengths[:, None]
-        tags, _ = crf.viterbi(padded, mask)
-        for i, row in zip(at, tags.numpy(), strict=True):
-            out[i] = row[: len(out[i])]
-    return out
 
 
 def _tokenizer(folder: Path) -> Any:
