@@ -43,18 +43,18 @@ def check_versions() -> None:
 
     Raises ImportError, with the version, the supported range and the pip command.
     """
-    wrong, wanted = [], []
+    wrong, packages = [], []
     for requirement in _requirements():
         present = _installed(requirement.name)
         if _is_supported(present, requirement):
             continue
         needed = _in_words(requirement)
         wrong.append(f"{requirement.name} {present} is installed, {needed} is needed")
-        wanted.append(f'"{needed}"')
+        packages.append(f'"{needed}"')
     if wrong:
         raise ImportError(
             f"spacy-bert-crf does not support these versions: {'; '.join(wrong)}. "
-            f"Run: pip install {' '.join(wanted)}"
+            f"Run: pip install {' '.join(packages)}"
         )
 
 

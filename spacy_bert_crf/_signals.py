@@ -75,11 +75,13 @@ def _raise(number: int, frame: Any) -> None:
 class Stop:
     """Turns SIGINT and SIGTERM into a request to stop, which the training checks between updates.
 
-    wanted: name of the signal; empty if there was none. A second signal raises KeyboardInterrupt.
+    A second signal raises KeyboardInterrupt.
+
+    signal_name: name of the signal; empty if there was none.
     """
 
     def __init__(self) -> None:
-        self.wanted = ""
+        self.signal_name = ""
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
@@ -95,6 +97,6 @@ class Stop:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self.wanted:  # the second signal
+        if self.signal_name:  # the second signal
             raise KeyboardInterrupt
-        self.wanted = signal.Signals(number).name
+        self.signal_name = signal.Signals(number).name

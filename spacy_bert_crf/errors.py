@@ -12,10 +12,14 @@ class BertCrfError(ValueError):
     """
 
 
-def first_of(problems: Sequence[str], most: int = 10) -> list[str]:
-    """The first problems of a list, for a message, and a line with the number of the others."""
-    others = len(problems) - most
-    return [*problems[:most], *([f"... and {others:,} more"] if others > 0 else [])]
+def first_of(problems: Sequence[str], limit: int = 10) -> list[str]:
+    """The first problems of a list, for a message, and a line with the number of the others.
+
+    problems: one line for each problem.
+    limit: largest number of problems to keep.
+    """
+    others = len(problems) - limit
+    return [*problems[:limit], *([f"... and {others:,} more"] if others > 0 else [])]
 
 
 def first_line(err: BaseException) -> str:

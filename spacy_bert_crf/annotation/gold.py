@@ -80,13 +80,15 @@ def labels_of(golds: Iterable[Gold]) -> set[str]:
     return labels
 
 
-def lost_report(lost: list[LostEntity], total: int, most: int = 10) -> str:
-    """The text of a warning that counts the lost entities and names the first `most`.
+def lost_report(lost: list[LostEntity], total: int, limit: int = 10) -> str:
+    """The text of a warning that counts the lost entities and names the first of them.
 
+    lost: the gold entities that can't be aligned.
     total: the number of gold entities.
+    limit: largest number of entities to name.
     """
-    names = "; ".join(str(entity) for entity in lost[:most])
-    more = f"; and {len(lost) - most} more" if len(lost) > most else ""
+    names = "; ".join(str(entity) for entity in lost[:limit])
+    more = f"; and {len(lost) - limit} more" if len(lost) > limit else ""
     return (
         f"{len(lost)} of {total} gold entities can't be aligned with the predicted tokens and are "
         f"left out (their tokens count as unknown): {names}{more}. Their borders lie inside "

@@ -17,10 +17,11 @@ from ..crf.posterior import Posterior
 
 
 class Spelling(NamedTuple):
-    """Tags of an entity's tokens, and where they spell it.
+    """Tags of an entity's tokens, and the neighbours with which they spell the entity.
 
-    opens: they do after any tag. Otherwise only after a tag that they do not continue.
-    closes: they do before any tag. Otherwise only before a tag that does not continue them.
+    tags: tag ids of the tokens.
+    opens: whether any tag may come before. Otherwise only a tag that they do not continue.
+    closes: whether any tag may follow. Otherwise only a tag that does not continue them.
     """
 
     tags: list[int]
@@ -53,8 +54,9 @@ def spellings(tag_set: TagSet, length: int, label: str, constrained: bool) -> li
 class SpanQueries:
     """Entities of a batch of sequences whose probabilities are requested.
 
+    tag_set: the K tags.
     constrained: whether only legal tag paths count.
-    spans: row and span of each, in the order of the requests.
+    spans: row in the batch and span of each entity, in the order of the requests.
     """
 
     def __init__(self, tag_set: TagSet, constrained: bool) -> None:
@@ -65,7 +67,11 @@ class SpanQueries:
         self._rows: list[tuple[int, int, int, int, bool, list[int]]] = []
 
     def add(self, row: int, span: EntitySpan) -> None:
-        """Request the probability of a span. row: of its sequence in the batch."""
+        """Request the probability of a span.
+
+        row: row of its sequence in the batch.
+        span: the entity, in tokens.
+        """
         index, (start, end, label) = len(self.spans), span
         self.spans.append((row, span))
         for tags, opens, closes in spellings(self._tag_set, end - start, label, self._constrained):
@@ -77,8 +83,11 @@ class SpanQueries:
                     more = [before, *tags]
                     self._rows.append((index, row, start - 1, end, closes, more))
 
-    def ask(self, posterior: Posterior) -> Tensor:
-        """The probability of each span. [N]"""
+    def probabilities(self, posterior: Posterior) -> Tensor:
+        """The probability of each span. [N]
+
+        posterior: the distribution over the tag paths of the sequences.
+        """
         log_z = posterior.log_z
         if not self._rows:
             return log_z.new_zeros(0)
@@ -117,11 +126,15 @@ def candidate_spans(
     min_probability: float,
     constrained: bool = True,
 ) -> list[EntitySpan]:
-    """Entities that can have at min_probability this probability, by the marginals of their tags.
+    """Entities whose probability may reach a minimum, by the marginals of their tags.
 
-    marginals: of each tag at each token. [tokens, K]
     An entity is never more probable than any of its tags.
-    RETURNS: a superset of those that have the probability, in order.
+
+    marginals: probability of each tag at each token. [tokens, K]
+    tag_set: the K tags.
+    min_probability: the minimum, above 0.
+    constrained: whether only legal tag paths count.
+    RETURNS: a superset of the entities with this probability, in order.
     """
     min_probability = min_probability * (1 - 1e-5)  # rounding
     out: list[EntitySpan] = []

@@ -35,7 +35,13 @@ Spans = Sequence[tuple[int, int, str]]
 
 
 class ScoredSpan(NamedTuple):
-    """An entity over the tokens `start` to `end - 1`, and the probability of exactly this one."""
+    """An entity, and the probability of exactly this one.
+
+    start: its first token.
+    end: the token after its last one.
+    label: its entity type.
+    probability: from 0 to 1.
+    """
 
     start: int
     end: int
@@ -49,7 +55,11 @@ class ScoredSpan(NamedTuple):
 
 
 class Alternative(NamedTuple):
-    """One tag path of a doc: its entities in order, and its probability."""
+    """One tag path of a doc.
+
+    entities: the entities of the path, in order.
+    probability: that of the path, from 0 to 1.
+    """
 
     entities: tuple[Span, ...]
     probability: float
@@ -60,11 +70,11 @@ class Reading:
     """The distribution of the CRF over the tag paths of one doc, in figures.
 
     tags: tag ids of the best path. [tokens]
-    entities: those of the best path, in order.
+    entities: entities of the best path, in order.
     candidates: other entities that are probable enough, ordered by (start, end, label).
     requested: probability of each span that was requested, in the order of the request.
-    log_probability: of the best path.
-    entropy: of the distribution over paths, in nats.
+    log_probability: natural logarithm of the best path's probability.
+    entropy: entropy of the distribution over paths, in nats.
     within_allowed: False where no legal path keeps to the tags allowed on the doc. The figures
         are then those without that restriction.
     """
@@ -89,6 +99,9 @@ class Path(NamedTuple):
 class _Requests:
     """Spans of a batch whose probabilities are computed together.
 
+    batch: the emissions of the docs.
+    posterior: the distributions over their tag paths.
+    queries: the spans.
     kinds: what each span is: "entity", "candidate" or "requested".
     """
 
@@ -111,13 +124,15 @@ def read(
 ) -> list[Reading]:
     """A Reading of each doc, under the constraints of decoding.
 
+    crf: the CRF, with the legal transitions of decoding.
     emissions: [tokens, K] of each doc.
+    tag_set: the K tags.
     constrained: whether decoding keeps to the tag scheme.
     allowed: tags that each token may have [tokens, K], None for all, for each doc; or empty. A
         doc where no legal path keeps to them is read without them.
     temperature: see LinearChainCRF.posterior. The best path does not depend on it.
-    min_probability: of candidates. 0 for no candidates.
-    requested: spans of each doc whose probability is wanted, or empty.
+    min_probability: smallest probability of a candidate. 0 for no candidates.
+    requested: spans of each doc whose probability is computed too, or empty.
     """
     joined = Emissions.of(emissions, crf.transitions.device)
     out = [Reading(np.zeros(0, dtype=np.int64)) for _ in joined.lengths]
@@ -132,7 +147,7 @@ def read(
             batches.append(batch)
             posteriors.append(posterior)
             results.append([*figures, *([posterior.marginals()] if min_probability > 0 else [])])
-        wanted = []
+        all_requests = []
         for batch, posterior, arrays in zip(batches, posteriors, to_host(results), strict=True):
             requests = _Requests(batch, posterior, SpanQueries(tag_set, constrained), [])
             for row, i, length in batch.docs():
@@ -154,8 +169,8 @@ def read(
                     for span in spans:
                         requests.queries.add(row, span)
                         requests.kinds.append(kind)
-            wanted.append(requests)
-        _add_probabilities(out, wanted, min_probability)
+            all_requests.append(requests)
+        _add_probabilities(out, all_requests, min_probability)
     impossible = [i for i, reading in enumerate(out) if not reading.within_allowed]
     if impossible:
         parts = joined.split()
@@ -175,12 +190,12 @@ def read(
 
 
 def _add_probabilities(
-    out: list[Reading], wanted: Sequence[_Requests], min_probability: float
+    out: list[Reading], all_requests: Sequence[_Requests], min_probability: float
 ) -> None:
     """Put the probabilities of the spans into the readings."""
-    answers = to_host([[requests.queries.ask(requests.posterior)] for requests in wanted])
-    for requests, (answer,) in zip(wanted, answers, strict=True):
-        spans = zip(requests.queries.spans, requests.kinds, answer.tolist(), strict=True)
+    results = to_host([[each.queries.probabilities(each.posterior)] for each in all_requests])
+    for requests, (probabilities,) in zip(all_requests, results, strict=True):
+        spans = zip(requests.queries.spans, requests.kinds, probabilities.tolist(), strict=True)
         for (row, span), kind, p in spans:
             reading = out[requests.batch.members[row]]
             if kind == "requested":
@@ -202,6 +217,12 @@ def best_paths(
     """The k best legal tag paths of each doc, the best first; fewer where there are no more.
 
     An empty doc has one path. A doc where no path keeps to the allowed tags is read without them.
+
+    crf: the CRF, with the legal transitions of decoding.
+    emissions: [tokens, K] of each doc.
+    k: number of paths.
+    allowed: see `read`.
+    temperature: see LinearChainCRF.posterior.
     Raises ValueError for k below 1.
     """
     joined = Emissions.of(emissions, crf.transitions.device)

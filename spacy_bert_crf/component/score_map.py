@@ -16,6 +16,8 @@ BLOCK = 50
 HOLD = 10
 #: Key of a component's cfg that holds the points of a ScoreMap; it may be missing.
 SCORE_MAP = "score_map"
+#: Names of the predicted and of the corrected points in the cfg. Saved pipelines have them.
+_CFG_NAMES = ("told", "right")
 
 
 @dataclass(frozen=True)
@@ -27,28 +29,29 @@ class ScoreMap:
     structured prediction"). The fit is isotonic regression (Zadrozny & Elkan 2002), with a point
     in the middle of each of its blocks (Oron & Flournoy 2017). The order of probabilities stays.
 
-    told: probabilities as predicted. right: probabilities as corrected. Both rise strictly from 0
-        to 1 and have the same length. The default changes nothing.
-    Raises ValueError for other points.
+    predicted: probabilities as predicted. They rise strictly from 0 to 1.
+    corrected: the corrected probability of each of them. They rise strictly from 0 to 1.
+    The default changes nothing.
+    Raises ValueError for other points, or tuples of different lengths.
     """
 
-    told: tuple[float, ...] = (0.0, 1.0)
-    right: tuple[float, ...] = (0.0, 1.0)
+    predicted: tuple[float, ...] = (0.0, 1.0)
+    corrected: tuple[float, ...] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        for points in (self.told, self.right):
+        for points in (self.predicted, self.corrected):
             is_rising = all(a < b for a, b in itertools.pairwise(points))
             if len(points) < 2 or points[0] != 0 or points[-1] != 1 or not is_rising:
                 raise ValueError(f"points of a correction must rise from 0 to 1: {points}")
-        if len(self.told) != len(self.right):
+        if len(self.predicted) != len(self.corrected):
             raise ValueError(
                 f"a correction needs as many predicted as corrected points: it has "
-                f"{len(self.told)} and {len(self.right)} points"
+                f"{len(self.predicted)} and {len(self.corrected)} points"
             )
 
     def __call__(self, p: float) -> float:
         """Return the corrected probability."""
-        return float(np.interp(p, self.told, self.right))
+        return float(np.interp(p, self.predicted, self.corrected))
 
     @classmethod
     def from_cfg(cls, cfg: Mapping[str, Any]) -> "ScoreMap":
@@ -60,18 +63,22 @@ class ScoreMap:
         if points is None:
             return cls()
         try:
-            return cls(*(tuple(map(float, points[name])) for name in ("told", "right")))
+            return cls(*(tuple(map(float, points[name])) for name in _CFG_NAMES))
         except (KeyError, TypeError, ValueError) as err:
             raise BertCrfError(
                 f"{SCORE_MAP} in the cfg is damaged ({err}): calibrate again."
             ) from err
+
+    def to_cfg(self) -> dict[str, tuple[float, ...]]:
+        """Return the entry of a component's cfg from which `from_cfg` restores the correction."""
+        return dict(zip(_CFG_NAMES, (self.predicted, self.corrected), strict=True))
 
     @classmethod
     def fitted(cls, pairs: Iterable[tuple[float, bool]]) -> "ScoreMap":
         """Fit a correction to predicted entities.
 
         pairs: the probability of each entity, and whether the entity is right.
-        The entities are parted by probability into blocks of at least BLOCK.
+        The entities are sorted by probability and divided into blocks of BLOCK or more.
         """
         rows = np.array(sorted(pairs), dtype=np.float64).reshape(-1, 2)
         if not len(rows):
@@ -81,17 +88,17 @@ class ScoreMap:
         blocks = _pooled(np.array([[len(chunk), *chunk.sum(0)] for chunk in chunks]))
         mean = blocks[:, 1] / blocks[:, 0]
         blocks = _pooled(blocks + HOLD * np.stack([np.ones_like(mean), mean, mean], axis=1))
-        told, right = [0.0], [0.0]
+        predicted, corrected = [0.0], [0.0]
         for n, probability, rate in blocks:
             point = round(float(probability / n), 6), round(float(rate / n), 6)
-            if told[-1] < point[0] < 1 and right[-1] < point[1] < 1:
-                told.append(point[0])
-                right.append(point[1])
-        return cls((*told, 1.0), (*right, 1.0))
+            if predicted[-1] < point[0] < 1 and corrected[-1] < point[1] < 1:
+                predicted.append(point[0])
+                corrected.append(point[1])
+        return cls((*predicted, 1.0), (*corrected, 1.0))
 
 
 def _pooled(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pool neighbouring blocks until the share of right entities rises. shape: [blocks, 3]."""
+    """Pool neighbouring blocks until the share of right entities rises. [blocks, 3]"""
     from scipy.optimize import isotonic_regression
 
     count, right = blocks[:, 0], blocks[:, 2]

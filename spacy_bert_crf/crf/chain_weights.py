@@ -39,10 +39,10 @@ class ChainWeights:
     def __post_init__(self) -> None:
         """Raises ValueError if the shapes are not those of K tags."""
         n = len(self.start) if self.start.dim() == 1 else -1
-        wanted = ((n,), (n,), (n, n))
+        expected = ((n,), (n,), (n, n))
         for name, tensors in (("scores", self.scores), ("masks", self.legal)):
             shapes = tuple(tuple(tensor.shape) for tensor in tensors)
-            if n < 1 or shapes != wanted:
+            if n < 1 or shapes != expected:
                 raise ValueError(f"{name} of a CRF have shapes {shapes}: expected K, K and K x K.")
 
     @classmethod

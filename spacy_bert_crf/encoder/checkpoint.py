@@ -194,7 +194,7 @@ def check_complete(
             f"{AGAIN}, or use a BERT model."
         ) from err
     raw.pop("auto_map", None)
-    wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     prefix = f"{model.base_model_prefix}."
     prefixed = any(name.startswith(prefix) for name in tensors)
     base: dict[str, Tensor] = {}
@@ -203,11 +203,11 @@ def check_complete(
         name = full.removeprefix(prefix)
         if name in base:
             faults.append(f"twice: {full}, with and without {prefix}")
-        elif name in wanted:
+        elif name in expected:
             base[name] = tensor
-            if tuple(tensor.shape) != wanted[name]:
-                have, want = list(tensor.shape), list(wanted[name])
-                faults.append(f"wrong shape: {full} is {have}, config.json asks for {want}")
+            if tuple(tensor.shape) != expected[name]:
+                found, needed = list(tensor.shape), list(expected[name])
+                faults.append(f"wrong shape: {full} is {found}, config.json asks for {needed}")
             elif not tensor.is_floating_point():
                 faults.append(f"wrong type: {full} is {tensor.dtype}, not floating point")
         elif not (
@@ -219,7 +219,7 @@ def check_complete(
             faults.append(f"unexpected: {full} {list(tensor.shape)}")
     faults += [
         f"missing: {prefix * prefixed}{name} {list(shape)}"
-        for name, shape in wanted.items()
+        for name, shape in expected.items()
         if name not in base and "pooler." not in name
     ]
     if faults:
@@ -227,7 +227,7 @@ def check_complete(
         raise BertCrfError(
             f"{path} doesn't fit {where.name}:\n  {listed}\n{AGAIN}, both from one place."
         )
-    return {name: base[name] for name in wanted if name in base}, config
+    return {name: base[name] for name in expected if name in base}, config
 
 
 def _is_beyond(name: str, layers: int) -> bool:

@@ -5,7 +5,6 @@ cross-fitting on two halves of the docs: each half has the temperature that was 
 one. Source: Guo et al. (2017), "On Calibration of Modern Neural Networks".
 """
 
-import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +57,10 @@ class Calibration:
         """As text."""
         (of_even, of_odd), (on_odd, on_even) = self.halves, self.each
         points = "\n".join(
-            f"  {told:.3f} to {right:.3f}"
-            for told, right in zip(self.score_map.told, self.score_map.right, strict=True)
+            f"  {predicted:.3f} to {corrected:.3f}"
+            for predicted, corrected in zip(
+                self.score_map.predicted, self.score_map.corrected, strict=True
+            )
         )
         return (
             f"temperature {self.old:g}, on all docs:\n{self.before.table()}\n\n"
@@ -171,9 +172,9 @@ def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
     has one minimum.
     """
     allowed = [allowed_tags(gold, pipe.tag_set) for gold in half.golds]
-    every = log_partitions(pipe.crf, half.emissions, temperature)
-    gold = log_partitions(pipe.crf, half.emissions, temperature, allowed)
-    return float((every - gold).mean())
+    log_z = log_partitions(pipe.crf, half.emissions, temperature)
+    gold_log_z = log_partitions(pipe.crf, half.emissions, temperature, allowed)
+    return float((log_z - gold_log_z).mean())
 
 
 def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float, bool]]:
@@ -198,6 +199,5 @@ def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float,
 
 def _write(path: Path, found: Calibration) -> None:
     cfg: dict[str, Any] = srsly.read_json(path)
-    score_map = dataclasses.asdict(found.score_map)
-    cfg |= {"temperature": found.temperature, SCORE_MAP: score_map}
+    cfg |= {"temperature": found.temperature, SCORE_MAP: found.score_map.to_cfg()}
     write_text(path, srsly.json_dumps(cfg, indent=2) + "\n")

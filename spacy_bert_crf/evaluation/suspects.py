@@ -15,7 +15,7 @@ _CONTEXT = 12
 
 
 @dataclass(frozen=True)
-class Read:
+class PredictedEntity:
     """An entity that the pipeline finds.
 
     start: offset of its first character in the text.
@@ -53,7 +53,7 @@ class Suspect:
     text: str
     label: str
     probability: float
-    reading: tuple[Read, ...]
+    reading: tuple[PredictedEntity, ...]
     before: str
     after: str
 
@@ -157,9 +157,9 @@ def _suspect(
     )
 
 
-def _read(doc: Doc, entity: ScoredSpan) -> Read:
+def _read(doc: Doc, entity: ScoredSpan) -> PredictedEntity:
     begin, stop = _offsets(doc, entity.start, entity.end)
-    return Read(begin, stop, doc.text[begin:stop], entity.label, entity.probability)
+    return PredictedEntity(begin, stop, doc.text[begin:stop], entity.label, entity.probability)
 
 
 def _offsets(doc: Doc, start: int, end: int) -> tuple[int, int]:

@@ -32,7 +32,7 @@ OURS |= {"merges.txt", "sentencepiece.bpe.model", "spiece.model"}
 
 #: Largest difference of emissions that a format may have without int8 layers.
 TOLERANCE = 1e-4
-#: Batch and length of calibration inputs where no shape is given.
+#: Batch and length of calibration inputs without the argument `shape`.
 _DEFAULT_SHAPE = (1, 256)
 
 
@@ -166,12 +166,12 @@ def _check_equal(name: str, folder: Path, trained: Trained) -> None:
     mask = torch.ones_like(ids)
     mask[1, length // 2 :] = 0
     with torch.inference_mode():
-        want = trained.emission_model("eager")(ids, mask, torch.zeros_like(ids))
+        expected = trained.emission_model("eager")(ids, mask, torch.zeros_like(ids))
     export = open_export(folder)
-    got = torch.from_numpy(export.open_emissions()(ids.numpy(), mask.numpy()))
+    found = torch.from_numpy(export.open_emissions()(ids.numpy(), mask.numpy()))
     on = mask.bool()
-    largest = float((got[on] - want[on]).abs().max())
-    if not largest <= TOLERANCE * max(1.0, float(want[on].abs().max())):
+    largest = float((found[on] - expected[on]).abs().max())
+    if not largest <= TOLERANCE * max(1.0, float(expected[on].abs().max())):
         raise _not_equal(name, f"its emissions differ by up to {largest:.2g}")
     if export.decode_file is None:
         return
@@ -180,9 +180,9 @@ def _check_equal(name: str, folder: Path, trained: Trained) -> None:
     pieces = pieces.repeat(2, 1, 1)
     pieces[1, length // 2 - 2 :] = 0
     with torch.inference_mode():
-        tags = trained.decoder()(want, pieces)
-    found = export.open_decode()(ids.numpy(), mask.numpy(), pieces.numpy())
-    if not torch.equal(torch.as_tensor(found), tags):
+        expected_tags = trained.decoder()(expected, pieces)
+    tags = export.open_decode()(ids.numpy(), mask.numpy(), pieces.numpy())
+    if not torch.equal(torch.as_tensor(tags), expected_tags):
         raise _not_equal(name, f"{export.decode_file.name} gives other tags")
 
 

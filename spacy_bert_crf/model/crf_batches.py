@@ -97,13 +97,14 @@ def crf_batches(
         docs = [members[i] for i in group]
         sizes = [lengths[i] for i in docs]
         index, mask = _padded_rows(sizes, begins[docs])
-        sets = None
+        padded_allowed = None
         if allowed and any(allowed[i] is not None for i in docs):
-            sets = np.ones((*mask.shape, rows.shape[1]), dtype=bool)
+            # shape: (B, T, K)
+            padded_allowed = np.ones((*mask.shape, rows.shape[1]), dtype=bool)
             for row, i in enumerate(docs):
                 own = allowed[i]
                 if own is not None:
-                    sets[row, : sizes[row]] = own
+                    padded_allowed[row, : sizes[row]] = own
         index_on = _to_device(index, rows.device)
         yield CrfBatch(
             docs,
@@ -111,7 +112,7 @@ def crf_batches(
             index_on,
             rows[index_on],
             _to_device(mask, rows.device),
-            None if sets is None else _to_device(sets, rows.device),
+            None if padded_allowed is None else _to_device(padded_allowed, rows.device),
         )
 
 

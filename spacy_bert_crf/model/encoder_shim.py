@@ -198,8 +198,8 @@ class EncoderShim(TorchShim):
         return cast(AbstractContextManager[Any], sdpa_kernel(SDPBackend.MATH))
 
     def _scaler_for(self, dtype: Optional[torch.dtype]) -> PyTorchGradScaler:
-        wanted = dtype is torch.float16  # bfloat16 has float32's range
-        if wanted and not self._scaler._enabled:
+        needs_scaling = dtype is torch.float16  # bfloat16 has float32's range
+        if needs_scaling and not self._scaler._enabled:
             settings = {"enabled": True, **self.cfg.get("grad_scaler_config", {})}
             self._scaler = PyTorchGradScaler(**settings)
             self._scaler.to_(self.device)

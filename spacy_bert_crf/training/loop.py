@@ -206,12 +206,12 @@ class _Run:
             if finished:
                 return
             is_due = time.monotonic() - saved_at > self.save_seconds
-            if self.keep_state and (is_last or is_due or stop.wanted):
+            if self.keep_state and (is_last or is_due or stop.signal_name):
                 ts.save_state(self.output, state, self.nlp, self.optimizer, self.belongs_to)
                 saved_at = time.monotonic()
-            if stop.wanted:
+            if stop.signal_name:
                 raise BertCrfError(
-                    f"stopped by {stop.wanted} after step {state.step}. "
+                    f"stopped by {stop.signal_name} after step {state.step}. "
                     + ("Go on with --resume." if self.keep_state else "No state was kept.")
                 )
 
@@ -235,7 +235,7 @@ class _Run:
     def _batches(self) -> Iterator[tuple[int, list[Example], bool]]:
         """Batches from the state's position on, as (epoch, batch, is the last of its epoch)."""
         state, saved, done = self.state, self.random, self.state.batches_done
-        wanted, order = state.order, list(range(len(self.examples)))
+        saved_order, order = state.order, list(range(len(self.examples)))
         if saved is None:
             state.start_random = random.getstate()
         else:
@@ -251,7 +251,7 @@ class _Run:
             batch = next(batches, None)
             if batch is None:
                 raise BertCrfError("the training corpus gave no batch: check [training.batcher].")
-            if done and not self.streamed and wanted != order:
+            if done and not self.streamed and saved_order != order:
                 raise BertCrfError(
                     f"can't resume from {self.output / ts.FOLDER}: the batches can't be drawn "
                     "again in the same order. Delete the folder to start anew."

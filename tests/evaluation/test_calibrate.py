@@ -96,12 +96,12 @@ def test_isotonic_regression_of_blocks_equals_that_by_hand():
     # Two blocks: 50 at 0.4 of which 30 are right, 50 at 0.8 of which 40 are; each held by 10.
     pairs = [(0.4, i < 30) for i in range(50)] + [(0.8, i < 40) for i in range(50)]
     found = ScoreMap.fitted(pairs)
-    assert found.told == (0.0, 0.4, 0.8, 1.0)
-    assert found.right == pytest.approx((0.0, 34 / 60, 48 / 60, 1.0), abs=1e-6)
+    assert found.predicted == (0.0, 0.4, 0.8, 1.0)
+    assert found.corrected == pytest.approx((0.0, 34 / 60, 48 / 60, 1.0), abs=1e-6)
     # Rates that fall are pooled: 70 of 100, at 0.6 in the mean, held by 10.
     falling = [(0.4, i < 40) for i in range(50)] + [(0.8, i < 30) for i in range(50)]
-    assert ScoreMap.fitted(falling).told == (0.0, 0.6, 1.0)
-    assert ScoreMap.fitted(falling).right[1] == pytest.approx(76 / 110, abs=1e-6)
+    assert ScoreMap.fitted(falling).predicted == (0.0, 0.6, 1.0)
+    assert ScoreMap.fitted(falling).corrected[1] == pytest.approx(76 / 110, abs=1e-6)
 
 
 def test_a_map_of_little_is_close_to_none():
@@ -114,12 +114,12 @@ def test_a_map_of_little_is_close_to_none():
 
 
 @pytest.mark.parametrize(
-    "told, right",
+    "predicted, corrected",
     [((0, 0.5, 1), (0, 1)), ((0, 0.5, 0.5, 1), (0, 0.2, 0.3, 1)), ((0, 1), (0, 0.9)), ((), ())],
 )
-def test_points_that_do_not_rise_from_0_to_1_are_refused(told, right):
+def test_points_that_do_not_rise_from_0_to_1_are_refused(predicted, corrected):
     with pytest.raises(ValueError, match="points"):
-        ScoreMap(told, right)
+        ScoreMap(predicted, corrected)
 
 
 def test_the_map_is_told_and_goes_with_its_temperature(encoder_path, tmp_path):
@@ -230,8 +230,9 @@ def test_calibrate_finds_the_temperature_of_the_corpus(drawn):
     nlp = spacy.load(drawn / "p")
     assert nlp.get_pipe("bert_crf").temperature == found.temperature
     stored = nlp.get_pipe("bert_crf").score_map
-    assert stored.told == pytest.approx(found.score_map.told, abs=1e-9)
-    assert stored.right == pytest.approx(found.score_map.right, abs=1e-9)
+    assert stored.predicted == pytest.approx(found.score_map.predicted, abs=1e-9)
+    assert stored.corrected == pytest.approx(found.score_map.corrected, abs=1e-9)
+    assert set(nlp.get_pipe("bert_crf").cfg["score_map"]) == {"told", "right"}
     assert (drawn / "p" / "bert_crf" / "model").read_bytes() == weights
     # Fitted again: the same, and measured against what it has now.
     again = fit(drawn)

@@ -36,18 +36,21 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
             model = AutoModelForTokenClassification.from_config(config)
     except ValueError as err:
         raise BertCrfError(f"transformers has no token classification for {kind}.") from err
-    wanted = {name: t.shape for name, t in model.state_dict().items()}
-    wanted = {name: shape for name, shape in wanted.items() if not name.endswith("position_ids")}
-    if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
-        other = sorted(wanted.keys() ^ tensors.keys())
+    expected = {
+        name: tensor.shape
+        for name, tensor in model.state_dict().items()
+        if not name.endswith("position_ids")
+    }
+    if expected != {name: tensor.shape for name, tensor in tensors.items()}:
+        other = sorted(expected.keys() ^ tensors.keys())
         raise BertCrfError(
             f"transformers' token classification for {kind} has other weights than an encoder and "
             f"a linear layer ({', '.join(other[:4])}): choose another format."
         )
     path = folder / "config.json"
-    said = json.loads(path.read_text(encoding="utf8"))
-    said["architectures"] = [type(model).__name__]
-    path.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
+    content = json.loads(path.read_text(encoding="utf8"))
+    content["architectures"] = [type(model).__name__]
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
     # Cloned, because safetensors refuses tensors that share memory.
     clones = {name: tensor.clone() for name, tensor in tensors.items()}
     save_file(clones, folder / _FILE, metadata={"format": "pt"})
