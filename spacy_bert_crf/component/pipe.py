@@ -1,12 +1,9 @@
 """The trainable pipeline component `bert_crf`."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
-import numpy as np
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
@@ -22,6 +19,7 @@ from ..annotation.schemes import TagSet
 from ..annotation.tag_counts import count_tags
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.hf import LoadedEncoder
+from ..encoder.passes import IntArray
 from ..errors import BertCrfError
 from ..model import crf_batches, layers
 from ..model.crf_batches import BoolArray
@@ -32,18 +30,19 @@ from .reading import Alternative, Reading, Spans
 from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
 
-Tags = list[NDArray[np.int64]]
-
 
 @has_settings
 class BertCrf(TrainablePipe):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
 
     One step of the CRF is one token. Predicted entities go to `doc.ents`.
-
-    Each of the `Settings` is a keyword argument, and an attribute that may be changed.
-    `threshold` and `temperature` are kept in `cfg`, with the weights.
     `doc._.<name>_labels`, a list of some of the component's labels, restricts those of a doc.
+
+    vocab: vocabulary of the pipeline.
+    model: list of Doc to list of emissions [tokens, K], see `spacy_bert_crf.BertCrf.v1`.
+    name: name of the component in the pipeline.
+    scorer: function of `Language.evaluate`, None for no scores.
+    settings: each of `Settings`, also as an attribute. `cfg` keeps threshold and temperature.
     """
 
     def __init__(
@@ -88,8 +87,7 @@ class BertCrf(TrainablePipe):
     @property
     def crf(self) -> LinearChainCRF:
         """The CRF in torch. Raises BertCrfError before the component is initialised."""
-        crf: LinearChainCRF = layers.head_of(self.model).module.crf
-        return crf
+        return layers.crf_of(self.model)
 
     @property
     def quantize(self) -> str:
@@ -111,10 +109,11 @@ class BertCrf(TrainablePipe):
         with named(self.name):
             return ScoreMap.from_cfg(self.cfg)
 
-    def predict(self, docs: Iterable[Doc]) -> Union[Tags, list[Reading]]:
-        """Best tag ids of each doc [tokens], or a Reading of each if a setting needs probabilities.
+    def predict(self, docs: Iterable[Doc]) -> Union[list[IntArray], list[Reading]]:
+        """Decode docs without changing them.
 
-        The docs are not changed.
+        docs: as they come from the components before this one.
+        RETURNS: best tag ids of each doc [tokens], or Readings if a setting needs probabilities.
         """
         docs = list(docs)
         if self.settings.scores or self.settings.candidates or self.threshold:
@@ -127,9 +126,13 @@ class BertCrf(TrainablePipe):
         return tags
 
     def set_annotations(
-        self, docs: Iterable[Doc], scores: Sequence[Union[NDArray[np.int64], Reading]]
+        self, docs: Iterable[Doc], scores: Sequence[Union[IntArray, Reading]]
     ) -> None:
-        """Write what `predict` gave to the docs. Every doc counts as annotated afterwards."""
+        """Write entities to docs. Every doc counts as annotated afterwards.
+
+        docs: the docs that `predict` decoded.
+        scores: the result of `predict`.
+        """
         self.register_extensions()  # the component may have been unpickled
         tag_set, threshold = self.tag_set, self.threshold
         for doc, score in zip(docs, scores, strict=True):
@@ -140,7 +143,11 @@ class BertCrf(TrainablePipe):
                 doc_output.set_entities(doc, entities, self.settings.overwrite)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate a stream of docs in order, looking ahead at most `batch_size` of them."""
+        """Annotate a stream of docs in order.
+
+        stream: the docs. At most `batch_size` of them are read ahead.
+        batch_size: largest number of docs that are decoded together.
+        """
         error_handler = self.get_error_handler()
         for docs in layers.doc_batches(stream, batch_size):
             try:
@@ -155,19 +162,14 @@ class BertCrf(TrainablePipe):
     ) -> list[Reading]:
         """Probabilities of each doc, whatever the settings. The docs are not changed.
 
-        candidates: least probability of entities beyond those of the best path; 0 for none.
-        requested: entities (start, end, label) of each doc whose probability is wanted, or empty.
-        Entities are not trimmed of white space.
+        docs: as for `predict`. Their entities are not trimmed of white space.
+        candidates: smallest probability of entities beyond those of the best path; 0 for none.
+        requested: entities (start, end, label) of each doc to compute the probability of, or empty.
         Raises BertCrfError for labels that the component does not have.
         """
         docs = list(docs)
-        other = {label for spans in requested for _, _, label in spans} - set(self.labels)
-        if other:
-            raise BertCrfError(
-                f"[{self.name}] has no labels {', '.join(sorted(other))}, only "
-                f"{', '.join(self.labels)}."
-            )
         with named(self.name):
+            reading.check_labels(requested, self.labels)
             candidates = Settings(candidates=candidates).candidates  # checked
         readings = reading.read(
             self.crf,
@@ -185,10 +187,12 @@ class BertCrf(TrainablePipe):
     def nbest(self, docs: Iterable[Doc], k: int) -> list[list[Alternative]]:
         """The k best tag paths of each doc, the most probable first. The docs are not changed.
 
-        Each has the entities as they would be written to the doc, and its probability. Paths are
-        legal and keep to the entities on the doc, as in decoding. There may be fewer than k.
-        All differ as tags. With `constraints` they also differ as entities, except for white
-        space that is trimmed.
+        Entities are those that would be written to the doc. Paths are legal and keep to the
+        entities on the doc, as in decoding. All differ as tags. With `constraints` they also
+        differ as entities, except for white space that is trimmed.
+
+        docs: as for `predict`.
+        k: number of paths of a doc, which may have fewer.
         Raises BertCrfError for k below 1.
         """
         if k < 1:
@@ -208,10 +212,10 @@ class BertCrf(TrainablePipe):
         ]
 
     def add_label(self, label: str) -> int:
-        """Add an entity type. RETURNS: 1 if it is new, 0 otherwise.
+        """Add an entity type.
 
-        On an initialised component its tags come after the present ones. They are untrained, and
-        the weights of the present ones stay.
+        label: the type. Its tags come after the present ones, whose weights stay.
+        RETURNS: 1 if it is new, 0 otherwise.
         Raises BertCrfError for an empty label.
         """
         if label in self.labels:
@@ -231,10 +235,10 @@ class BertCrf(TrainablePipe):
         nlp: Optional[Language] = None,
         labels: Optional[list[str]] = None,
     ) -> None:
-        """Learn the labels, load the encoder and make the head.
+        """Learn the labels, report entities that can't be aligned, load the encoder, make the head.
 
-        get_examples: gives the training examples. All are read once, to find labels and to report
-            entities that have no place in the pipeline's tokens.
+        get_examples: returns the training examples. All are read once.
+        nlp: not used.
         labels: entity types in the order of their tags; otherwise those of the examples, sorted.
         Raises BertCrfError if there are no labels or the encoder can't be loaded.
         """
@@ -252,13 +256,14 @@ class BertCrf(TrainablePipe):
     def adopt(self, encoder: LoadedEncoder, labels: list[str], head: dict[str, Tensor]) -> None:
         """Take over trained weights instead of `initialize`, with an own encoder.
 
-        labels: entity types in the order of their tags. head: the state of a TagHead.
-        Raises BertCrfError if the component has no own encoder, RuntimeError if the weights do
-        not fit the labels.
+        encoder: the encoder and its tokenizer.
+        labels: entity types in the order of their tags.
+        head: the state of a TagHead.
+        Raises BertCrfError without an own encoder, RuntimeError for weights that do not fit.
         """
         own = layers.own_encoder_of(self.model)
         if own is None:
-            raise BertCrfError(f"[{self.name}] shares an encoder and can't take over another.")
+            raise BertCrfError(f"[{self.name}] shares an encoder: use spacy_bert_crf.Encoder.v1.")
         self._set_labels(labels)
         own.adopt(encoder)
         self._build_head(None)
@@ -275,8 +280,12 @@ class BertCrf(TrainablePipe):
     ) -> dict[str, float]:
         """Learn from a batch. The loss is the negative log-likelihood, mean over the docs.
 
-        Examples without a known token do not train the model, and an own encoder does not read
-        them. A shared encoder hands out its vectors for exactly the batch, so there they stay.
+        examples: the batch. Examples without a known token do not train the model, and an own
+            encoder does not read them. A shared encoder hands out its vectors for a whole batch.
+        drop: dropout rate, from 0 to 1.
+        sgd: optimizer that steps the parameters; None leaves that to `finish_update`.
+        losses: dictionary to which the loss is added under the component's name.
+        RETURNS: `losses`, or a new dictionary.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -300,11 +309,15 @@ class BertCrf(TrainablePipe):
     def get_loss(
         self, examples: Iterable[Example], scores: list[Floats2d]
     ) -> tuple[float, list[Floats2d]]:
-        """Loss of emissions and its gradient. The CRF's own gradients stay as they are."""
+        """Loss of emissions and its gradient. The CRF's own gradients stay as they are.
+
+        examples: the batch.
+        scores: the emissions of each doc. [tokens, K]
+        """
         return self._likelihood(scores, self._allowed_by_gold(list(examples)))
 
     def finish_update(self, sgd: Optimizer) -> None:
-        """Step the component's parameters."""
+        """Step the component's parameters with the optimizer `sgd`."""
         self.model.finish_update(sgd)
         if isinstance(sgd, GroupedAdamW):
             sgd.end_component()
@@ -326,9 +339,8 @@ class BertCrf(TrainablePipe):
 
     def from_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> "BertCrf":
         """Load from a folder. Raises BertCrfError, naming the file, if one is damaged."""
-        with damaged_component(self.name, Path(path)):
-            with weights_beside(Path(path)):
-                super().from_disk(path, exclude=exclude)
+        with damaged_component(self.name, Path(path)), weights_beside(Path(path)):
+            super().from_disk(path, exclude=exclude)
             TagSet(self.labels, self.settings.scheme)
         self._apply_tags()
         return self
@@ -345,23 +357,16 @@ class BertCrf(TrainablePipe):
             self.vocab.strings.add(label)
 
     def _build_head(self, sample: Optional[list[Doc]]) -> None:
-        """Initialise the model, and make the head or make room in it for more tags."""
         self.model.initialize(X=sample)
-        width = self.model.get_ref("tok2vec").maybe_get_dim("nO")
-        if width is None:
-            raise BertCrfError(
-                f"[{self.name}] the width of its token vectors is not known: is the transformer "
-                "that it listens to in the pipeline, before it?"
-            )
-        layers.head_of(self.model).build(width, len(self.tag_set.tags))
+        with named(self.name):
+            layers.build_head(self.model, len(self.tag_set.tags))
 
     def _apply_tags(self) -> None:
         """Settle the kept settings, and give the CRF the constraints of the tag scheme."""
         merge_kept(self.cfg, self.settings)
         _ = self.score_map  # raises for a damaged one
-        tags, legal = self.tag_set, None
-        if self.settings.constraints:
-            legal = tags.legal()
+        tags = self.tag_set
+        legal = tags.legal() if self.settings.constraints else None
         with named(self.name):
             layers.set_legal(self.model, len(tags.tags), legal)
 
@@ -392,9 +397,4 @@ class BertCrf(TrainablePipe):
     def _warn_impossible(self, count: int) -> None:
         if count and not self._warned_impossible:
             self._warned_impossible = True
-            warnings.warn(
-                f"[{self.name}] {count} of the docs have no legal tag path that keeps to the "
-                "entities on the doc and to its allowed labels: they are predicted freely, and "
-                "entities that overlap those on the doc are dropped. (Said once.)",
-                stacklevel=4,
-            )
+            reading.warn_impossible(self.name, count)

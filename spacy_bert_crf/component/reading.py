@@ -4,6 +4,7 @@ Results leave the device twice for all docs together: first paths and figures, t
 probabilities of the spans that these name.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional
@@ -18,6 +19,7 @@ from ..crf.forward_backward import wide_dtype
 from ..crf.linear_chain import LinearChainCRF
 from ..crf.posterior import Posterior
 from ..encoder.passes import IntArray
+from ..errors import BertCrfError
 from ..model.crf_batches import (
     CRF_BATCH_STEPS,
     AnyEmissions,
@@ -109,6 +111,35 @@ class _Requests:
     posterior: Posterior
     queries: SpanQueries
     kinds: list[str]
+
+
+def check_labels(requested: Sequence[Spans], labels: Sequence[str]) -> None:
+    """Check that spans have labels of the component.
+
+    requested: spans of each doc.
+    labels: labels of the component.
+    Raises BertCrfError that names the other labels.
+    """
+    other = {label for spans in requested for _, _, label in spans} - set(labels)
+    if other:
+        raise BertCrfError(
+            f"it has no labels {', '.join(sorted(other))}: request only entities with its labels "
+            f"({', '.join(labels)})."
+        )
+
+
+def warn_impossible(component: str, count: int) -> None:
+    """Warn that some docs were decoded without the restrictions that are set on them.
+
+    component: name of the component.
+    count: number of the docs.
+    """
+    warnings.warn(
+        f"[{component}] {count} of the docs have no legal tag path that keeps to the entities on "
+        "the doc and to its allowed labels. They are decoded without these restrictions, and "
+        "entities that overlap those on the doc are dropped. (This warning is shown once.)",
+        stacklevel=5,
+    )
 
 
 def read(

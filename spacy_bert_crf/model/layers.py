@@ -12,6 +12,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 from torch import Tensor
 
+from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import padded_batches
 from ..errors import BertCrfError
 from .crf_batches import Emissions, join_rows, split_rows
@@ -71,12 +72,34 @@ def head_of(model: Model) -> HeadShim:
     return shim_of(model.get_ref("head"), HeadShim)
 
 
+def crf_of(model: Model) -> LinearChainCRF:
+    """The CRF of a `bert_crf_layer`. Raises BertCrfError if there is none yet."""
+    crf: LinearChainCRF = head_of(model).module.crf
+    return crf
+
+
 def own_encoder_of(model: Model) -> Optional[EncoderShim]:
     """The own encoder of a `bert_crf_layer`; None for a shared one or one of another kind."""
     for shim in model.get_ref("tok2vec").shims:
         if isinstance(shim, EncoderShim):
             return shim
     return None
+
+
+def build_head(model: Model, n_tags: int) -> None:
+    """Make the head of a `bert_crf_layer`, or make room in it for more tags.
+
+    model: an initialised layer, so that the width of its token vectors is known.
+    n_tags: number of tags of the head.
+    Raises BertCrfError if the width is not known.
+    """
+    width = model.get_ref("tok2vec").maybe_get_dim("nO")
+    if width is None:
+        raise BertCrfError(
+            "the width of its token vectors is not known: is the transformer that it listens to "
+            "in the pipeline, before it?"
+        )
+    head_of(model).build(width, n_tags)
 
 
 def set_quantize(model: Model, value: str) -> None:
@@ -97,7 +120,8 @@ def set_quantize(model: Model, value: str) -> None:
 def set_legal(model: Model, n_tags: int, legal: Optional[Legal]) -> None:
     """Give the CRF the constraints of a tag scheme, if there is a CRF yet.
 
-    n_tags: number of tags of the scheme. legal: start, end and transitions; None makes all legal.
+    n_tags: number of tags of the scheme.
+    legal: start, end and transitions; None makes all legal.
     Raises BertCrfError if the CRF has another number of tags.
     """
     head = head_of(model)
@@ -107,7 +131,8 @@ def set_legal(model: Model, n_tags: int, legal: Optional[Legal]) -> None:
     if crf.n_tags != n_tags:
         raise BertCrfError(
             f"the weights have {crf.n_tags} tags, its labels under its scheme have {n_tags}. The "
-            "scheme of a trained component can't be changed, and its files belong together."
+            "scheme of a trained component can't be changed, and its files belong together: load "
+            "the folder as it was saved, with its own scheme."
         )
     crf.set_legal(*(legal or ()))
 

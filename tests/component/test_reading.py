@@ -190,7 +190,7 @@ def test_where_no_path_is_left_the_sets_are(random_nlp, scores):
     free = random_nlp.make_doc("张三在")
     doc._.bert_crf_labels = []
     assert len(pipe.nbest([doc], 3)[0]) == 3
-    with pytest.warns(UserWarning, match="1 of the docs.*predicted freely.*Said once"):
+    with pytest.warns(UserWarning, match="1 of the docs.*without these restrictions.*once"):
         pipe.set_annotations([doc, free], pipe.predict([doc, free]))
     assert entities(doc) == entities(free) != []
     with warnings.catch_warnings():
