@@ -62,9 +62,11 @@ class PathScore(torch.autograd.Function):
         tags: Tensor,
     ) -> Tensor:
         n_tags, wide = len(start), wide_dtype(emissions.device)
+        # shape: (B,)
         last = tags.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1)
-        # shape: (B, T), (B, T - 1)
+        # shape: (B, T)
         unary = emissions.gather(2, tags.unsqueeze(2)).squeeze(2)
+        # shape: (B, T - 1)
         pair_ids = tags[:, :-1] * n_tags + tags[:, 1:]
         pairs = transitions.reshape(-1)[pair_ids]
         ctx.save_for_backward(mask, tags, pair_ids, last)
@@ -82,10 +84,12 @@ class PathScore(torch.autograd.Function):
         # shape: (B, T)
         weight = (grad.unsqueeze(1) * mask).to(weights_dtype)
         zeros = weight.new_zeros
+        # shape: (B, T, K)
         d_emissions = zeros((*mask.shape, n_tags), dtype=dtype)
         d_emissions.scatter_(2, tags.unsqueeze(2), weight.to(dtype).unsqueeze(2))
         d_start = zeros(n_tags).index_add_(0, tags[:, 0], weight[:, 0])
         d_end = zeros(n_tags).index_add_(0, last, weight[:, 0])
+        # shape: (K * K,)
         d_pairs = zeros(n_tags * n_tags)
         d_pairs.index_add_(0, pair_ids.flatten(), weight[:, 1:].flatten())
         return d_emissions, d_start, d_end, d_pairs.view(n_tags, n_tags), None, None

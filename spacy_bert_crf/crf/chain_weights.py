@@ -26,7 +26,9 @@ class ChainWeights:
     start: score of each tag at the first step. [K]
     end: score of each tag at the last step. [K]
     transitions: score of each pair of neighbours, `[from, to]`. [K, K]
-    legal_start, legal_end, legal_transitions: masks of the same shapes, True where legal.
+    legal_start: whether a sequence may begin with each tag. bool [K]
+    legal_end: whether a sequence may end with each tag. bool [K]
+    legal_transitions: whether the second tag may follow the first. bool [K, K]
     """
 
     start: Tensor
@@ -54,7 +56,10 @@ class ChainWeights:
     ) -> "ChainWeights":
         """Weights from tensors, arrays or lists. All is legal (see `with_legal`).
 
-        start, end: [K]. transitions: [from, to], [K, K]. Raises ValueError for other shapes.
+        start: score of each tag at the first step. [K]
+        end: score of each tag at the last step. [K]
+        transitions: score of each pair of neighbours, [from, to]. [K, K]
+        Raises ValueError for other shapes.
         """
         scores = [torch.as_tensor(value) for value in (start, end, transitions)]
         return cls(*scores, *(torch.ones_like(score, dtype=torch.bool) for score in scores))

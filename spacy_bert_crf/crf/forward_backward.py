@@ -50,8 +50,11 @@ def scan(
 ) -> Scan:
     """Run the fastest scan that is exact for this batch. The host reads one value.
 
-    emissions: [B, T, K]. mask: bool [B, T]. allowed: bool [B, T, K], or None for all tags.
-    both: whether to compute the backward variables too. Only `log_z` does without them.
+    emissions: [B, T, K]
+    weights: scores of start, end and transitions.
+    mask: True on real steps. bool [B, T]
+    allowed: tags that each step may have. bool [B, T, K], None for all
+    both: whether to compute the backward variables too. Only `log_z` does not need them.
     """
     # Inference mode saves a fifth of the time. Autograd refuses its tensors later, so only a clone
     # of log_z and tensors computed from the others leave this module.
@@ -93,9 +96,11 @@ class ProbabilityScan:
         n_batch, n_steps, n_tags = emissions.shape
         order = _Order(mask)
         self.order = order
+        # shape: (T, B, 1)
         on = order.mask.unsqueeze(2)
         scores, open_tags = emissions.detach(), None
         if allowed is not None:
+            # shape: (T, B, K)
             open_tags = allowed.transpose(0, 1) | ~on
             scores = scores.masked_fill(~allowed, -torch.inf)
         # Padding may hold any finite numbers: they are masked below.
@@ -122,7 +127,9 @@ class ProbabilityScan:
             first = torch.cat([start, end])
             if open_tags is not None:
                 reverse_open = order.reverse(open_tags)
+                # shape: (T, B, 2 * K)
                 open_tags = torch.cat([open_tags, reverse_open], dim=2)
+        # shape: (T, B, directions * K)
         flat = states.flatten(2)
         scales = _run(flat, first, step_matrix, ways)
 
@@ -143,6 +150,7 @@ class ProbabilityScan:
             order.reverse_second(states, out=self.gamma)
             self.joint = torch.empty_like(self.gamma)
             self.joint[0] = start
+            # shape: ((T - 1) * B, K)
             rows = self.alpha[:-1].flatten(0, 1)
             torch.mm(rows, self.pairs, out=self.joint[1:].view(rows.shape))
             self.joint.mul_(self.gamma)
@@ -158,6 +166,7 @@ class ProbabilityScan:
         on = self.order.mask.unsqueeze(2)
         # shape: (T, B, 1)
         weight = torch.where(on, grad[None, :, None] / self.total, 0.0)
+        # shape: ((T - 1) * B, K)
         before = self.alpha[:-1].flatten(0, 1)
         after = (self.gamma[1:] * weight[1:]).flatten(0, 1)
         return self.joint * weight, (before.T @ after) * self.pairs
@@ -168,6 +177,7 @@ class ProbabilityScan:
 
     def expected_pairs(self, values: Tensor) -> Tensor:
         """Expectation of the sum of values[from, to] over a sequence. [K, K] -> [B]"""
+        # shape: ((T - 1) * B, K)
         before = self.alpha[:-1].flatten(0, 1) @ (self.pairs * values)
         after = self.gamma[1:] / self.total[1:]
         each = (before.view_as(after) * after).sum(2)
@@ -212,6 +222,7 @@ def _is_lost(
 
     An entry must be present if its tag is allowed and a present entry may precede it.
     """
+    # shape: (T, B, ways * K)
     there = flat >= _LOST
     if open_tags is None:  # Exclusion is then the same for all sequences.
         there = _all(there)
@@ -314,6 +325,7 @@ class LogScan:
         alpha, gamma, transitions = self.alpha, self.gamma, self._weights.transitions
         there = (self.order.mask & (self.log_z != -torch.inf))[:, :, None, None]
         n_steps, n_batch, n_tags = alpha.shape
+        # shape of a part: (size, B, K_from, K_to)
         size = max(1, 4_000_000 // max(1, n_batch * n_tags * n_tags))
         for i in range(0, n_steps - 1, size):
             j = min(i + size, n_steps - 1)
@@ -354,11 +366,12 @@ class _Order:
 
     def __init__(self, mask: Tensor) -> None:
         n_batch, n_steps = mask.shape
+        # shape: (T, B)
         self.mask = mask.T.contiguous()
         self.last = self.mask.sum(0) - 1
         steps = torch.arange(n_steps, device=mask.device).unsqueeze(1)
         columns = torch.arange(n_batch, device=mask.device)
-        # Padding keeps its place.
+        # Padding keeps its place. shape: (T * B,)
         self._flip = (
             torch.where(self.mask, self.last - steps, steps) * n_batch + columns
         ).flatten()

@@ -2,10 +2,15 @@
 
 Lafferty, McCallum & Pereira (2001), "Conditional Random Fields". The parameters are named as in
 pytorch-crf 0.7.2 (`start_transitions`, `end_transitions`, `transitions[from, to]`), so that its
-checkpoints load unchanged. It differs from pytorch-crf in these points: the mask is bool; gold may
-be allowed tags; a tag scheme constrains the paths; results stay on their device; there are the k
-best paths and the probabilities of `Posterior`. The algorithms are in forward_backward.py,
-viterbi.py and viterbi_blocks.py.
+checkpoints load unchanged. It differs from pytorch-crf in these points:
+
+- The mask is bool.
+- Gold may be allowed tags.
+- A tag scheme constrains the paths.
+- Results stay on their device.
+- There are the k best paths and the probabilities of `Posterior`.
+
+The algorithms are in forward_backward.py, viterbi.py and viterbi_blocks.py.
 
 Shapes: B sequences, T steps, K tags. Sequences are padded on the right. `mask` is True on real
 steps. Every sequence has at least one.
@@ -23,21 +28,22 @@ from .chain_weights import NPZ_LEGAL_NAMES, ChainWeights
 from .forward_backward import EXCLUDED, Weights, scan, wide_dtype
 from .posterior import Posterior
 from .viterbi import nbest, viterbi
-from .viterbi_blocks import LONG, viterbi_long
+from .viterbi_blocks import LONG, viterbi_one_by_one
 
 #: Emissions [B, T, K], scores of start [K], end [K] and transitions [from, to], mask [B, T].
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class LinearChainCRF(nn.Module):
-    """A linear-chain CRF over K tags.
+    """A linear-chain CRF over K tags (Lafferty, McCallum & Pereira 2001).
+
+    `viterbi` never returns an illegal path. With `constrain`, the other methods leave illegal paths
+    out of the partition function.
 
     n_tags: K.
     legal_start: whether a sequence may begin with each tag. [K], None for all
     legal_end: whether a sequence may end with each tag. [K], None for all
     legal_transitions: [from][to], whether the second tag may follow the first. [K, K], None for all
-    `viterbi` never returns an illegal path. With `constrain`, the other methods leave illegal paths
-    out of the partition function.
     Raises ValueError for fewer than one tag, or masks of other sizes.
     """
 
@@ -68,8 +74,11 @@ class LinearChainCRF(nn.Module):
         end: Optional[Sequence[bool]] = None,
         transitions: Optional[Sequence[Sequence[bool]]] = None,
     ) -> None:
-        """Set which tags and transitions are legal; None makes all legal. Shapes as in the class.
+        """Set which tags and transitions are legal; None makes all legal.
 
+        start: whether a sequence may begin with each tag. [K]
+        end: whether a sequence may end with each tag. [K]
+        transitions: [from][to], whether the second tag may follow the first. [K, K]
         Raises ValueError if the sizes are not those of K tags.
         """
         masks = (start, end, transitions)
@@ -103,8 +112,11 @@ class LinearChainCRF(nn.Module):
 
     @torch.no_grad()
     def set_scores(self, start: ArrayLike, transitions: ArrayLike, end: ArrayLike) -> None:
-        """Set the scores. start: [K]. transitions: [from, to], [K, K]. end: [K].
+        """Set the scores.
 
+        start: score of each tag at the first step. [K]
+        transitions: score of each pair of neighbours, [from, to]. [K, K]
+        end: score of each tag at the last step. [K]
         Raises ValueError if the sizes are not those of K tags.
         """
         values = (start, end, transitions)
@@ -122,16 +134,18 @@ class LinearChainCRF(nn.Module):
         constrain: bool = False,
         open_weights: Optional[Tensor] = None,
     ) -> Tensor:
-        """Negative log-likelihood of each sequence. [B]
+        """Negative log-likelihood of each sequence.
 
-        emissions: [B, T, K]. Half precision is computed in float32, float64 in float64.
+        emissions: scores of the tags at each step. [B, T, K]. Half precision is computed in
+            float32, float64 in float64.
         gold: tag ids [B, T] (int64), or allowed tags [B, T, K] (bool). A known step allows one
             tag, an unknown step several. The likelihood sums over all paths that are allowed
             (partial supervision, Tsuboi et al. 2008).
-        mask: bool [B, T].
+        mask: True on real steps. bool [B, T]
         constrain: whether illegal paths are left out of numerator and partition function.
         open_weights: logarithm of a weight of each tag, which counts at steps that allow several
             tags. [K], None for equal weights
+        RETURNS: the loss of each sequence, in nats. [B]
         Raises ValueError for shapes or dtypes that do not fit.
         """
         is_allowed = gold.dtype is torch.bool
@@ -149,18 +163,26 @@ class LinearChainCRF(nn.Module):
             return loss.to(emissions.dtype)
 
     def log_partition(self, emissions: Tensor, mask: Tensor, constrain: bool = False) -> Tensor:
-        """Logarithm of the sum over all tag paths of exp(score). [B]
+        """Logarithm of the sum over all tag paths of exp(score).
 
-        Arguments as in `forward`. Raises ValueError for shapes or dtypes that do not fit.
+        emissions: see `forward`. [B, T, K]
+        mask: True on real steps. bool [B, T]
+        constrain: whether illegal paths are left out.
+        RETURNS: log Z of each sequence. [B]
+        Raises ValueError for shapes or dtypes that do not fit.
         """
         emissions = self._check(emissions, mask)
         with _no_autocast(emissions):
             return _log_partition(self._inputs(emissions, mask, constrain)).to(emissions.dtype)
 
     def score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """Score of one tag path per sequence, not normalised. [B]
+        """Score of one tag path per sequence, not normalised.
 
-        tags: int64 [B, T]. Raises ValueError for shapes or dtypes that do not fit.
+        emissions: see `forward`. [B, T, K]
+        tags: tag ids of the path; those of padding are ignored. int64 [B, T]
+        mask: True on real steps. bool [B, T]
+        RETURNS: the score of each path. [B]
+        Raises ValueError for shapes or dtypes that do not fit.
         """
         emissions = self._check(emissions, mask)
         with _no_autocast(emissions):
@@ -170,13 +192,17 @@ class LinearChainCRF(nn.Module):
     def viterbi(
         self, emissions: Tensor, mask: Tensor, allowed: Optional[Tensor] = None
     ) -> tuple[Tensor, Tensor]:
-        """Best legal tag path of each sequence and its score. [B, T] (int64), [B]
+        """Best legal tag path of each sequence and its score. Viterbi (1967), Rabiner (1989).
 
-        allowed: the tags that a path may have at each step. bool [B, T, K], None for all
         Padding steps get tag 0. Where no legal path is allowed, the score is -inf and the tags are
-        all 0. Ties go to the lower tag id. Viterbi (1967), Rabiner (1989).
+        all 0. Ties go to the lower tag id.
         Results stay on the device of `emissions`, and the host reads nothing. The exception is
         sequences of more than LONG steps (see viterbi_blocks.py).
+
+        emissions: see `forward`. [B, T, K]
+        mask: True on real steps. bool [B, T]
+        allowed: the tags that a path may have at each step. bool [B, T, K], None for all
+        RETURNS: the tag ids [B, T] (int64) and the scores [B].
         Raises ValueError for shapes or dtypes that do not fit.
         """
         emissions = self._check(emissions, mask, allowed)
@@ -184,9 +210,8 @@ class LinearChainCRF(nn.Module):
             weights = self._weights(emissions.dtype, True, -torch.inf)
             if allowed is not None:
                 emissions = emissions.masked_fill(~allowed, -torch.inf)
-            if mask.shape[1] > LONG:
-                return _viterbi_one_by_one(emissions, weights, mask)
-            return viterbi(emissions, *weights, mask)
+            decode = viterbi_one_by_one if mask.shape[1] > LONG else viterbi
+            return decode(emissions, *weights, mask)
 
     @torch.no_grad()
     def nbest(
@@ -198,11 +223,19 @@ class LinearChainCRF(nn.Module):
         allowed: Optional[Tensor] = None,
         temperature: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """The k best tag paths of each sequence and their log-probabilities. [B, k, T], [B, k]
+        """The k best tag paths of each sequence and their log-probabilities.
 
         Exact. The paths of a sequence all differ, the best comes first, ties come in any order.
         Where there are fewer paths, the log-probability is -inf and the tags are all 0. The host
-        reads one value. Other arguments as in `posterior`.
+        reads one value. Seshadri & Sundberg (1994), "List Viterbi Decoding Algorithms".
+
+        emissions: see `forward`. [B, T, K]
+        mask: True on real steps. bool [B, T]
+        k: number of paths.
+        constrain: whether only legal paths count.
+        allowed: the tags that a path may have at each step. bool [B, T, K], None for all
+        temperature: emissions and transitions are divided by it.
+        RETURNS: the tag ids [B, k, T] (int64) and the log-probabilities [B, k].
         Raises ValueError for k below 1, and as `posterior` does.
         """
         if k < 1:
@@ -228,6 +261,8 @@ class LinearChainCRF(nn.Module):
 
         All its probabilities come from one forward-backward scan.
 
+        emissions: see `forward`. [B, T, K]
+        mask: True on real steps. bool [B, T]
         constrain: whether illegal paths have probability 0, exactly.
         allowed: the tags that a path may have at each step. bool [B, T, K], None for all
         temperature: emissions and transitions are divided by it.
@@ -246,9 +281,17 @@ class LinearChainCRF(nn.Module):
         allowed: Optional[Tensor] = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Probability of each tag at each step, 0 in padding. [B, T, K]
+        """Probability of each tag at each step, 0 in padding.
 
-        Arguments and errors as in `posterior`, which gives more from the same scan.
+        `posterior` has more results from the same scan.
+
+        emissions: see `forward`. [B, T, K]
+        mask: True on real steps. bool [B, T]
+        constrain: whether illegal paths have probability 0, exactly.
+        allowed: the tags that a path may have at each step. bool [B, T, K], None for all
+        temperature: emissions and transitions are divided by it.
+        RETURNS: the probabilities. [B, T, K]
+        Raises ValueError as `posterior` does.
         """
         return self.posterior(emissions, mask, constrain, allowed, temperature).marginals()
 
@@ -259,9 +302,11 @@ class LinearChainCRF(nn.Module):
         reads which sequences these are.
         """
         emissions, start, end, transitions, mask = inputs
+        # shape: (B, T)
         several = (allowed.sum(2) != 1) & mask
         # shape: (P,)
         rows = several.any(1).nonzero().squeeze(1)
+        # shape: (B, T)
         tags = allowed.to(torch.uint8).argmax(2)
         if not len(rows):
             return _log_partition(inputs) - _path_score(inputs, tags)
@@ -341,16 +386,6 @@ def _log_partition(inputs: _Inputs, allowed: Optional[Tensor] = None) -> Tensor:
 def _path_score(inputs: _Inputs, tags: Tensor) -> Tensor:
     out: Tensor = PathScore.apply(*inputs, tags)  # type: ignore[no-untyped-call]
     return out
-
-
-def _viterbi_one_by_one(
-    emissions: Tensor, weights: tuple[Tensor, Tensor, Tensor], mask: Tensor
-) -> tuple[Tensor, Tensor]:
-    tags = torch.zeros_like(mask, dtype=torch.int64)
-    score = emissions.new_empty(len(mask))
-    for row, length in enumerate(mask.sum(1).tolist()):
-        tags[row, :length], score[row] = viterbi_long(emissions[row, :length], *weights)
-    return tags, score
 
 
 def _no_autocast(like: Tensor) -> torch.autocast:

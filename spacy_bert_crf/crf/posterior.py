@@ -34,8 +34,11 @@ class Posterior:
         """Run the scan.
 
         emissions: [B, T, K], -inf where a tag is not allowed.
-        start, end: [K], -inf where illegal. transitions: [from, to], -inf where illegal.
-        mask: bool [B, T]. allowed: bool [B, T, K], None for all tags.
+        start: score of each tag at the first step, -inf where illegal. [K]
+        end: score of each tag at the last step, -inf where illegal. [K]
+        transitions: [from, to], -inf where illegal. [K, K]
+        mask: True on real steps. bool [B, T]
+        allowed: tags that each step may have. bool [B, T, K], None for all
         dtype: the dtype of the results.
         """
         self._emissions, self._mask, self._allowed, self._dtype = emissions, mask, allowed, dtype
@@ -85,6 +88,7 @@ class Posterior:
         """
         weights, order = self._weights, self._scan.order
         # Excluded entries have probability 0 and score -inf, whose product must count as 0.
+        # shape: (T, B, K)
         unary = self._scan.marginals()
         scores = self._emissions.transpose(0, 1)
         expected = torch.where(unary > 0, unary * scores, 0.0).sum((0, 2))
@@ -109,20 +113,24 @@ class Posterior:
         """Probability that steps start..end-1 of a sequence have exactly these tags. [N]
 
         sequence: index of each span's sequence in the batch. int64 [N]
-        start, end: steps of each span, end exclusive. int64 [N]
+        start: first step of each span. int64 [N]
+        end: the step after the last one of each span. int64 [N]
         tags: the tags of each span, of which the first end - start count. int64 [N, L]
         following: the tags that step `end` may have, if the sequence has that step. bool [N, K]
-            Under BIO an entity ends before `end` only if the next tag does not continue it
-            (`TagSet.closing`).
+            Under BIO an entity ends before `end` only if the next tag does not continue it.
+            See `TagSet.closing`.
         Raises ValueError for shapes that do not fit, and on the CPU for spans outside their
         sequence. On other devices this check would need a read by the host.
         """
         self._check_spans(sequence, start, end, tags, following)
+        # shape: (T, B, K), (T, B, K), (T, B)
         alpha, gamma, total = self._as_logs()
         order, weights = self._scan.order, self._weights
         n_steps = len(alpha)
         length = order.last[sequence] + 1
+        # shape: (N, 1)
         size = (end - start).unsqueeze(1)
+        # shape: (N,)
         last_tag = tags.gather(1, size - 1).squeeze(1)
         places = torch.arange(tags.shape[1], device=tags.device)
         tags = tags.masked_fill(places >= size, 0)
@@ -131,13 +139,14 @@ class Posterior:
         steps = (start.unsqueeze(1) + places[1:]).clamp_(max=n_steps - 1)
         scores = self._emissions[sequence.unsqueeze(1), steps, tags[:, 1:]]
         scores = scores + weights.transitions[tags[:, :-1], tags[:, 1:]]
-        # Scores of the scan are relative to the scale of their step.
+        # Scores of the scan are relative to the scale of their step. shape: (T, B)
         scale = self._scan.log_scale.cumsum(0)
         scores = scores.masked_fill(places[1:] >= size, 0.0)
+        # shape: (N,)
         path = alpha[start, sequence, tags[:, 0]] + scores.sum(1)
         path += scale[start, sequence] - scale[end - 1, sequence]
 
-        # Behind: the rest of the sequence, or its end, over all that it can be. shape: (N, K)
+        # Behind: the sum over all paths of the rest of the sequence, or its end. shape: (N, K)
         behind = end.clamp(max=n_steps - 1)
         rest = weights.transitions[last_tag] + gamma[behind, sequence]
         if following is not None:

@@ -32,7 +32,8 @@ class TagHead(nn.Module):
     def extend(self, n_tags: int) -> None:
         """Add tags after the present ones, which keep their weights.
 
-        n_tags: the number of tags afterwards. Raises ValueError if it is smaller than now.
+        n_tags: the number of tags afterwards.
+        Raises ValueError if it is smaller than now.
         """
         old = self.crf.n_tags
         if n_tags < old:

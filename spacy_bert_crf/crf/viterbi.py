@@ -10,10 +10,13 @@ def viterbi(
 ) -> tuple[Tensor, Tensor]:
     """Best tag path of each sequence and its score. [B, T] (int64, 0 in padding), [B]
 
-    emissions: [B, T, K], -inf for tags that are not allowed.
-    start, end: [K]. transitions: [from, to]. -inf for excluded entries.
-    mask: bool [B, T], sequences padded on the right.
     Ties go to the lower tag id. The host reads nothing.
+
+    emissions: [B, T, K], -inf for tags that are not allowed.
+    start: score of each tag at the first step, -inf for excluded ones. [K]
+    end: score of each tag at the last step, -inf for excluded ones. [K]
+    transitions: [from, to], -inf for excluded pairs. [K, K]
+    mask: True on real steps, sequences padded on the right. bool [B, T]
     """
     n_batch, n_steps, n_tags = emissions.shape
     # Tags come before sequences, so that the maximum over tags runs over whole rows of sequences.
@@ -47,7 +50,8 @@ def _trace_back(scores: Tensor, into: Tensor, tag: Tensor) -> Tensor:
     """Tags of the best paths, from the last step to the first. [T, B]
 
     scores: score of the best path to each tag, last step first. [T, B, K]
-    into: transitions [to, from]. tag: the last tag of each path. [B]
+    into: transitions [to, from]. [K, K]
+    tag: the last tag of each path. [B]
     """
     first, *rows = scores.unbind()
     path, source = [tag], torch.empty_like(first)
@@ -80,7 +84,9 @@ def nbest(
 
     List Viterbi decoding (Seshadri & Sundberg 1994): each tag keeps its k best paths. All paths
     of a sequence differ, and the best comes first. Where there are fewer than k, the score is -inf
-    and the tags are 0. The host reads nothing. Arguments as in `viterbi`.
+    and the tags are 0. The host reads nothing.
+
+    k: number of paths. The other arguments are as in `viterbi`.
     """
     n_batch, n_steps, n_tags = emissions.shape
     scores = emissions.transpose(0, 1)
@@ -115,11 +121,14 @@ def nbest(
 def _backwards(rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The rows of each sequence from its last step to its first, and their steps.
 
-    rows: [T, B, N]. RETURNS: [T, B, N], [T, B]. Beyond the first step, the first is repeated.
+    rows: [T, B, N]
+    mask: True on real steps. bool [B, T]
+    RETURNS: [T, B, N], [T, B]. Beyond the first step, the first is repeated.
     """
     n_steps, n_batch, _ = rows.shape
     places = torch.arange(n_steps, device=mask.device).unsqueeze(1)
     columns = torch.arange(n_batch, device=mask.device)
+    # shape: (T, B)
     back = (mask.sum(1) - 1 - places).clamp_(min=0)
     flat = rows.reshape(n_steps * n_batch, -1)
     return flat.index_select(0, (back * n_batch + columns).flatten()).view(rows.shape), back

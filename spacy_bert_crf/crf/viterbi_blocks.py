@@ -3,9 +3,11 @@
 Step by step, a long sequence costs one round of small operations for each step. Here all blocks
 take a step together. Each block needs the scores with which the block before it ends. They are
 guessed first. A block whose guess was wrong is computed again from the scores that were found,
-until all guesses are right. Once the best paths to all tags share a step, the scores at a block's
-end depend on those at its start by a constant only. In texts that takes a few dozen steps, so two
-rounds are usual. At worst there are as many rounds as blocks, which costs as much as step by
+until all guesses are right.
+
+Suppose that the best paths to all tags share a step of a block. Then the scores at the block's end
+depend on those at its start by a constant only. In texts a few dozen steps suffice for that, so
+two rounds are usual. At worst there are as many rounds as blocks, which costs as much as step by
 step.
 
 Scores are relative to the best of their block. In float32, absolute sums over 100,000 steps would
@@ -22,7 +24,7 @@ from torch import Tensor
 LONG = 4096
 #: Largest difference between scores that count as equal. They are sums in float64.
 _SAME = 1e-7
-#: Most elements of the arrays [K, K, blocks] and [steps, K, K], so that they stay in cache.
+#: Largest number of elements of the arrays [K, K, blocks] and [steps, K, K]. They stay in cache.
 _IN_CACHE = 65_536
 
 
@@ -31,10 +33,13 @@ def viterbi_long(
 ) -> tuple[Tensor, Tensor]:
     """Best tag path of one sequence and its score. [T] (int64), []
 
-    emissions: [T, K], -inf for tags that are not allowed.
-    start, end: [K]. transitions: [from, to]. -inf for excluded entries.
     Where there is no path, the score is -inf and the tags are 0. Ties (in float64) go to the lower
     tag id. The host reads one value a round, and the pointers once.
+
+    emissions: [T, K], -inf for tags that are not allowed.
+    start: score of each tag at the first step, -inf for excluded ones. [K]
+    end: score of each tag at the last step, -inf for excluded ones. [K]
+    transitions: [from, to], -inf for excluded pairs. [K, K]
     """
     scores, total = _scores(emissions, start, transitions)
     dtype, device = emissions.dtype, emissions.device
@@ -45,10 +50,27 @@ def viterbi_long(
     return tags.masked_fill(score == -torch.inf, 0), score.to(dtype)
 
 
+def viterbi_one_by_one(
+    emissions: Tensor, start: Tensor, end: Tensor, transitions: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`viterbi_long` of each sequence of a batch. [B, T] (int64, 0 in padding), [B]
+
+    emissions: [B, T, K], -inf for tags that are not allowed.
+    mask: True on real steps, sequences padded on the right. bool [B, T]
+    The other arguments are as in `viterbi_long`.
+    """
+    tags = torch.zeros_like(mask, dtype=torch.int64)
+    score = emissions.new_empty(len(mask))
+    for row, length in enumerate(mask.sum(1).tolist()):
+        found = viterbi_long(emissions[row, :length], start, end, transitions)
+        tags[row, :length], score[row] = found
+    return tags, score
+
+
 def _scores(emissions: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:
     """Score of the best path to each tag at each step, relative to its block. [T, K], []
 
-    The second value is what the scores of the last block must be increased by.
+    The second value plus a score of the last block is the score of the whole path.
     """
     n_steps, n_tags = emissions.shape
     # As many blocks as steps in each, or fewer, so that one step of all blocks stays in cache.
@@ -85,8 +107,9 @@ def _scores(emissions: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tens
 def _forward(emissions: Tensor, entry: Tensor, pairs: Tensor, first: Tensor | None) -> Tensor:
     """Scores of the best paths through blocks. [L, K, M]
 
-    emissions: [L, K, M]. entry: scores before the first step, [K, M].
-    pairs: transitions [from, to, 1].
+    emissions: [L, K, M]
+    entry: scores before the first step. [K, M]
+    pairs: transitions [from, to, 1]. [K, K, 1]
     first: scores of the first step of the first block, if it begins the sequence. [K]
     """
     scores = torch.empty_like(emissions)
@@ -114,7 +137,9 @@ def _relative(scores: Tensor) -> tuple[Tensor, Tensor]:
 def _trace_back(scores: Tensor, transitions: Tensor, last: int) -> np.ndarray:
     """Tags of the best path that ends with the tag `last`. [T]
 
-    scores: [T, K], comparable within a step. transitions: [from, to].
+    scores: comparable within a step. [T, K]
+    transitions: [from, to]. [K, K]
+    last: tag id of the last step.
     """
     n_steps, n_tags = scores.shape
     size = max(1, _IN_CACHE // n_tags**2)
@@ -123,6 +148,7 @@ def _trace_back(scores: Tensor, transitions: Tensor, last: int) -> np.ndarray:
         some = scores[begin : min(begin + size, n_steps - 1)]
         # shape: (t, K_from, K_to) -> (t, K_to)
         pointers.append((some.unsqueeze(2) + transitions).argmax(dim=1).to(torch.int16))
+    # shape: (T - 1, K)
     joined = torch.cat(pointers) if pointers else scores.new_empty((0, n_tags), dtype=torch.int16)
     flat = joined.flatten().cpu().numpy().data
     path = np.empty(n_steps, dtype=np.int64)

@@ -17,7 +17,7 @@ from .layers import bert_crf_layer, encoder_layer
 def create_bert_crf(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
     """Encoder, linear classifier and CRF.
 
-    tok2vec: token vectors, list of Doc to list of [tokens, width]: an own encoder
+    tok2vec: token vectors, list of Doc to list of [tokens, width]. It is an own encoder
         (`spacy_bert_crf.Encoder.v1`) or a listener to a shared one
         (`spacy-transformers.TransformerListener.v1`). The parameter has this name because
         `nlp.replace_listeners` looks for it.
@@ -60,12 +60,12 @@ def create_encoder(
         On a CPU, bfloat16 where it multiplies matrices in it (AMX), else float32. The CRF stays
         in float32.
     grad_scaler_config: arguments of thinc's PyTorchGradScaler, for float16.
-    max_length: most wordpieces of a window, special ones included.
-    overlap: least number of wordpieces that neighbouring windows share.
+    max_length: largest number of wordpieces of a window, special ones included.
+    overlap: smallest number of wordpieces that neighbouring windows share.
     long_texts: how a text longer than a window is covered. "windows": overlapping windows over
         all of it. "sentences": each sentence is a pass of its own, and a longer one gets windows.
         Sentences are those annotated on the doc, else they end at 。！？… or a line break.
-    batch_pieces: most wordpieces of one encoder pass, padding included. 0 for 768 on a CPU and
+    batch_pieces: largest number of wordpieces of one pass, padding included. 0 for 768 on a CPU and
         4096 elsewhere. A larger update is done in parts whose gradients are summed, which needs
         the memory of one part. The default part has 512 on a CPU.
     allow_download: fetch `name` from the hub at initialisation if it is not there.
@@ -86,8 +86,8 @@ def create_encoder(
     if not max_length >= 8 or not 0 <= overlap <= max_length // 2 or batch_pieces < 0:
         raise BertCrfError(
             f"encoder settings max_length = {max_length}, overlap = {overlap}, batch_pieces = "
-            f"{batch_pieces}: max_length must be at least 8, overlap at most half of it, "
-            "batch_pieces at least 1, or 0 for what suits the device."
+            f"{batch_pieces}. max_length must be 8 or more, and overlap at most half of it. "
+            "batch_pieces must be 1 or more, or 0 for the default of the device."
         )
     shim = EncoderShim(
         {

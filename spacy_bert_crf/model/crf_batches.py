@@ -1,7 +1,7 @@
-"""Emissions of docs through the CRF, in padded batches of docs of like length.
+"""Emissions of docs through the CRF, in padded batches of docs of similar length.
 
-Converts between thinc's arrays and torch's tensors. Whatever needs the CRF over several docs takes
-its batches from `crf_batches`: decoding, the likelihood of an update, and probabilities.
+Converts between thinc's arrays and torch's tensors. All code that runs the CRF over several docs
+takes its batches from `crf_batches`: decoding, the likelihood of an update, and probabilities.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from torch import Tensor
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import IntArray, padded_batches
 
-#: Most steps of one batch, padding included. It bounds the memory of the CRF.
+#: Largest number of steps of one batch, padding included. It bounds the memory of the CRF.
 CRF_BATCH_STEPS = 262_144
 
 BoolArray = NDArray[np.bool_]
@@ -37,7 +37,11 @@ class Emissions(NamedTuple):
 
     @classmethod
     def of(cls, value: "AnyEmissions", device: torch.device) -> "Emissions":
-        """Join the emissions [tokens, K] of each doc; what is joined already stays as it is."""
+        """Join the emissions of docs.
+
+        value: the emissions [tokens, K] of each doc. Emissions are returned as they are.
+        device: device of the result.
+        """
         if isinstance(value, Emissions):
             return value
         return cls(join_rows(list(value), device), [len(rows) for rows in value])
@@ -83,10 +87,12 @@ def crf_batches(
     members: Optional[Sequence[int]] = None,
     limit: int = CRF_BATCH_STEPS,
 ) -> Iterator[CrfBatch]:
-    """Batches of docs of like length; a doc without tokens is in none.
+    """Batches of docs of similar length; a doc without tokens is in none.
 
+    emissions: the emissions of all docs.
     allowed: tags that each token may have [tokens, K], None for all, for each doc; or empty.
-    members: only these docs. limit: most steps of a batch, padding included.
+    members: indices of the docs to use, None for all.
+    limit: largest number of steps of a batch, padding included.
     """
     rows, lengths = emissions
     if members is None:
@@ -121,13 +127,16 @@ def decode(
     emissions: AnyEmissions,
     allowed: Sequence[Optional[BoolArray]] = (),
 ) -> tuple[list[IntArray], int]:
-    """Best legal tag ids of each doc that keep to its allowed tags, [tokens] each.
+    """Best legal tag ids of each doc that keep to its allowed tags.
 
-    A doc where no legal path keeps to them is decoded without them. One transfer from the device
-    for all docs.
+    A doc where no legal path keeps to them is decoded without them. There is one transfer from the
+    device for all docs.
 
+    crf: the CRF, with its legal transitions.
+    emissions: the emissions of the docs.
     allowed: see `crf_batches`.
-    RETURNS: the tag ids, and the number of docs that were decoded without their allowed tags.
+    RETURNS: the tag ids of each doc (int64 [tokens]), and the number of docs that were decoded
+        without their allowed tags.
     """
     joined = Emissions.of(emissions, crf.transitions.device)
     out = [np.zeros(length, dtype=np.int64) for length in joined.lengths]
@@ -164,10 +173,13 @@ def likelihood(
 ) -> tuple[float, list[Floats2d]]:
     """Negative log-likelihood, mean over the docs with known tokens, and its gradient.
 
+    crf: the CRF.
+    emissions: the emissions of the docs.
     allowed: the tags that each token may have by the gold, [tokens, K] for each doc.
     constrain: leave illegal transitions out of the sums.
     accumulate: add the gradient of the CRF's parameters to what they have.
-    n_docs: divide the sum by this instead, since these docs are a part of a batch.
+    n_docs: number by which the sum is divided where these docs are a part of a batch; None for
+        the number of docs with known tokens.
     open_weights: see `LinearChainCRF.forward`. [K]
     RETURNS: the loss, and the gradient of the emissions, [tokens, K] for each doc.
     """
@@ -196,12 +208,15 @@ def likelihood(
 
 
 def trainable(allowed: Sequence[BoolArray]) -> list[int]:
-    """Which docs have a known token, so that they train the model."""
+    """Indices of the docs that train the model, because they have a known token.
+
+    allowed: the tags that each token may have by the gold, [tokens, K] for each doc.
+    """
     return [i for i, own in enumerate(allowed) if own.size and not own.all()]
 
 
 def to_host(results: Sequence[Sequence[Tensor]]) -> list[list[NDArray[Any]]]:
-    """Tensors as arrays of the same shapes; from another device in one transfer."""
+    """Tensors as arrays of the same shapes. From another device there is one transfer."""
     flat = [tensor for tensors in results for tensor in tensors]
     on_cpu = not flat or flat[0].device.type == "cpu"
     arrays = iter([tensor.numpy() for tensor in flat] if on_cpu else _one_transfer(flat))
@@ -209,7 +224,7 @@ def to_host(results: Sequence[Sequence[Tensor]]) -> list[list[NDArray[Any]]]:
 
 
 def join_rows(arrays: list[Floats2d], device: torch.device) -> Tensor:
-    """One tensor of a list of arrays. On the CPU and on one GPU no data crosses a device."""
+    """One tensor of a list of arrays, without a copy between devices if they are on `device`."""
     # spacy-transformers gives an empty doc a vector of shape (0, 0).
     arrays = [rows for rows in arrays if len(rows)] or arrays[:1]
     if len(arrays) == 1:

@@ -22,8 +22,9 @@ from ..errors import BertCrfError
 from .shims import TorchShim
 from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
 
-#: Most wordpieces of an encoder pass where batch_pieces is 0. Small passes stay in a CPU's cache.
-#: A pass of an update keeps what backpropagation needs: half a megabyte for each wordpiece.
+#: Largest number of wordpieces of an encoder pass where batch_pieces is 0, padding included.
+#: Small passes stay in a CPU's cache. A pass of an update keeps its activations for
+#: backpropagation, half a megabyte for each wordpiece.
 _CPU_PASS, _CPU_UPDATE, _OTHER_PASS = 768, 512, 4096
 
 #: Only one thread makes the fast copy of an encoder.
@@ -74,7 +75,7 @@ class EncoderShim(TorchShim):
         self.module.to(get_torch_default_device()).eval()
 
     def plan(self, docs: list[Doc], is_train: bool = False) -> Plan:
-        """The encoder passes of some docs, and what each of their tokens reads."""
+        """The encoder passes of some docs, and the rows that each of their tokens reads."""
         return plan_docs(
             self._tokenizer,
             docs,
@@ -85,14 +86,14 @@ class EncoderShim(TorchShim):
         )
 
     def pass_size(self, is_train: bool = False) -> int:
-        """Most wordpieces of an encoder pass, padding included."""
+        """Largest number of wordpieces of an encoder pass, padding included."""
         if self.cfg["batch_pieces"]:
             return int(self.cfg["batch_pieces"])
         if self.device.type != "cpu":
             return _OTHER_PASS
         if not is_train:
             return _CPU_PASS
-        # What backpropagation needs is half as large in 16 bits.
+        # Activations are half as large in 16 bits.
         return _CPU_UPDATE if self.autocast() is None else 2 * _CPU_UPDATE
 
     def autocast(self) -> Optional[torch.dtype]:
@@ -220,7 +221,7 @@ class EncoderShim(TorchShim):
             raise BertCrfError("its weights are in a file beside it: load the component's folder.")
         kind = next((key for key in CHECKSUMS if key in saved), None)
         if kind is None:
-            raise BertCrfError("it is damaged: it holds no checksum of the weights.")
+            raise BertCrfError("it holds no checksum of the weights: use another copy of it.")
         pending = PendingWeights(file, kind)
         self.adopt(enc.unpack(saved, pending.tensors))
         pending.check(saved[kind])

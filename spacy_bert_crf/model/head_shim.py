@@ -14,7 +14,7 @@ class HeadShim(TorchShim):
     """Holds a TagHead."""
 
     def build(self, width: int, n_tags: int) -> None:
-        """A new head of this size, or the present one with room for more tags."""
+        """Make a new head of this size, or room for more tags in the present one."""
         if self._model is None or self.module.classifier.in_features != width:
             self._model = TagHead(width, n_tags)
         elif self.module.crf.n_tags != n_tags:
@@ -34,6 +34,8 @@ class HeadShim(TorchShim):
         weights = safetensors.torch.load(saved["weights"])
         n_tags, width = weights["classifier.weight"].shape
         if (width, n_tags) != (saved["width"], saved["n_tags"]):
-            raise BertCrfError("the saved head is damaged: its weights have another size.")
+            raise BertCrfError(
+                "the saved head is damaged (its weights have another size): use another copy of it."
+            )
         self._model = TagHead(width, n_tags)
         self._model.load_state_dict(weights)

@@ -20,7 +20,7 @@ from .encoder_shim import EncoderShim
 from .head_shim import HeadShim
 from .shims import TorchShim
 
-#: Most tokens of a batch of docs in prediction.
+#: Largest number of tokens of a batch of docs in prediction.
 _LOOKAHEAD_TOKENS = 100_000
 
 S = TypeVar("S", bound=TorchShim)
@@ -31,7 +31,10 @@ Legal = tuple[list[bool], list[bool], list[list[bool]]]
 def encoder_layer(shim: EncoderShim, grad_factor: float) -> Model:
     """Own encoder as a tok2vec layer: list of Doc to list of [tokens, width].
 
-    The encoder is loaded when the layer is initialised; a saved layer brings its own.
+    The encoder is loaded when the layer is initialised. A saved layer holds its encoder.
+
+    shim: holds the encoder.
+    grad_factor: factor on the gradient that reaches the encoder.
     """
     attrs = {"dropout_rate": 0.0, "grad_factor": grad_factor}
     return Model(
@@ -167,11 +170,13 @@ def predict_emissions(model: Model, docs: list[Doc]) -> Emissions:
 
 
 def update_parts(model: Model, docs: list[Doc], members: list[int]) -> list[list[int]]:
-    """Parts of a batch that go through the model together in an update: docs of like length.
+    """Parts of a batch that go through the model together in an update: docs of similar length.
 
     The gradients of all parts are summed, so that a batch needs the memory of its largest part.
     A shared encoder hands out its vectors for a whole batch, so there all docs are one part.
 
+    model: a `bert_crf_layer`.
+    docs: the batch.
     members: the docs that train the model (see `trainable`). An own encoder skips the others.
     """
     own = own_encoder_of(model)

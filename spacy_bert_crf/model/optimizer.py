@@ -1,9 +1,9 @@
 """AdamW with parameter groups as a thinc optimizer.
 
-Fine-tuning needs what thinc's own optimizers lack. The encoder, the head and the CRF have learning
-rates of their own; under Adam, scaling their gradients would do nothing. Biases, normalisation
-layers and transitions have no weight decay. Gradients are clipped by their norm over all
-parameters. One fused step updates all of them.
+Fine-tuning needs more than thinc's own optimizers have. The encoder, the head and the CRF have
+learning rates of their own. Under Adam, scaling their gradients would have no effect. Biases,
+normalisation layers and transitions have no weight decay. Gradients are clipped by their norm over
+all parameters. One fused step updates all of them.
 
 Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization".
 """
@@ -51,10 +51,13 @@ def create_adamw(
     """AdamW whose parameter groups have learning rates of their own.
 
     encoder_lr: peak learning rate of an encoder's parameters.
-    head_lr: that of the classifier, and of what other components hold besides an encoder.
-    crf_lr: that of the CRF's parameters. See `group_of` for the three groups.
+    head_lr: peak learning rate of the classifier, and of other components' parameters outside an
+        encoder.
+    crf_lr: peak learning rate of the CRF's parameters. See `group_of` for the three groups.
     weight_decay: decoupled; not on biases, normalisation layers and CRF transitions.
-    beta1, beta2, eps: of Adam.
+    beta1: Adam's decay of the first moment.
+    beta2: Adam's decay of the second moment.
+    eps: Adam's term against division by 0.
     grad_clip: largest norm of the gradient over all parameters; 0 for none.
     warmup: the rates rise linearly over this share of `total_steps` (below 1), or over this number
         of updates (1 and more). The first rate is above 0.
@@ -130,13 +133,15 @@ class GroupedAdamW(Optimizer):
         for name, value in settings.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise BertCrfError(f"optimizer setting {name} = {value}: it must be 0 or more.")
-        if decay not in ("linear", "constant"):
-            raise BertCrfError(f"optimizer setting decay = {decay!r}: linear or constant.")
         if not 0 <= averaging < 1:
-            raise BertCrfError(f"optimizer setting averaging = {averaging}: 0 to below 1.")
+            raise BertCrfError(
+                f"optimizer setting averaging = {averaging}: it must be 0 or more, and below 1."
+            )
+        if decay not in ("linear", "constant"):
+            raise BertCrfError(f"optimizer setting decay = {decay!r}: use linear or constant.")
         if not 0 < layer_decay <= 1:
             raise BertCrfError(
-                f"optimizer setting layer_decay = {layer_decay}: above 0, at most 1."
+                f"optimizer setting layer_decay = {layer_decay}: it must be above 0, at most 1."
             )
         super().__init__(
             rates["encoder"], beta1=beta1, beta2=beta2, eps=eps, grad_clip=grad_clip,
@@ -186,7 +191,9 @@ class GroupedAdamW(Optimizer):
     ) -> None:
         """Take a parameter and its gradient for the next step. Both are kept, not copied.
 
-        key: (id of the layer or shim, name of the parameter).
+        key: id of the layer or shim, and name of the parameter.
+        weight: the parameter.
+        grad: its gradient.
         average: whether it takes part in `averaging`; its owner must then know `use_params`.
         lr_scale: factor on its learning rate.
         """
@@ -227,7 +234,7 @@ class GroupedAdamW(Optimizer):
         return max(total - update, 1) / max(total - warmup, 1)
 
     def state_dict(self, names: dict[int, str]) -> dict[str, Any]:
-        """What `load_state_dict` needs to go on, as tensors and plain values.
+        """The state of the optimizer for `load_state_dict`, as tensors and plain values.
 
         names: a stable name for each layer or shim id (ids are counters of the process).
         """
@@ -244,13 +251,19 @@ class GroupedAdamW(Optimizer):
         return {"tensors": tensors, "counters": counters}
 
     def load_state_dict(self, data: dict[str, Any], ids: dict[str, int]) -> None:
-        """Take up what `state_dict` gave. ids: the id of each of its names in this process."""
+        """Restore the state that `state_dict` returned.
+
+        data: the result of `state_dict`.
+        ids: the id of each of its names in this process.
+        Raises BertCrfError if the pipeline lacks a layer of the state.
+        """
         parts: dict[Key, dict[str, Tensor]] = {}
         for key, tensor in data["tensors"].items():
             owner, name, part = key.rsplit("|", 2)
             if owner not in ids:
                 raise BertCrfError(
-                    f"the saved optimizer state has layer {owner!r}, the pipeline has not."
+                    f"the saved optimizer state has layer {owner!r}, which the pipeline lacks: use "
+                    "the pipeline it was saved with, or start anew."
                 )
             parts.setdefault((ids[owner], name), {})[part] = tensor
         self.state = {k: (p["exp_avg"], p["exp_avg_sq"], p["step"]) for k, p in parts.items()}

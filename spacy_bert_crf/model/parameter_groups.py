@@ -14,6 +14,8 @@ def suggested_encoder_lr(hidden_size: int) -> float:
 
     It is 5e-4 at a width of 384, 8e-5 at 768, and log-linear between and beyond, at most 1e-3.
     Both were measured. Without layer decay, 0.6 of it is a good rate.
+
+    hidden_size: width of the encoder.
     """
     slope = math.log(5e-4 / 8e-5) / math.log(768 / 384)
     return float(f"{min(1e-3, 5e-4 * (384 / hidden_size) ** slope):.2g}")

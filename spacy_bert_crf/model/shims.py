@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from ..errors import BertCrfError
 from .optimizer import GroupedAdamW
 
-# OpenMP's threads do not survive a fork: a child process that used them would wait for ever.
-# nlp.pipe(n_process=...) forks, and several processes are best with one thread each.
+# OpenMP's threads do not survive a fork. A child process that used them would wait for ever.
+# nlp.pipe(n_process=...) forks. Several processes are best with one thread each.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class TorchShim(Shim):
-    """A torch module inside a thinc layer. Subclasses say what is saved beside the weights."""
+    """A torch module inside a thinc layer. Subclasses define its saved form."""
 
     _model: Optional[nn.Module]
 
@@ -109,7 +109,9 @@ class TorchShim(Shim):
         if saved is not None:
             # Pipelines of the first version have none.
             if saved.pop("crc32", None) not in (None, _checksum(saved)):
-                raise BertCrfError("its bytes are not those that were saved (checksum).")
+                raise BertCrfError(
+                    "its bytes are not those that were saved (checksum): use another copy of it."
+                )
             self._unpack(saved)
             self.module.to(get_torch_default_device()).eval()
         return self

@@ -58,6 +58,8 @@ def beside() -> Optional[Path]:
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> int:
     """Write the file by rename, so that processes that have the former file mapped keep it.
 
+    path: the file.
+    weights: tensors by name.
     RETURNS: the checksum of the file, XXH3 with 64 bits.
     Raises BertCrfError if the file can't be written.
     """
@@ -78,7 +80,8 @@ def write_weights(path: Path, weights: Mapping[str, Tensor]) -> int:
 class PendingWeights:
     """Weights of a file. A thread computes the checksum while the rest of a pipeline is loaded.
 
-    path: the weights file. kind: the kind of checksum, a key of CHECKSUMS.
+    path: the weights file.
+    kind: the kind of checksum, a key of CHECKSUMS.
     tensors: by name. They are mapped and private to the process: changes do not reach the file.
         They must not be used before `check` has returned.
     Raises WeightsFileError if the file can't be read.
