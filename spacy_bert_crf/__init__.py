@@ -4,8 +4,8 @@ spaCy finds the factory `bert_crf` and the registered functions through entry po
 this package is needed for that.
 
 The names in `__all__`, the registered names and the commands are stable. Everything else is
-private and may change. The names are loaded on first use (PEP 562), so that importing the package
-loads neither torch nor transformers; it only checks the versions of the packages it needs.
+private and may change. The names are loaded on first use (PEP 562). So importing the package loads
+neither torch nor transformers. It only checks the versions of the packages that it needs.
 """
 
 from importlib import import_module

@@ -34,7 +34,7 @@ _NO_ROOM = re.compile(
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`. The file written there becomes `path` on success.
+    """Yield a temporary path beside `path`. The file written there becomes `path` on success.
 
     Raises BertCrfError if the file can't be written. The old file is then untouched.
     """
@@ -58,7 +58,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`. It becomes `path` on success.
+    """Yield a temporary folder beside `path`. It becomes `path` on success.
 
     An existing folder at `path` is replaced as a whole, on Linux by one atomic exchange.
     Raises BertCrfError if the folder can't be written. The old folder is then untouched.

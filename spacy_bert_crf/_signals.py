@@ -1,6 +1,6 @@
 """SIGINT and SIGTERM, turned into exceptions or into a request to stop.
 
-As an exception, a signal lets temporary files be removed before the process ends. As a request, it
+As an exception, a signal lets temporary files be removed before the process ends. A request to stop
 is fulfilled between two updates of a training.
 """
 

@@ -1,7 +1,7 @@
 """The tags that each token may have, in training by the gold and in decoding by the doc.
 
-Allowed tags are a boolean array [tokens, K] over the K tags. The CRF learns from such arrays, and
-decodes within them.
+Allowed tags are a boolean array [tokens, K] over the K tags. The CRF is trained on such arrays, and
+they restrict its decoding.
 """
 
 import math
@@ -39,11 +39,14 @@ def allowed_for_decoding(
 ) -> Optional[BoolArray]:
     """The tags that each token of a doc may have in decoding. bool [tokens, K], None for all
 
+    Tokens that are not fixed may have O and the tags of the labels in the extension, if it is set.
+
+    doc: the doc, with entities and extension.
+    tags: the K tags.
     component: name of the component, which decides the name of the extension (`labels_extension`).
     keep_ents: whether entities that are on the doc are fixed. Their tokens then have the tags that
         spell them, and the next token can't continue them. Blocked tokens, and those of entities
         with another label than the component's, are O.
-    Tokens that are not fixed may have O and the tags of the labels in the extension, if it is set.
     Raises BertCrfError for labels that the component does not have.
     """
     allowed: Optional[BoolArray] = None
@@ -72,8 +75,8 @@ def _barred(labels: Any, tags: TagSet, name: str) -> BoolArray:
     unknown = sorted(str(label) for label in set(labels) - set(tags.labels))
     if unknown:
         raise BertCrfError(
-            f"doc._.{name} has {', '.join(unknown)}: the component's labels are "
-            f"{', '.join(tags.labels)}."
+            f"doc._.{name} has {', '.join(unknown)}: use only the component's labels "
+            f"({', '.join(tags.labels)})."
         )
     return np.array([label != "" and label not in labels for _, label in tags.roles])
 
@@ -83,6 +86,9 @@ def allowed_tags(gold: Gold, tags: TagSet) -> NDArray[np.bool_]:
 
     A known token has one tag. It is O where the entity's label is not in the tag set. An unknown
     token may have any tag except one that would continue a known entity before it.
+
+    gold: the annotation.
+    tags: the K tags.
     """
     n_tokens = len(gold.known)
     labels = set(tags.labels)
@@ -103,9 +109,12 @@ def allowed_tags(gold: Gold, tags: TagSet) -> NDArray[np.bool_]:
 def open_weights(share: float, tags: TagSet) -> Optional[list[float]]:
     """Logarithm of each tag's weight at tokens without annotation. [K], None for equal weights
 
-    share: the share of a doc's entities that is annotated, where docs are annotated in part. If
-        each entity is annotated with this probability, one that is not has a factor of 1 - share
-        in the likelihood. 0: nothing is known of that.
+    If each entity is annotated with the probability `share`, the likelihood has a factor of
+    1 - share for each entity that is not annotated.
+
+    share: the share of a doc's entities that is annotated, from 0 to below 1. 0 where it is not
+        known.
+    tags: the K tags.
     """
     if not share:
         return None

@@ -23,7 +23,11 @@ BOM = "\ufeff"
 class Row(NamedTuple):
     """One line of a column file. A tag that can't be read has an empty prefix.
 
-    line: line number, from 1. wrong: what is wrong with the line, or "".
+    line: line number, from 1.
+    token: first column.
+    prefix: prefix of the tag, "O" for the tag O.
+    label: label of the tag, empty for O.
+    wrong: what is wrong with the line, or "".
     """
 
     line: int
@@ -37,7 +41,8 @@ class Problem(NamedTuple):
     """Something wrong in a corpus.
 
     line: line number, or the index of the doc in a DocBin.
-    message: what is wrong. repairable: whether `--on-error repair` can mend it.
+    message: what is wrong.
+    repairable: whether `--on-error repair` can correct it.
     """
 
     line: int
@@ -70,7 +75,7 @@ def read_columns(path: Path, join: str = "") -> list[list[Row]]:
     if not sentences[-1]:
         sentences.pop()
     if not sentences:
-        raise BertCrfError(f"{path}: file has no sentences.")
+        raise BertCrfError(f"{path}: file has no sentences: choose a file with tokens and tags.")
     return sentences
 
 
@@ -99,9 +104,11 @@ def detect_scheme(sentences: Iterable[Sequence[Row]]) -> str:
 def read_spans(rows: Sequence[Row], scheme: str) -> tuple[list[EntitySpan], list[Problem]]:
     """The entities of a sentence, repaired, and the problems of its rows.
 
-    rows: the sentence. scheme: a key of SCHEME_NAMES.
     An orphan continuation begins an entity, and an unfinished entity ends at its last token. If a
     tag can't be read, there are no entities.
+
+    rows: the sentence.
+    scheme: a key of SCHEME_NAMES.
     """
     tag_set = make_tag_set((row.label for row in rows if row.label), scheme)
     roles = {**SCHEMES[tag_set.scheme], "O": Role.OUT}
@@ -130,7 +137,11 @@ def read_spans(rows: Sequence[Row], scheme: str) -> tuple[list[EntitySpan], list
 
 
 def make_tag_set(labels: Iterable[str], scheme: str) -> TagSet:
-    """The tags of these labels, sorted. scheme: a key of SCHEME_NAMES."""
+    """The tags of some labels.
+
+    labels: entity types, which are sorted.
+    scheme: a key of SCHEME_NAMES.
+    """
     return TagSet(tuple(sorted(set(labels))), SCHEME_NAMES[scheme])
 
 
@@ -165,7 +176,7 @@ def _parse_line(number: int, line: str, join: str) -> Row:
 
 def _token_problem(token: str, join: str) -> str:
     if not token:
-        return "nothing stands before the tag"
+        return "there is no token before the tag"
     if not join and len(token) == 1:
         return "a carriage return is no character" if token == "\r" else ""
     separators = token.count(" ") + token.count("\t")

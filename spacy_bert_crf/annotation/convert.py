@@ -39,13 +39,15 @@ class CorpusReport:
     """What a conversion wrote, and the problems that it found.
 
     scheme: a key of SCHEME_NAMES.
-    sentences, characters: numbers of those written. without_entity: sentences without an entity.
+    sentences: number of sentences written.
+    characters: number of characters written.
     entities: number of entities by label.
+    without_entity: number of sentences without an entity.
     problems: (line number, message), those of skipped and repaired sentences included. For a DocBin
         the number is the index of the doc.
-    skipped: sentences left out.
-    repaired: tags and entities that were corrected.
-    dropped: entities left out.
+    skipped: number of sentences left out.
+    repaired: number of tags and entities that were corrected.
+    dropped: number of entities left out.
     """
 
     scheme: str
@@ -95,21 +97,23 @@ def convert_corpus(
 ) -> CorpusReport:
     """Convert a column file to a DocBin (`.spacy`), or a DocBin to a column file.
 
-    src: the file to read. dst: the file to write; a DocBin ends in `.spacy`.
+    src: the file to read.
+    dst: the file to write; a DocBin ends in `.spacy`.
     scheme: `auto` or a key of SCHEME_NAMES. `auto` is the smallest scheme that fits the column
         file, and `bio` when columns are written.
     lang: the language whose blank tokenizer makes the docs.
     join: the text between two tokens of a column file: "" (one character a line) or " " (one word
         a line).
-    on_error: what happens to sentences with bad lines. `fail` lists all bad lines and writes
-        nothing. `skip-sentence` leaves those sentences out. `repair` corrects what it can: an
-        orphan continuation begins an entity, and an unfinished entity ends at its last token. An
+    on_error: what happens to sentences with bad lines. `fail` lists all bad lines and writes no
+        file. `skip-sentence` leaves those sentences out. `repair` corrects a sentence where it can.
+        An orphan continuation begins an entity, and an unfinished entity ends at its last token. An
         entity with a border inside a token is widened to the token, or dropped if it then overlaps
         another one. Sentences with other problems are left out: no tag, a third column, an unknown
         prefix, two characters.
-    Raises BertCrfError for bad lines (see on_error). Also for a file that can't be read or written,
-    is not UTF-8, has no sentences or mixes schemes; if no sentence is left; and for an unknown
-    setting or language.
+    RETURNS: the counts of the conversion and the problems that it found.
+    Raises BertCrfError for bad lines (see on_error), and if no sentence is left. Also for a file
+    that can't be read or written, is not UTF-8, has no sentences or mixes schemes. Also for an
+    unknown setting or language.
     """
     src, dst = Path(src), Path(dst)
     _check_choice("scheme", scheme, ("auto", *SCHEME_NAMES))
@@ -130,12 +134,17 @@ def convert_corpus(
 def make_doc(
     nlp: "Language", rows: Sequence[Row], spans: Iterable[EntitySpan], join: str
 ) -> tuple["Doc", list[Problem], int]:
-    """The doc of a sentence, a problem for each entity with a border inside a token, and the number
-    of entities that were dropped.
+    """Make the doc of a sentence.
 
-    Such entities are widened to the borders of the tokens. They are dropped if they would then
-    overlap another one, or consist of spaces only.
-    nlp: its tokenizer makes the doc. spans: entities over `rows`. join: see `convert_corpus`.
+    Entities with a border inside a token are widened to the borders of the tokens. They are dropped
+    if they would then overlap another one, or consist of spaces only.
+
+    nlp: its tokenizer makes the doc.
+    rows: the sentence.
+    spans: entities over `rows`.
+    join: see `convert_corpus`.
+    RETURNS: the doc, a problem for each entity with a border inside a token, and the number of
+        entities that were dropped.
     """
     doc = nlp.make_doc(join.join(row.token for row in rows))
     starts = [0, *accumulate(len(row.token) + len(join) for row in rows)]
@@ -172,7 +181,7 @@ def doc_units(doc: "Doc", join: str) -> tuple[list[str], list[EntitySpan]]:
     iobs = doc.to_array(["ENT_IOB", "ENT_TYPE"]).tolist()
     if any(iob == 0 or (iob == 3 and not label) for iob, label in iobs):
         extent = "for some tokens" if doc.has_annotation("ENT_IOB") else "at all"
-        raise BertCrfError(f"no entity annotation {extent}, and columns can't say unknown")
+        raise BertCrfError(f"no entity annotation {extent}, and columns have no tag for unknown")
     if "\n" in doc.text or "\r" in doc.text:
         raise BertCrfError(f"a line break in the text would end the line: {quote(doc.text)}")
     units: list[str] = []

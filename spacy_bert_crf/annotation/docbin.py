@@ -1,8 +1,8 @@
 """Reads DocBins (`.spacy` files) that may be damaged or hostile.
 
-spaCy unpacks a file whatever its size and contents. Here the unpacked size is bounded, and the
-parts are compared first. So a damaged file is an error that names it, and never fills the memory
-or silently gives fewer docs.
+spaCy unpacks a file of any size and contents. Here the unpacked size is bounded, and the parts are
+compared first. So a damaged file is an error that names it. It never fills the memory or silently
+yields fewer docs.
 """
 
 import zlib
@@ -26,6 +26,7 @@ MAX_UNPACKED, MAX_RATIO = 1 << 26, 250
 
 #: Token attributes whose values are hashes of strings.
 _STRING_ATTRS = ("ORTH", "TAG", "LEMMA", "NORM", "MORPH", "DEP", "ENT_TYPE", "ENT_KB_ID", "ENT_ID")
+_MAKE = "make one with `spacy bert-crf convert-corpus`"
 _AGAIN = "make it again with `spacy bert-crf convert-corpus`"
 #: Parts with one entry for each doc. Old files may lack some.
 _PER_DOC = ("cats", "flags", "span_groups", "user_data")
@@ -55,7 +56,7 @@ def check_docbin(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError as err:
-        raise BertCrfError(f"there is no corpus {path}.") from err
+        raise BertCrfError(f"there is no corpus {path}: {_MAKE}.") from err
     except OSError as err:
         raise BertCrfError(f"can't read {path}: {err.strerror or err}.") from err
     try:
@@ -120,9 +121,11 @@ def _damaged(path: Path, err: Exception) -> BertCrfError:
 
 
 def read_docs(path: Path, nlp: "Language") -> "list[Doc]":
-    """All docs of a DocBin, on the vocab of `nlp`. Raises BertCrfError if it is missing, damaged
-    or empty."""
+    """All docs of a DocBin, on the vocab of `nlp`.
+
+    Raises BertCrfError if it is missing, damaged or empty.
+    """
     docs = list(read_docbin(path, nlp.vocab))
     if not docs:
-        raise BertCrfError(f"{path} holds no docs.")
+        raise BertCrfError(f"{path} holds no docs: {_AGAIN}.")
     return docs

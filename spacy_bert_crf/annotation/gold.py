@@ -19,7 +19,10 @@ _O = 2  # spaCy's ENT_IOB: 0 missing, 1 I, 2 O, 3 B (blocked if it has no type).
 class LostEntity(NamedTuple):
     """A gold entity that can't be aligned with the predicted tokens.
 
-    start_char: its first character in the reference. context: the text around it.
+    text: its text.
+    label: its entity type.
+    start_char: offset of its first character in the reference.
+    context: the text around it.
     """
 
     text: str
@@ -64,7 +67,7 @@ def read_gold(example: Example) -> Gold:
             else:
                 lost.append(_lost(ent))
         known[:] = [iob == _O for iob in example.get_aligned("ENT_IOB")]
-    # Nobody annotates whitespace: it is outside, as in spaCy's own alignment.
+    # Whitespace is never annotated. It is outside, as in spaCy's own alignment.
     known |= np.fromiter((token.is_space for token in predicted), dtype=bool, count=n_tokens)
     for start, end, _ in spans:
         known[start:end] = True
@@ -135,16 +138,20 @@ class GoldReader:
         return golds, sample
 
     def read_batch(self, examples: Iterable[Example], labels: Sequence[str]) -> list[Gold]:
-        """The gold of a batch of an update. labels: those that the component has."""
+        """The gold of a batch of an update.
+
+        examples: the batch.
+        labels: labels of the component.
+        """
         golds = [read_gold(example) for example in examples]
         if not self._warned_lost:
-            self._warn_lost(golds, "of this batch ", " (Said once.)")
+            self._warn_lost(golds, "of this batch ", " (This warning is shown once.)")
         unknown = {label for gold in golds for _, _, label in gold.spans} - set(labels)
         if unknown - self._warned_labels:
             self._warned_labels |= unknown
             warnings.warn(
                 f"[{self.component}] gold entities of labels {sorted(unknown)} count as outside: "
-                f"the component has {list(labels)}. (Said once for each label.)",
+                f"the component has {list(labels)}. (This warning is shown once for each label.)",
                 stacklevel=4,
             )
         return golds
@@ -186,7 +193,7 @@ def choose_labels(
         )
     if trained is not None and labels[: len(trained)] != list(trained):
         raise BertCrfError(
-            f"it is trained for labels {list(trained)} and can be extended, not changed to "
-            f"{labels}."
+            f"it is trained for labels {list(trained)} and can't be changed to {labels}: put new "
+            "labels after the trained ones, which keep their order."
         )
     return labels

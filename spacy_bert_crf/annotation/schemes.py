@@ -14,7 +14,7 @@ from ..errors import BertCrfError
 
 
 class Role(Enum):
-    """The place of a token in an entity, as its tag says."""
+    """The place of a token in an entity, which its tag encodes."""
 
     OUT = "out"
     BEGIN = "begin"
@@ -44,6 +44,8 @@ class EntitySpan(NamedTuple):
 class TagSet:
     """The tags of some labels under a scheme, in id order: `O`, then the tags of each label.
 
+    K is the number of tags.
+
     labels: entity types. Their order decides the tag ids.
     scheme: a key of SCHEMES.
     Raises BertCrfError for an unknown scheme, an empty or a repeated label.
@@ -60,7 +62,9 @@ class TagSet:
         if any(not isinstance(label, str) or not label.strip() for label in self.labels):
             raise BertCrfError(f"an entity label is empty or no string: {list(self.labels)!r}.")
         if len(set(self.labels)) != len(self.labels):
-            raise BertCrfError(f"an entity label occurs twice: {list(self.labels)!r}.")
+            raise BertCrfError(
+                f"an entity label occurs twice: {list(self.labels)!r}. Name each label once."
+            )
 
     @cached_property
     def tags(self) -> tuple[str, ...]:
@@ -98,8 +102,11 @@ class TagSet:
         return start, end, [[self._may_follow(a, b) for b in self.roles] for a in self.roles]
 
     def encode(self, spans: Iterable[tuple[int, int, str]], length: int) -> list[int]:
-        """Tag ids of a sequence with these (start, end, label) entities. [length]
+        """Tag ids of a sequence.
 
+        spans: its entities (start, end, label), in tokens.
+        length: its number of tokens.
+        RETURNS: the tag ids. [length]
         Raises BertCrfError for spans that overlap, are empty, lie outside or have another label.
         """
         out = [0] * length
@@ -116,7 +123,12 @@ class TagSet:
         return out
 
     def span_tags(self, length: int, label: str) -> list[int]:
-        """Tag ids of one entity of `length` tokens. [length]"""
+        """Tag ids of one entity.
+
+        length: its number of tokens, 1 or more.
+        label: its entity type, one of `labels`.
+        RETURNS: the tag ids. [length]
+        """
         ids = self.ids
         if self.has_last:
             if length == 1:
@@ -129,6 +141,8 @@ class TagSet:
         """Whether an entity of this label is complete when each tag follows its last token. [K]
 
         Under BIO an I- tag of the label would continue it. Other schemes mark the last token.
+
+        label: the entity type, one of `labels`.
         """
         return [
             self.has_last or role is not Role.INSIDE or other != label for role, other in self.roles
@@ -137,8 +151,11 @@ class TagSet:
     def decode(self, tag_ids: Sequence[int]) -> list[EntitySpan]:
         """Entities of a sequence of tag ids.
 
-        Reads any sequence. A continuation without a beginning starts an entity, as in conlleval.
-        Only unconstrained decoding gives such sequences.
+        Any sequence can be decoded. A continuation without a beginning starts an entity, as in
+        conlleval. Only unconstrained decoding returns such sequences.
+
+        tag_ids: the tag id of each token. [tokens]
+        RETURNS: the entities in order.
         """
         roles = self.roles
         spans: list[EntitySpan] = []

@@ -1,8 +1,8 @@
 """Tag statistics of a corpus as the initial scores of a CRF. Pure numpy.
 
-They count how often tags begin a doc, follow one another and end it. A CRF with these scores and no
-emissions is the Markov chain of the corpus's tags. So training need not learn first that most
-tokens are outside.
+The counts are how often tags begin a doc, follow one another and end it. A CRF with these scores
+and no emissions is the Markov chain of the corpus's tags. So training need not learn first that
+most tokens are outside.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,12 @@ FLOOR = -6.0
 
 
 class ChainScores(NamedTuple):
-    """Log-probabilities. start: [K]. transitions: [from, to], [K, K]. end: [K]."""
+    """Log-probabilities of a Markov chain over K tags.
+
+    start: of the first tag. [K]
+    transitions: of each next tag, [from, to]. [K, K]
+    end: of the end after each tag. [K]
+    """
 
     start: NDArray[np.float32]
     transitions: NDArray[np.float32]
@@ -35,7 +40,10 @@ class TagCounts:
         self.end = np.zeros(n_tags)
 
     def add(self, allowed: NDArray[np.bool_]) -> None:
-        """Count one doc. allowed: the tags that each token may have, bool [tokens, K]."""
+        """Count one doc.
+
+        allowed: the tags that each token may have. bool [tokens, K]
+        """
         if not len(allowed):
             return
         known = allowed.sum(1) == 1
@@ -57,7 +65,11 @@ class TagCounts:
 
 
 def count_tags(allowed: Iterable[NDArray[np.bool_]], n_tags: int) -> TagCounts:
-    """Counts over docs. allowed: the tags each token of a doc may have, [tokens, K] each."""
+    """Counts over docs.
+
+    allowed: the tags that each token may have, bool [tokens, K] for each doc.
+    n_tags: K.
+    """
     counts = TagCounts(n_tags)
     for own in allowed:
         counts.add(own)

@@ -41,7 +41,9 @@ def tag_rows(tags: Sequence[str], scheme: str = "") -> TagRows:
     Raises BertCrfError if the tags are those of no scheme, or one that entities need is missing.
     """
     if "O" not in tags:
-        raise BertCrfError(f"there is no tag O among {', '.join(tags)}.")
+        raise BertCrfError(
+            f"there is no tag O among {', '.join(tags)}: name the tags as B-LOC, I-LOC and O."
+        )
     others = [tag for tag in tags if tag != "O"]
     is_bare = not any(_PREFIXED.match(tag) for tag in others)
     if scheme == IO or (not scheme and (is_bare or all(tag.startswith("I-") for tag in others))):

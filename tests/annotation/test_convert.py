@@ -98,7 +98,7 @@ def test_words_are_joined_by_a_space(tmp_path):
         ("中O", "no tag: '中O'"),
         ("中\u3000O", "no tag: '中\\\\u3000O'"),
         ("\u3000", "no tag: '\\\\u3000'"),  # not a blank line
-        (" O", "nothing stands before the tag: ' O'"),
+        (" O", "there is no token before the tag: ' O'"),
         ("中 n O", "3 columns instead of 2 .*: '中 n O'"),
         ("中\tn\tO", "3 columns instead of 2 .*"),
         ("中  O", "3 columns instead of 2 .*: '中  O'"),
@@ -134,7 +134,7 @@ def test_bad_line_is_reported_with_number_and_text(tmp_path, line, message):
         ("New York O", "3 columns instead of 2"),
         ("New\u3000York O", "whitespace in the word: 'New"),
         ("\u3000 O", "whitespace in the word"),
-        (" O", "nothing stands before the tag"),
+        (" O", "there is no token before the tag"),
     ],
 )
 def test_bad_word_lines(tmp_path, line, message):
@@ -162,7 +162,7 @@ def test_invalid_utf8_always_fails(tmp_path, data, where, on_error):
 @pytest.mark.parametrize("content", ["", "\ufeff", "\n", "\r\n \t\r\n", " "])
 @pytest.mark.parametrize("on_error", ON_ERROR)
 def test_file_without_sentences_always_fails(tmp_path, content, on_error):
-    with pytest.raises(BertCrfError, match=r"corpus\.txt: file has no sentences\."):
+    with pytest.raises(BertCrfError, match=r"corpus\.txt: file has no sentences: choose"):
         convert(tmp_path, content, on_error=on_error)
 
 
