@@ -1,4 +1,4 @@
-"""The component `bert_crf`, as `nlp.add_pipe` gives it.
+"""The component `bert_crf`, as `nlp.add_pipe` adds it.
 
 Its factory, its settings, reading of probabilities, and writing of entities to docs. Also how to
 load a pipeline and find the component in it. May import `model`, `annotation`, `crf`, `encoder`

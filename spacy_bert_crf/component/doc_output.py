@@ -22,7 +22,13 @@ EntityTuple = tuple[int, int, str]
 
 
 class Names(NamedTuple):
-    """Names of the span groups and extensions of a component."""
+    """Names of the span groups and extensions of a component.
+
+    group: group of doc.spans with the entities and their probabilities.
+    candidates: group of doc.spans with the candidates.
+    log_probability: extension of Doc.
+    entropy: extension of Doc.
+    """
 
     group: str
     candidates: str
@@ -44,6 +50,7 @@ def span_score(groups: Sequence[str], span: Span) -> Optional[float]:
     split since.
 
     groups: names of span groups. The first that holds the span counts.
+    span: the span.
     RETURNS: None if no group holds it.
     """
     key = (span.start_char, span.end_char, span.label_)
@@ -78,9 +85,10 @@ def register_labels(component: str) -> None:
 def register_scores(component: str, score_extension: str) -> None:
     """Make the extensions that scores need, unless their names are taken.
 
-    Those of Doc hold the figures of the doc. That of Span is the probability of an entity; several
+    Those of Doc hold the figures of the doc. That of Span is the probability of an entity. Several
     components share it.
 
+    component: name of the component.
     score_extension: name of the extension of Span; "" for none.
     """
     names = names_of(component)
@@ -102,8 +110,11 @@ def register_scores(component: str, score_extension: str) -> None:
 def writable(doc: Doc, entities: Iterable[EntityTuple], overwrite: bool) -> list[Optional[Span]]:
     """Predicted entities as they are written, trimmed of white space.
 
-    overwrite: they replace the entities on the doc.
-    RETURNS: None for an entity that is only white space, or that overlaps one that stays.
+    doc: the doc.
+    entities: the predicted entities, in tokens.
+    overwrite: whether they replace the entities on the doc.
+    RETURNS: a span for each entity. None for an entity that is only white space, or that overlaps
+        one that stays.
     """
     spans = [_trimmed(doc, *entity) for entity in entities]
     if not overwrite and len(doc) and doc.has_annotation("ENT_IOB"):
@@ -116,7 +127,13 @@ def writable(doc: Doc, entities: Iterable[EntityTuple], overwrite: bool) -> list
 def alternatives(
     doc: Doc, paths: Iterable[Path], tag_set: TagSet, overwrite: bool
 ) -> list[Alternative]:
-    """The entities of a doc after each of these paths would be written. The doc is not changed."""
+    """The entities of a doc for each of several paths. The doc is not changed.
+
+    doc: the doc.
+    paths: tag paths and their probabilities.
+    tag_set: the tags of the paths.
+    overwrite: whether predicted entities replace those on the doc.
+    """
     kept = [] if overwrite else list(doc.ents)
     out = []
     for path in paths:
@@ -150,10 +167,16 @@ def set_reading(
     settings: Settings,
     threshold: float,
 ) -> None:
-    """Write a reading to its doc: entities of at least the threshold, and what is configured.
+    """Write a reading to its doc: the entities that reach the threshold, and configured figures.
 
     With `scores`, all entities and their probabilities become a span group, and the figures of
     the doc its extensions. With `candidates`, the candidates become another group.
+
+    doc: the doc.
+    reading: the result of reading it.
+    component: name of the component, which decides the names of groups and extensions.
+    settings: settings of the component.
+    threshold: smallest probability of entities in doc.ents.
     """
     names, overwrite = names_of(component), settings.overwrite
     spans = writable(doc, (entity.span for entity in reading.entities), overwrite)

@@ -1,4 +1,4 @@
-"""Trained pipelines: load one, find its component and encoder, run what stands before it."""
+"""Trained pipelines: load one, find its component and encoder, run the pipes before it."""
 
 import warnings
 from collections import Counter
@@ -42,7 +42,7 @@ _PIPELINE_FILES: dict[str, Callable[[Path], Any]] = {
 def load_pipeline(path: Path) -> Language:
     """Load a trained pipeline. Raises BertCrfError naming the folder if it can't be loaded."""
     if not path.is_dir():
-        raise BertCrfError(f"there is no pipeline folder {path}.")
+        raise BertCrfError(f"there is no pipeline folder {path}: name the folder of a pipeline.")
     try:
         return util.load_model(path)
     except Exception as err:
@@ -66,8 +66,11 @@ def damaged_file(path: Path) -> Optional[Path]:
 
 
 def docs_before(nlp: Language, component: str, texts: list[str]) -> list[Doc]:
-    """Docs as a component gets them: after the pipes before it.
+    """Docs as a component reads them: after the pipes before it.
 
+    nlp: the pipeline.
+    component: name of the component.
+    texts: the texts of the docs.
     Raises BertCrfError for a text that the pipeline does not take.
     """
     before = nlp.pipe_names[: nlp.pipe_names.index(component)]
@@ -81,7 +84,7 @@ def docs_before(nlp: Language, component: str, texts: list[str]) -> list[Doc]:
 def entity_labels(nlp: Language) -> Optional[set[str]]:
     """The labels of all entities that a pipeline can write.
 
-    None if they are not known, because a component does not say what it writes.
+    None if they are not known, because a component does not declare its attributes or labels.
     """
     labels: set[str] = set()
     for name, pipe in nlp.pipeline:
@@ -97,6 +100,8 @@ def entity_labels(nlp: Language) -> Optional[set[str]]:
 def check_labels(nlp: Language, docs: list[Doc], corpus: str) -> None:
     """Compare the labels of annotated docs with those that the pipeline can predict.
 
+    nlp: the pipeline.
+    docs: annotated docs.
     corpus: name of the docs, for messages.
     Warns of labels that the pipeline does not have.
     Raises BertCrfError if it has none of the labels, so that every score would be 0.
@@ -128,11 +133,16 @@ def is_bert_crf(nlp: Language, name: str) -> bool:
 def find_component(nlp: Language, name: str = "") -> "BertCrf":
     """The trained `bert_crf` component of a pipeline.
 
+    nlp: the pipeline.
+    name: name of the component; needed only where there are several.
     Raises BertCrfError if there is none, several and no name, or one without weights.
     """
     found = {n: pipe for n, pipe in nlp.pipeline if is_bert_crf(nlp, n)}
     if name and name not in found:
-        raise BertCrfError(f"the pipeline has no bert_crf component {name!r}, only {list(found)}.")
+        raise BertCrfError(
+            f"the pipeline has no bert_crf component {name!r}, only {list(found)}: name one of "
+            "these with --component."
+        )
     if not name and len(found) != 1:
         raise BertCrfError(
             f"the pipeline has {len(found)} bert_crf components ({', '.join(found)}): "
@@ -142,7 +152,7 @@ def find_component(nlp: Language, name: str = "") -> "BertCrf":
         )
     pipe = found[name] if name else next(iter(found.values()))
     if not layers.head_of(pipe.model).is_built:
-        raise BertCrfError(f"component {pipe.name!r} is not trained.")
+        raise BertCrfError(f"component {pipe.name!r} is not trained: name a trained pipeline.")
     return pipe
 
 
@@ -170,7 +180,10 @@ def find_encoder(nlp: Language, pipe: "BertCrf") -> enc.LoadedEncoder:
                 tokenizer = getattr(held, "tokenizer", None)
                 if getattr(transformer, "config", None) is not None and tokenizer is not None:
                     return enc.LoadedEncoder(transformer, tokenizer)
-    raise BertCrfError(f"component {pipe.name!r} has no Hugging Face encoder to export.")
+    raise BertCrfError(
+        f"component {pipe.name!r} has no Hugging Face encoder with a fast tokenizer: only such a "
+        "component can be exported."
+    )
 
 
 def use_device(use_gpu: int) -> None:

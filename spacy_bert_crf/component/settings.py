@@ -23,7 +23,7 @@ C = TypeVar("C", bound=type)
 
 #: Settings that belong to the trained weights. They are kept in the component's `cfg`.
 KEPT = ("threshold", "temperature")
-#: Key of the cfg under which it holds what the config said when the component was saved.
+#: Key of the cfg that holds the configured values of these settings at the time of saving.
 _CONFIGURED = "given"
 
 
@@ -41,16 +41,16 @@ class Settings:
     overwrite: predicted entities replace those that are on the doc. Otherwise those stay.
     quantize: "int8" predicts with the own encoder's linear layers in 8-bit integers, on a CPU.
         Training and saving stay in float32. "" predicts in float32.
-    constrain_to_ents: where entities stay on the doc, decoding is exact given them, as in spaCy's
+    constrain_to_ents: where entities stay on the doc, decoding keeps to them exactly, as in spaCy's
         `ner`. Otherwise the doc is decoded freely, and entities that overlap them are dropped.
     scores: write probabilities to the Doc. Those of entities go to `doc.spans[name]`, under
         attrs["scores"]. Those of the doc go to `doc._.<name>_log_probability` and
         `doc._.<name>_entropy`.
     score_extension: with scores, `span._.<this>` is the probability of an entity. "" for none.
         An extension of another kind that has the name already stays as it is.
-    candidates: write further entities of at least this probability to
+    candidates: smallest probability of further entities, which are written to
         `doc.spans["<name>_candidates"]`. 0 for none.
-    threshold: entities that are less probable are left out of `doc.ents`. Kept in `cfg`.
+    threshold: smallest probability of entities in `doc.ents`. 0 for all. Kept in `cfg`.
     temperature: emissions and transitions are divided by it before probabilities are computed.
         The best entities do not depend on it. Kept in `cfg`.
 
@@ -81,6 +81,7 @@ def _scheme(name: str, value: Any) -> str:
 
 
 def check_probability(name: str, value: Any) -> float:
+    """The value of a setting as a float. Raises BertCrfError unless it is from 0 to 1."""
     if not _is_number(value) or not 0 <= value <= 1:
         raise BertCrfError(f"{name} is {value!r}: it must be from 0 to 1.")
     return float(value)
@@ -88,7 +89,7 @@ def check_probability(name: str, value: Any) -> float:
 
 def _share(name: str, value: Any) -> float:
     if not _is_number(value) or not 0 <= value < 1:
-        raise BertCrfError(f"{name} is {value!r}: it must be at least 0 and below 1.")
+        raise BertCrfError(f"{name} is {value!r}: it must be 0 or more, and below 1.")
     return float(value)
 
 
@@ -156,10 +157,11 @@ def named(component: str) -> Iterator[None]:
 def merge_kept(cfg: dict[str, Any], settings: Settings) -> None:
     """Settle the kept settings of a cfg that was loaded beside a config.
 
-    The cfg holds what was in force when it was saved, and what the config said then. Where the
-    config says something else now, it was changed at load, and counts.
+    The cfg holds the values in force when it was saved, and the configured values of that time. A
+    configured value that differs now was changed at load, and takes precedence.
 
-    settings: as the config says.
+    cfg: the component's cfg, which is changed.
+    settings: the configured settings.
     """
     before = cfg.get(_CONFIGURED, {})
     for name in KEPT:
@@ -183,7 +185,10 @@ def damaged_component(component: str, folder: Path) -> Iterator[None]:
         file = folder / ("cfg" if _is_damaged_cfg(folder / "cfg") else "model")
         if isinstance(err, WeightsFileError):
             file = folder / WEIGHTS_FILE
-        raise BertCrfError(f"[{component}] {file} is damaged: {first_line(err)}") from err
+        reason = first_line(err).rstrip(".")
+        raise BertCrfError(
+            f"[{component}] {file} is damaged: {reason}. Use another copy of the pipeline."
+        ) from err
 
 
 def _is_damaged_cfg(path: Path) -> bool:

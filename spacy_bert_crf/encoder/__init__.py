@@ -2,5 +2,5 @@
 
 This room imports torch and transformers. Only passes.py (spaCy's Doc) and piece_tokenizer.py (a
 tokenizer of spaCy) know spaCy. Of this package it may import only `errors`, `_files`, `_signals`
-and `_provenance`. What makes prediction on CPUs faster is in `cpu`.
+and `_provenance`. The folder `cpu` has the code for faster prediction on CPUs.
 """

@@ -40,9 +40,15 @@ class CheckpointReport:
     """What a conversion read and wrote.
 
     weights: name of the file that was read.
-    tensors: number of tensors written. renamed: how many of them have a new name.
-    dropped_layers, layers: encoder layers that were left out, and that are there.
+    model_type: model type of the encoder, such as `bert`.
+    tensors: number of tensors written.
+    renamed: number of tensors with a new name.
+    dropped_layers: number of encoder layers that were left out.
     parameters: number of the encoder's parameters, without its pooler.
+    hidden_size: width of the encoder.
+    layers: number of encoder layers that were kept.
+    vocab_size: number of wordpieces.
+    lower_case: whether the tokenizer lower-cases its text.
     """
 
     weights: str
@@ -71,14 +77,15 @@ class CheckpointReport:
 def convert_checkpoint(
     src: Path, dst: Path, *, layers: int = 0, lower_case: str = "auto"
 ) -> CheckpointReport:
-    """Convert a checkpoint folder.
+    """Convert a checkpoint folder to a Hugging Face folder with current tensor names.
 
     src: the folder as downloaded.
     dst: the folder to write. An earlier conversion there is replaced as a whole.
     layers: number of encoder layers to keep, from the first. 0 keeps all.
-    lower_case: `true`, `false`, or `auto` (as the source says, else as its vocabulary shows).
-    Raises BertCrfError for a missing, damaged or unsafe file; for weights, configuration and
-    vocabulary that don't fit together; and for a `dst` that holds other files.
+    lower_case: `true`, `false`, or `auto` (by the source's settings, else by its vocabulary).
+    RETURNS: what was read and written.
+    Raises BertCrfError for a missing, damaged or unsafe file. Also for weights, configuration and
+    vocabulary that don't fit together, and for a `dst` that holds other files.
     """
     src, dst = Path(src), Path(dst)
     if lower_case not in ("auto", "true", "false"):
@@ -124,6 +131,7 @@ def convert_checkpoint(
 def rename_tensors(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tensor]":
     """The tensors under their current names, in the same order.
 
+    tensors: the tensors by name.
     path: the file that holds them, for messages.
     Raises BertCrfError if a tensor is present under both its old and its new name.
     """
@@ -171,7 +179,9 @@ def check_complete(
 ) -> "tuple[dict[str, Tensor], Any]":
     """The base model's tensors under its own names, and its transformers config.
 
-    tensors: those of the file `path`. raw: the content of its config.json, which is completed.
+    tensors: the tensors by name.
+    raw: the content of config.json, which is completed.
+    path: the file of the tensors, for messages.
     Raises BertCrfError that lists all tensors that are missing, unexpected or of another shape.
     """
     import torch
@@ -284,8 +294,10 @@ def _tokenizer_config(src: Path) -> dict[str, Any]:
 def is_lower_case(src: Path, vocab: list[str], requested: str) -> bool:
     """Whether the tokenizer of the folder `src` lower-cases its text.
 
+    src: the folder with the tokenizer's files.
     vocab: the wordpieces of a BERT model; empty for other models.
-    requested: `true`, `false` or `auto`. Raises BertCrfError for true or false without `vocab`.
+    requested: `true`, `false` or `auto`.
+    Raises BertCrfError for true or false without `vocab`.
     """
     if requested != "auto":
         if not vocab:

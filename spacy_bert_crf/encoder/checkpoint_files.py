@@ -1,6 +1,6 @@
 """Reads the files of a checkpoint: weights, config and vocabulary. They may come from anywhere.
 
-Nothing in them is executed. A file that can't be used is an error that names it.
+No code in them is executed. A file that can't be used is an error that names it.
 """
 
 import json
@@ -40,7 +40,9 @@ def find_weights(src: Path) -> Path:
 def read_tensors(path: Path) -> "dict[str, Tensor]":
     """The tensors of a `.safetensors` or torch file (zip or pre-1.6 format), on the CPU.
 
-    Nothing in the file is executed. Raises BertCrfError if it is damaged or holds other objects.
+    No code in the file is executed.
+
+    Raises BertCrfError if it is damaged or holds other objects.
     """
     import torch
 
@@ -139,11 +141,12 @@ def read_json(path: Path) -> dict[str, Any]:
 def check_attention(config: Any, where: object) -> None:
     """Raise BertCrfError if a transformers config names code on a model hub as its attention.
 
-    config: is changed so that the attention is chosen when the model is built. Configs of some
-        versions say that it was chosen, but not which, and lead to the slowest one.
-    where: the place of the config, for messages.
     With the package `kernels` installed, transformers fetches and runs such code while it builds
-    the model, whatever trust_remote_code is (CVE-2026-4372).
+    the model. trust_remote_code does not prevent it (CVE-2026-4372).
+
+    config: the config. It is changed so that the attention is chosen when the model is built.
+        Configs of some versions record that it was chosen, but not which, and lead to the slowest.
+    where: the place of the config, for messages.
     """
     named = getattr(config, "_attn_implementation_internal", None)
     for value in named.values() if isinstance(named, dict) else [named]:
@@ -159,7 +162,7 @@ def check_attention(config: Any, where: object) -> None:
 
 
 def _plain(name: Any, value: Any, path: Path) -> "Tensor":
-    """A tensor that owns its memory. Tensors that share all of their memory go on sharing it."""
+    """A tensor that owns its memory. Tensors that share all of their memory still share it."""
     import torch
 
     if not isinstance(name, str) or not isinstance(value, torch.Tensor):

@@ -91,7 +91,10 @@ def load_encoder(
 def longest_input(encoder: LoadedEncoder, max_length: int) -> int:
     """The largest number of input ids of one window, special tokens included.
 
-    max_length: the limit in the settings. Those of tokenizer and position embeddings count too.
+    The limits of the tokenizer and of the position embeddings count too.
+
+    encoder: the encoder and its tokenizer.
+    max_length: the limit in the settings.
     """
     limits = [max_length, encoder.tokenizer.model_max_length]
     config = encoder.model.config
@@ -105,7 +108,13 @@ def longest_input(encoder: LoadedEncoder, max_length: int) -> int:
 
 
 def set_dropout(model: nn.Module, rate: float) -> None:
-    """Set the rate of every dropout of a model, in place. Some attention layers keep a number."""
+    """Set the rate of every dropout of a model, in place.
+
+    Some attention layers keep the rate as a number of their own.
+
+    model: the model.
+    rate: dropout rate, from 0 to 1.
+    """
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate
@@ -124,7 +133,8 @@ def run(
     """Vectors of all tokens of a plan: the mean of the rows of their wordpieces.
 
     model: the encoder, on `device`.
-    plan: the passes, and the rows that each of N tokens reads.
+    plan: the passes, and the rows that each of N tokens averages.
+    device: where the encoder is.
     project: weight [K, width] and bias [K] of a linear layer, which is applied to each pass.
         Mean and linear map commute, so the result differs by rounding only. The hidden states of
         a long text are then never held together.
@@ -152,7 +162,7 @@ def run(
 
 
 def weights_of(encoder: LoadedEncoder) -> dict[str, Tensor]:
-    """All tensors of an encoder by name, on the CPU, contiguous."""
+    """All tensors of an encoder by name, on the CPU and contiguous."""
     return {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in encoder.model.state_dict().items()
@@ -176,8 +186,10 @@ def pack(encoder: LoadedEncoder) -> dict[str, Any]:
 def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
     """Restore the encoder that `pack` saved. Its parameters are the tensors `weights` themselves.
 
-    data: the result of `pack`. weights: the result of `weights_of`.
-    Needs no network and not the folder that the encoder came from.
+    It needs neither the network nor the folder that the encoder came from.
+
+    data: the result of `pack`.
+    weights: the result of `weights_of`.
     Raises BertCrfError if the data is damaged or the weights do not fit the config.
     """
     try:
@@ -204,7 +216,7 @@ def _ready(model: Any, tokenizer: Any) -> LoadedEncoder:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise BertCrfError if there is something of this name that holds no encoder."""
+    """Raise BertCrfError for a file, and for a folder that holds no encoder."""
     if folder.is_file():
         raise BertCrfError(f"the encoder {str(folder)!r} is a file: name the folder that holds it.")
     if not folder.is_dir() or (folder / "config.json").is_file():
@@ -244,7 +256,7 @@ def _check_runs(encoder: LoadedEncoder, name: str) -> None:
             raise ValueError("its vectors are infinite or NaN")
         if vectors.shape[1] != model.config.hidden_size:
             raise ValueError(f"its vectors have {vectors.shape[1]} numbers, not hidden_size")
-    except Exception as err:  # An encoder of another kind raises whatever it happens to raise.
+    except Exception as err:  # What an encoder of another kind raises depends on its class.
         raise BertCrfError(
             f"the encoder {name!r} can't be used ({model.config.model_type}: {_reason(err)}). It "
             "must take input_ids and attention_mask, and give a vector for each wordpiece, as "

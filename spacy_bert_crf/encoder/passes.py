@@ -27,7 +27,13 @@ class Pieces(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A window over wordpieces `begin` to `end - 1`. It owns `own_begin` to `own_end - 1`."""
+    """A window of wordpieces. Those that it owns are read from this window.
+
+    begin: its first wordpiece.
+    end: the wordpiece after its last one.
+    own_begin: the first wordpiece that it owns.
+    own_end: the wordpiece after the last one that it owns.
+    """
 
     begin: int
     end: int
@@ -59,8 +65,10 @@ def plan_windows(n_pieces: int, size: int, overlap: int) -> list[Window]:
 def plan_text(n_pieces: int, cuts: Sequence[int], size: int, overlap: int) -> list[Window]:
     """Windows over a text that may be cut if it is too long for one window.
 
+    n_pieces: see plan_windows.
     cuts: wordpieces before which it may be cut, ascending.
-    n_pieces, size, overlap: see plan_windows.
+    size: see plan_windows.
+    overlap: see plan_windows.
     """
     if n_pieces <= size:
         return plan_windows(n_pieces, size, overlap)
@@ -75,6 +83,7 @@ def plan_text(n_pieces: int, cuts: Sequence[int], size: int, overlap: int) -> li
 def padded_batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
     """Batches of indices of similar length, the longest first.
 
+    lengths: length of each member.
     limit: largest size of a batch, that is its number of members × its longest. A member that is
         longer than the limit is a batch of its own.
     """
@@ -93,9 +102,12 @@ def token_pieces(
 ) -> IntArray:
     """First wordpiece and last + 1 of each token, (0, 0) for none. [S, 2]
 
-    token_starts, token_ends: character offsets of the tokens. [S]
-    piece_starts, piece_ends: character offsets of the wordpieces. [n]
     A wordpiece that covers several tokens belongs to each of them.
+
+    token_starts: offset of the first character of each token. [S]
+    token_ends: offset after the last character of each token. [S]
+    piece_starts: offset of the first character of each wordpiece. [n]
+    piece_ends: offset after the last character of each wordpiece. [n]
     """
     first = np.searchsorted(piece_ends, token_starts, side="right")
     last = np.searchsorted(piece_starts, token_ends, side="left")
@@ -146,11 +158,14 @@ def plan_batches(
 ) -> Plan:
     """Plan the encoder passes of texts.
 
-    pieces: wordpiece ids of each text. ranges: token_pieces of each text. [S, 2]
+    pieces: wordpiece ids of each text. [n] each
+    ranges: token_pieces of each text. [S, 2] each
     cuts: where each text may be cut, see plan_text.
-    prefix, suffix: ids of the special tokens around each window.
+    prefix: ids of the special tokens before each window.
+    suffix: ids of the special tokens after each window.
     pad_id: the id that pads.
-    size, overlap: see plan_windows.
+    size: see plan_windows.
+    overlap: see plan_windows.
     limit: largest number of input ids of one pass, padding included.
     """
     owners: list[tuple[int, Window]] = []
@@ -202,6 +217,7 @@ def plan_docs(
 ) -> Plan:
     """Plan the encoder passes of docs.
 
+    docs: the docs.
     tokenizer: a fast tokenizer of transformers.
     longest: largest number of input ids of a window, special ones included.
     overlap: see plan_windows.
@@ -256,7 +272,7 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
     """
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     fast = _backend(tokenizer)
-    # A text that leaves at least one wordpiece, whatever the vocabulary.
+    # Any vocabulary has a wordpiece for one of these texts.
     for text in filter(None, (tokenizer.unk_token, "a", "0", "。")):
         encoding = fast.encode(text)
         own = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]

@@ -1,7 +1,7 @@
 """A spaCy tokenizer whose tokens never share a wordpiece.
 
-Most token classifiers give one tag to each wordpiece. Where a token is a character, as in Chinese,
-a wordpiece such as `acme` or `苏州` covers several tokens, and each of them would repeat its tag.
+Most token classifiers give one tag to each wordpiece. In Chinese, a token is a character. There a
+wordpiece such as `acme` or `苏州` covers several tokens, and each of them would repeat its tag.
 """
 
 from collections.abc import Callable, Iterable
@@ -121,7 +121,9 @@ class PieceTokenizer(DummyTokenizer):
         try:
             self._wordpieces = Tokenizer.from_str(text)
         except Exception as err:  # tokenizers raises plain Exception
-            raise BertCrfError(f"{where} is damaged: {err}") from err
+            raise BertCrfError(
+                f"{where} is damaged: {err}. Use another copy of the pipeline."
+            ) from err
         self._wordpieces.no_truncation()
         self._wordpieces.no_padding()
 

@@ -1,4 +1,4 @@
-"""Calibration: fit the temperature of a trained pipeline, so that its probabilities fit.
+"""Calibration: fit the temperature of a trained pipeline to annotated docs.
 
 The temperature is fitted to the likelihood of gold annotation. Its effect is measured by
 cross-fitting on two halves of the docs: each half has the temperature that was fitted on the other
@@ -30,12 +30,12 @@ from .reliability import Reliability, best_temperature, reliability
 
 @dataclass(frozen=True)
 class Calibration:
-    """The calibration of a component, and what it is worth.
+    """The calibration of a component, and its measured effect.
 
     component: name of the component.
-    temperature: fitted on all docs.
+    temperature: temperature fitted on all docs.
     old: temperature before.
-    halves: fitted on the even docs, and on the odd ones.
+    halves: temperatures fitted on the even docs, and on the odd ones.
     before: reliability on all docs with the old temperature.
     after: reliability on all docs, each half with the temperature of the other one.
     each: as `after`, of the odd docs and of the even ones.
@@ -93,10 +93,13 @@ def calibrate(
 ) -> Calibration:
     """Fit the temperature of a component. The pipeline is not changed; see `store`.
 
+    Source: Guo et al. (2017), "On Calibration of Modern Neural Networks".
+
     nlp: a trained pipeline.
     docs: annotated docs that it was not trained on.
     component: name of the bert_crf component, if there are several.
     progress: show a progress bar on stderr, if that is a terminal.
+    RETURNS: the temperature, a correction of the probabilities, and their measured effect.
     Raises BertCrfError if there are too few annotated docs, or there is no such component.
     """
     pipe = find_component(nlp, component)
@@ -145,7 +148,7 @@ def calibrate(
 def store(found: Calibration, pipeline: Path, output: Optional[Path] = None) -> None:
     """Store a calibration in a pipeline's folder, or in a copy of it.
 
-    found: what `calibrate` gave for this pipeline.
+    found: the result of `calibrate` for this pipeline.
     pipeline: folder of the pipeline.
     output: folder of the copy; None to change the pipeline itself.
     Raises BertCrfError if the folder can't be written.
@@ -170,6 +173,10 @@ def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
 
     It is the loss of the training. Where all tags are known it is convex in 1/temperature, so it
     has one minimum.
+
+    pipe: the component.
+    half: the docs.
+    temperature: emissions and transitions are divided by it.
     """
     allowed = [allowed_tags(gold, pipe.tag_set) for gold in half.golds]
     log_z = log_partitions(pipe.crf, half.emissions, temperature)
@@ -178,9 +185,13 @@ def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
 
 
 def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float, bool]]:
-    """Probability of each entity that is found, and whether the entity is right.
+    """Probability of each predicted entity, and whether the entity is right.
 
     Entities where the gold is not known are left out.
+
+    pipe: the component.
+    half: the docs.
+    temperature: emissions and transitions are divided by it.
     """
     readings = read(
         pipe.crf,

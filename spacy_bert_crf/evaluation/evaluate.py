@@ -1,4 +1,4 @@
-"""Scores of a trained pipeline on annotated docs, and the figures that stand in metrics.json."""
+"""Scores of a trained pipeline on annotated docs, and the content of metrics.json."""
 
 import json
 import time
@@ -29,10 +29,10 @@ class Evaluation:
     """How well a pipeline does on annotated docs.
 
     scores: precision, recall and F1 by entity and by token.
-    reliability: how well the probabilities of entities fit; None without a bert_crf component.
+    reliability: calibration of the entities' probabilities; None without a bert_crf component.
     confusion: how predicted entities differ from gold ones; None if it was not requested.
-    characters: length of the texts.
-    seconds: time that prediction took.
+    characters: length of the texts, in characters.
+    seconds: time that prediction took, in seconds.
     """
 
     scores: Scores
@@ -77,6 +77,7 @@ def evaluate(
     docs: annotated docs. The pipeline reads only their texts.
     confusion: also count how predicted entities differ from gold ones.
     progress: show a progress bar on stderr, if that is a terminal.
+    RETURNS: scores, calibration and speed.
     Warns of labels that the pipeline does not have.
     Raises BertCrfError if no doc is annotated, or the pipeline has none of their labels.
     """
@@ -113,12 +114,12 @@ def metrics(
     history: Optional[Path] = None,
     seconds: float,
 ) -> dict[str, Any]:
-    """What metrics.json holds.
+    """The content of metrics.json.
 
-    data: its figures stand at top level.
-    dev: its figures stand under `dev`.
+    data: the evaluation whose figures are at the top level.
+    dev: the evaluation whose figures are under the key `dev`.
     history: the training's history.json. Epochs, best epoch, seconds and seed are taken from it.
-    seconds: time that the whole evaluation took.
+    seconds: time that the whole evaluation took, in seconds.
     Raises BertCrfError for a history that can't be read.
     """
     out = data.to_dict()
@@ -132,6 +133,8 @@ def metrics(
 def score_docs(predicted: list[Doc], docs: list[Doc], scheme: str) -> Scores:
     """Scores of predicted docs against annotated ones of the same texts.
 
+    predicted: docs with predicted entities.
+    docs: annotated docs.
     scheme: the tag scheme in which tokens are compared.
     """
     return score(aligned_spans(predicted, docs), scheme)
@@ -140,17 +143,17 @@ def score_docs(predicted: list[Doc], docs: list[Doc], scheme: str) -> Scores:
 def aligned_spans(
     predicted: list[Doc], docs: list[Doc]
 ) -> Iterator[tuple[list[SpanTuple], list[SpanTuple], int]]:
-    """Predicted and gold entities of each doc in its predicted tokens, and their number.
+    """Predicted and gold entities of each doc in its predicted tokens, and the number of tokens.
 
-    A gold entity that has no place in these tokens stands before token 0. A predicted entity where
-    the gold is not known is left out.
+    A gold entity that can't be aligned with these tokens is placed before token 0. A predicted
+    entity where the gold is not known is left out.
 
     predicted: docs with predicted entities.
     docs: annotated docs of the same texts.
     """
     for ours, reference in zip(predicted, docs, strict=True):
         aligned = read_gold(Example(ours, reference))
-        # An entity that has no place in these tokens can't be found, and counts as missed.
+        # An entity that can't be aligned with these tokens can't be found, and counts as missed.
         lost = [(-1 - i, -i, e.label) for i, e in enumerate(aligned.lost)]
         # A prediction where the gold is not known is neither right nor wrong (as in spaCy).
         spans = [
@@ -182,7 +185,7 @@ def _outcomes(
 
 @contextmanager
 def _probabilities(nlp: Language) -> Iterator[list[str]]:
-    """Within, each bert_crf component writes probabilities to the Doc. Gives their names."""
+    """Within the block, each bert_crf component writes probabilities. Yields their names."""
     pipes = {name: pipe for name, pipe in nlp.pipeline if isinstance(pipe, BertCrf)}
     before = {name: pipe.scores for name, pipe in pipes.items()}
     try:
@@ -213,4 +216,6 @@ def _from_history(path: Path) -> dict[str, Any]:
             "seed": history["seed"],
         }
     except (OSError, ValueError, KeyError, TypeError) as err:
-        raise BertCrfError(f"{path} is no training history: {err}") from err
+        raise BertCrfError(
+            f"{path} is no training history ({err}): name the history.json that `train` wrote."
+        ) from err

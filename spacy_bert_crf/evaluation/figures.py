@@ -21,8 +21,8 @@ _CONFUSION_STYLE = (
 def reliability_picture(found: Reliability, title: str) -> str:
     """A reliability diagram as SVG.
 
-    The bars above show, for each bin of probability, the share of entities that are right. The bars
-    below show the number of entities in each bin.
+    The bars above show the share of right entities in each bin of probability. The bars below show
+    the number of entities in each bin.
 
     found: reliability of a corpus.
     title: printed above the diagram.
@@ -128,7 +128,11 @@ def confusion_picture(found: Confusion, title: str) -> str:
 
 
 def _row(found: Confusion, gold: str | None) -> list[int]:
-    """The cells of a row: of each label, other borders, none. gold: its label; None: no entity."""
+    """The cells of a row: of each label, other borders, none.
+
+    found: confusion of a corpus.
+    gold: gold label of the row; None for the row "no entity".
+    """
     labels = found.labels
     if gold is None:
         return [*(found.spurious[label] for label in labels), 0, 0]

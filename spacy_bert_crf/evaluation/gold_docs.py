@@ -35,6 +35,7 @@ def gold_docs(
 ) -> Iterator[list[GoldDoc]]:
     """Batches of annotated docs. Docs without any entity annotation are left out.
 
+    nlp: the pipeline.
     component: name of the component that reads the docs.
     docs: annotated docs.
     progress: show a progress bar on stderr, if that is a terminal.

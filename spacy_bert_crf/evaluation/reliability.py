@@ -21,7 +21,8 @@ _LOWEST, _HIGHEST = 0.05, 20.0
 class Bin:
     """The predicted entities with a probability in one part of [0, 1].
 
-    low, high: bounds of the part. `high` belongs to the next bin, except in the last one.
+    low: lower bound of the part.
+    high: upper bound of the part. It belongs to the next bin, except in the last one.
     count: number of entities.
     probability: their mean probability, 0 without entities.
     right: the share of them that is right, 0 without entities.
@@ -38,7 +39,7 @@ class Bin:
 class Reliability:
     """How well the probabilities of entities agree with the share that is right.
 
-    bins: all N_BINS of them.
+    bins: the N_BINS bins.
     ece: expected calibration error. It is the mean over all entities of the distance between the
         mean probability and the share of right entities in their bin.
     brier: mean squared error of the probabilities.

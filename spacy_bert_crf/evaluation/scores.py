@@ -1,8 +1,8 @@
 """Scores of predicted entities against gold ones, and a confusion matrix of them.
 
-Scores by entity: an entity is right if its borders and its label are those of a gold one, as in
-conlleval and in seqeval's strict mode. Scores by token: of the tags other than `O`, as the usual
-BERT-CRF training scripts count them. That is, right tags of gold entities' tokens, over predicted
+Scores by entity: an entity is right if a gold entity has the same borders and label. conlleval and
+seqeval's strict mode count likewise. Scores by token: the tags other than `O` are counted, as in
+the usual BERT-CRF training scripts. That is, right tags of gold entities' tokens, over predicted
 and over gold ones.
 
 Confusion: each gold entity is in exactly one class, and so is each predicted one. Gold and
@@ -27,8 +27,8 @@ from ..annotation.schemes import TagSet
 
 SpanTuple = tuple[int, int, str]
 
-#: How the borders of a predicted entity differ from the gold one's: it lies within it, around it,
-#: or is shifted against it.
+#: How the borders of a predicted entity differ from those of the gold one. It is within the gold
+#: entity, around it, or shifted against it.
 SHORT, LONG, SHIFTED = "too short", "too long", "shifted"
 BORDERS = (SHORT, LONG, SHIFTED)
 
@@ -131,7 +131,7 @@ def score(
             scores.per_type[label].score_set(ours, theirs)
         if labels:
             tags = TagSet(labels, scheme)
-            # A gold entity without a place in these tokens stands before token 0.
+            # A gold entity that can't be aligned with these tokens is before token 0.
             placed = [span for span in gold if span[0] >= 0]
             scores.tokens.score_set(
                 {pair for pair in enumerate(tags.encode(predicted, length)) if pair[1]},
@@ -245,6 +245,8 @@ def match(
 ) -> tuple[list[tuple[SpanTuple, SpanTuple]], list[SpanTuple], list[SpanTuple]]:
     """Pair the predicted and gold entities of a doc.
 
+    predicted: predicted entities (start, end, label).
+    gold: gold entities (start, end, label).
     RETURNS: the (gold, predicted) pairs, then the gold and the predicted entities without partner.
     """
     ranked = []

@@ -16,13 +16,13 @@ _CONTEXT = 12
 
 @dataclass(frozen=True)
 class PredictedEntity:
-    """An entity that the pipeline finds.
+    """An entity that the pipeline predicts.
 
     start: offset of its first character in the text.
     end: offset after its last character.
     text: its text.
     label: its label.
-    probability: that it is an entity.
+    probability: probability of the entity, from 0 to 1.
     """
 
     start: int
@@ -41,7 +41,7 @@ class Suspect:
     end: offset after its last character.
     text: its text.
     label: its label.
-    probability: that it is an entity, by the pipeline.
+    probability: the pipeline's probability of the entity, from 0 to 1.
     reading: the pipeline's entities that overlap it.
     before: the text before it.
     after: the text after it.
@@ -60,14 +60,14 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Findings:
-    """What `find_errors` found.
+    """The result of `find_errors`.
 
-    gold: gold entities, the least probable first.
-    missing: entities of the best paths that overlap no gold, the most probable first.
+    gold: gold entities, in the order of rising probability.
+    missing: entities of the best paths that overlap no gold, in the order of falling probability.
     docs: number of annotated docs.
     entities: number of gold entities.
     unread: number of gold entities that the pipeline can't read, which are in neither list. They
-        have no place in its tokens, or it does not have their label.
+        can't be aligned with its tokens, or it does not have their label.
     """
 
     gold: list[Suspect]
@@ -77,7 +77,10 @@ class Findings:
     unread: int
 
     def to_dict(self, top: int = 0) -> dict[str, Any]:
-        """For JSON: the first `top` of each list; 0 for all."""
+        """The findings for JSON.
+
+        top: number of rows of each list; 0 for all.
+        """
         return {
             "docs": self.docs,
             "gold_entities": self.entities,
@@ -87,7 +90,10 @@ class Findings:
         }
 
     def table(self, top: int = 0) -> str:
-        """As text: the first `top` of each list; 0 for all."""
+        """The findings as text.
+
+        top: number of rows of each list; 0 for all.
+        """
         parts = [
             f"{self.entities} gold entities in {self.docs} docs"
             + (f"; {self.unread} of them can't be read by the pipeline" if self.unread else "")
@@ -105,12 +111,13 @@ class Findings:
 def find_errors(
     nlp: Language, docs: list[Doc], *, component: str = "", progress: bool = False
 ) -> Findings:
-    """Compare the annotation of a corpus with what a pipeline reads in it.
+    """Compare the annotation of a corpus with the entities that a pipeline finds in it.
 
-    nlp: a trained pipeline. It sees more if it was not trained on these docs.
+    nlp: a trained pipeline. It finds more errors if it was not trained on these docs.
     docs: annotated docs.
     component: name of the bert_crf component, if there are several.
     progress: show a progress bar on stderr, if that is a terminal.
+    RETURNS: improbable gold entities, and entities that the gold lacks.
     Raises BertCrfError if no doc is annotated, or there is no such component.
     """
     pipe = find_component(nlp, component)

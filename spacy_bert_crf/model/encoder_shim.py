@@ -221,7 +221,7 @@ class EncoderShim(TorchShim):
             raise BertCrfError("its weights are in a file beside it: load the component's folder.")
         kind = next((key for key in CHECKSUMS if key in saved), None)
         if kind is None:
-            raise BertCrfError("it holds no checksum of the weights: use another copy of it.")
+            raise BertCrfError("it holds no checksum of the weights.")
         pending = PendingWeights(file, kind)
         self.adopt(enc.unpack(saved, pending.tensors))
         pending.check(saved[kind])

@@ -34,8 +34,6 @@ class HeadShim(TorchShim):
         weights = safetensors.torch.load(saved["weights"])
         n_tags, width = weights["classifier.weight"].shape
         if (width, n_tags) != (saved["width"], saved["n_tags"]):
-            raise BertCrfError(
-                "the saved head is damaged (its weights have another size): use another copy of it."
-            )
+            raise BertCrfError("the weights of its head have another size than was saved.")
         self._model = TagHead(width, n_tags)
         self._model.load_state_dict(weights)

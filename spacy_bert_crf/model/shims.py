@@ -109,9 +109,7 @@ class TorchShim(Shim):
         if saved is not None:
             # Pipelines of the first version have none.
             if saved.pop("crc32", None) not in (None, _checksum(saved)):
-                raise BertCrfError(
-                    "its bytes are not those that were saved (checksum): use another copy of it."
-                )
+                raise BertCrfError("its bytes are not those that were saved (checksum).")
             self._unpack(saved)
             self.module.to(get_torch_default_device()).eval()
         return self

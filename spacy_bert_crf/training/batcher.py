@@ -20,14 +20,15 @@ def create_batch_by_length(
 
     size: number of examples in a batch.
     buffer: number of examples that are sorted together. A small buffer mixes batches better.
-    max_padded: most tokens of a batch, padding included. Larger batches are cut. 0: no limit.
+    max_padded: largest number of tokens of a batch, padding included. Larger batches are cut. 0
+        for no limit.
     RETURNS: a function from examples to batches of them.
     Raises BertCrfError for a size below 1, a buffer below size, or a max_padded below 0.
     """
     if size < 1 or buffer < size or max_padded < 0:
         raise BertCrfError(
             f"batcher settings size = {size}, buffer = {buffer}, max_padded = {max_padded}: size "
-            "must be at least 1, buffer at least size, max_padded at least 0."
+            "must be 1 or more, buffer not below size, max_padded 0 or more."
         )
 
     def batch_by_length(examples: Iterable[Example]) -> Iterator[list[Example]]:

@@ -19,7 +19,7 @@ _UNUSED = {"eval_frequency": "the pipeline is evaluated at the end of every epoc
 
 @contextmanager
 def same_random() -> Iterator[None]:
-    """Leave Python's random state as it was."""
+    """Restore Python's random state at the end of the block."""
     before = random.getstate()
     try:
         yield
@@ -44,6 +44,7 @@ def warn_unused(settings: dict[str, Any]) -> None:
 def check_dev(nlp: Language, docs: list[Doc]) -> None:
     """Check that the dev corpus can be scored.
 
+    nlp: the pipeline in training.
     docs: the annotated docs of the dev corpus.
     Warns of labels that the pipeline does not have.
     Raises BertCrfError if nothing can be scored: no docs, no annotation, or no known label.

@@ -168,7 +168,7 @@ class _Run:
             logger.info("resuming at epoch %d, step %d", self.state.epoch + 1, self.state.step)
 
     def loop(self) -> dict[str, Any]:
-        """Train until a limit of the config is reached. RETURNS: the history.
+        """Train until a limit of the config is reached, and return the history.
 
         Raises BertCrfError after SIGINT or SIGTERM, once the state is saved.
         """
@@ -250,7 +250,7 @@ class _Run:
                 next(batches, None)
             batch = next(batches, None)
             if batch is None:
-                raise BertCrfError("the training corpus gave no batch: check [training.batcher].")
+                raise BertCrfError("the training corpus has no batch: check [training.batcher].")
             if done and not self.streamed and saved_order != order:
                 raise BertCrfError(
                     f"can't resume from {self.output / ts.FOLDER}: the batches can't be drawn "
@@ -352,7 +352,7 @@ class _Run:
         return {**info, "seconds": int(state.seconds), "output_path": path, "row": row}
 
     def _averages(self) -> AbstractContextManager[Any]:
-        """Within, the pipeline has the averaged weights, if the optimizer keeps averages."""
+        """Within the block, the pipeline has averaged weights, if the optimizer keeps them."""
         averages = self.optimizer.averages
         return self.nlp.use_params(averages) if averages else nullcontext()
 
@@ -379,7 +379,7 @@ class _Run:
             return {}
 
     def _is_enough(self, step: int) -> bool:
-        """Whether to stop, by the rules of spaCy's loop. step: of the last update, from 0."""
+        """Whether to stop after the update `step` (from 0), by the rules of spaCy's loop."""
         T, results = self.T, self.state.results
         if T["max_steps"] and step >= T["max_steps"]:
             return True

@@ -1,7 +1,7 @@
 """The logger `spacy_bert_crf.ProgressLogger.v1`: a line for each epoch, and a bar in between.
 
-It follows spaCy's logger protocol, so that `spacy train` can use it too. In our own loop it also
-shows the loss and the learning rate between two evaluations, which the protocol does not carry.
+It follows spaCy's logger protocol, so that `spacy train` can use it too. In this package's loop it
+also shows the loss and the learning rate between two evaluations. The protocol does not carry them.
 """
 
 import sys
@@ -29,8 +29,8 @@ Finalize = Callable[[], None]
 def create_progress_logger() -> Callable[..., tuple[LogStep, Finalize]]:
     """A logger for `[training.logger]`: a line for each evaluation on stdout.
 
-    In a terminal, a bar on stderr shows how far the training is. Elsewhere a line is printed at
-    least every 30 seconds.
+    In a terminal, a bar on stderr shows how far the training is. Elsewhere a line is printed every
+    30 seconds.
     """
 
     def setup_printer(
@@ -65,7 +65,7 @@ class Progress:
     def watch(
         self, state: TrainingState, optimizer: Optimizer, total_steps: int, pipe_names: list[str]
     ) -> None:
-        """Show more than the protocol carries: settings now, loss and learning rate at each step.
+        """Show figures beyond the protocol: settings now, loss and learning rate at each step.
 
         state: counters of the training, which the training keeps up to date.
         optimizer: its learning rates are shown.
@@ -131,7 +131,7 @@ class Progress:
         print(line, file=self.stdout, flush=True)
 
     def _print_row(self, row: dict[str, Any]) -> None:
-        """Print the line of an epoch. row: as in history.json."""
+        """Print the line of an epoch, from its row in history.json."""
         training = max(row["seconds"] - row["evaluation_seconds"], 1e-9)
         cells = [f"{row['epoch']}", f"{row['step']}", f"{row['loss']:.3f}"]
         cells += [f"{row[key] * 100:.2f}" if key in row else "-" for key in _COLUMNS[3:6]]

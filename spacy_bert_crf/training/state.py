@@ -77,7 +77,7 @@ def save_state(
     state: counters, order and results.
     nlp: the pipeline in training.
     optimizer: a GroupedAdamW.
-    belongs_to: what `fingerprint` gave.
+    belongs_to: the result of `fingerprint`.
     Raises BertCrfError for another optimizer, or if the state can't be written.
     """
     saved = _optimizer_of(optimizer).state_dict({i: n for n, i in layer_ids(nlp).items()})
@@ -97,6 +97,8 @@ def save_state(
 def read_state(output: Path, belongs_to: dict[str, Any]) -> Optional[dict[str, Any]]:
     """The saved state's JSON; None if there is no state.
 
+    output: folder of the training.
+    belongs_to: the result of `fingerprint` for the present config and data.
     Raises BertCrfError if it is damaged, or belongs to another config or other data.
     """
     folder = output / FOLDER
@@ -123,11 +125,11 @@ def restore_state(
 ) -> TrainingState:
     """Restore the optimizer from a saved state, and return the counters.
 
-    The random states are not set here. The caller sets them after it has drawn this epoch's
+    The random states are not restored here. The caller does that after it has drawn this epoch's
     batches up to the saved position.
 
     output: folder of the training.
-    data: what `read_state` gave.
+    data: the result of `read_state`.
     nlp: the pipeline loaded from `state/pipeline`.
     optimizer: the GroupedAdamW to restore.
     Raises BertCrfError if a file is damaged.
@@ -151,10 +153,13 @@ def restore_state(
 
 
 def fingerprint(config: Config, examples: Iterable[Example]) -> dict[str, Any]:
-    """What identifies a training.
+    """The fingerprint that identifies a training.
 
-    It holds the settings one by one, a hash of the examples, and a hash of each file and folder
-    that a setting names (encoder, labels, corpora).
+    It holds the settings one by one and a hash of the examples. It also holds a hash of each file
+    and folder that a setting names (encoder, labels, corpora).
+
+    config: the training config.
+    examples: the training examples.
     """
     digest = hashlib.sha256()
     for example in examples:
@@ -189,6 +194,9 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The first difference between two fingerprints, in words; empty if there is none.
 
     Settings that change no weights may differ.
+
+    old: fingerprint of the saved state.
+    new: fingerprint of the present config and data.
     """
     for key in sorted({*old.get("config", {}), *new["config"]}):
         if key.startswith(_FREE_TO_CHANGE):
@@ -219,7 +227,7 @@ def random_states() -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any]) -> None:
-    """Set what `random_states` gave."""
+    """Restore the random states that `random_states` returned."""
     set_python_random(states["python"])
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))

@@ -52,8 +52,8 @@ class FusedBertLayer(nn.Module):
         """[W, L, width] to [W, L, width]. The original's other arguments are ignored."""
         n_windows, length, width = hidden_states.shape
         n, size = n_windows * length, round_size(n_windows * length)
-        # Rows that fill up to a round size are zero before each product, so that they do not widen
-        # the range of 8-bit inputs.
+        # Rows of padding are zero before each product, so that they do not widen the range of 8-bit
+        # inputs.
         # shape: (size, width)
         rows = hidden_states.new_empty((size, width))
         rows[:n] = hidden_states.reshape(-1, width)
@@ -75,7 +75,7 @@ class FusedBertLayer(nn.Module):
 
 
 def round_size(n_rows: int) -> int:
-    """The number of rows to which a product's rows are filled up.
+    """The number of rows to which a product's rows are padded.
 
     oneDNN caches code for up to 1,024 sizes, half a megabyte each. Rounding leaves a few dozen.
     """

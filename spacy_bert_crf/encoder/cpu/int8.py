@@ -104,7 +104,9 @@ class FloatLinear(nn.Module):
 def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) -> Any:
     """A copy of a Hugging Face encoder whose linear layers multiply 8-bit integers.
 
-    before, after: ids of the special tokens around a text.
+    model: the encoder, on the CPU.
+    before: ids of the special tokens before a text.
+    after: ids of the special tokens after a text.
     longest: largest number of input ids of a window.
     Raises BertCrfError if this torch or this machine has no kernels for it.
     """

@@ -21,7 +21,7 @@ UNEVEN = 4.0
 #: Smallest signal-to-noise ratio of an input rounded to 8 bits, in dB: its mean square over that of
 #: the rounding error. Layers below it stay in float32, because smoothing did not help enough.
 MIN_SNR = 20.0
-#: The exponent that says how much of the range moves to the weights (alpha in SmoothQuant).
+#: The exponent that decides how much of the range moves to the weights (alpha in SmoothQuant).
 _SHARE = 0.6
 
 
@@ -142,7 +142,10 @@ class Range:
 
 
 def left_in_float(ratios: dict[str, float]) -> list[str]:
-    """One line of text for each layer that stays in float32. ratios: see `rounding_ratios`."""
+    """One line of text for each layer that stays in float32.
+
+    ratios: the result of `rounding_ratios`.
+    """
     return [
         f"{name}: its input would keep {ratio:.1f} dB above the error of rounding (minimum: "
         f"{MIN_SNR:.0f})"
@@ -190,7 +193,11 @@ def probe_inputs(
 ) -> list[tuple[Tensor, Tensor]]:
     """Ids and attention masks of random wordpieces, to find the large channels. [8, L] each
 
-    before, after: ids of the special tokens around a text. They have the largest outliers.
+    Special tokens have the largest outliers.
+
+    vocab_size: number of wordpieces of the vocabulary.
+    before: ids of the special tokens before a text.
+    after: ids of the special tokens after a text.
     longest: largest number of input ids of a window.
     """
     generator = torch.Generator().manual_seed(0)
