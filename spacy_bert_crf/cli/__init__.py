@@ -1,8 +1,8 @@
 """The commands `python -m spacy bert-crf …`: one file for each group of them.
 
 This room may import everything else. Every spaCy command imports it, through the entry point in
-group `spacy_cli`. So nothing here imports torch, transformers or thinc's layers at module level;
-each command imports what it needs. The library returns values, and the commands print and write.
+group `spacy_cli`. So no module here imports torch, transformers or thinc's layers at module level.
+Each command imports its own needs. The library returns values, and the commands print and write.
 """
 
 from spacy.cli._util import app as spacy_app

@@ -1,4 +1,4 @@
-"""The Typer app, and what all commands share."""
+"""The Typer app, and helpers of all commands."""
 
 import functools
 import json
@@ -63,9 +63,9 @@ def command(name: str, **settings: Any) -> Callable[[F], F]:
 
 
 def print_error(message: str) -> None:
-    """Print an error message to stdout, as it is: each of its lines stays one line.
+    """Print an error message to stdout. Its lines are not wrapped.
 
-    wasabi's `msg.fail` would break it anew at 80 characters, within lists and paths.
+    wasabi's `msg.fail` would wrap it at 80 characters, within lists and paths.
     """
     first, *others = locale_escape(f"✘ {message}").splitlines()
     typer.secho(first, fg=typer.colors.RED)
@@ -85,7 +85,7 @@ class _Print(logging.Handler):
 
 @contextmanager
 def _messages() -> Iterator[None]:
-    """Within, messages that the package logs are printed."""
+    """Within the block, messages that the package logs are printed."""
     logger = logging.getLogger("spacy_bert_crf")
     handler, level = _Print(), logger.level
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""`bert-crf convert-checkpoint` and `bert-crf convert-corpus`: prepare what a training needs."""
+"""`bert-crf convert-checkpoint` and `bert-crf convert-corpus`: prepare encoder and corpora."""
 
 import sys
 from enum import Enum
@@ -29,7 +29,7 @@ class Scheme(str, Enum):
 
 
 class OnError(str, Enum):
-    """What to do with a bad line."""
+    """Ways to handle a bad line."""
 
     fail = "fail"
     skip = "skip-sentence"
@@ -73,8 +73,8 @@ def convert_corpus_command(
     on_error: OnError = typer.Option(
         OnError.fail,
         "--on-error",
-        help="Bad lines: list them and stop, leave their sentence out, "
-        "or repair what can be repaired (an I- after O becomes a B-)",
+        help="Bad lines: list them and stop, leave their sentence out, or repair them where "
+        "possible (an I- after O becomes a B-)",
     ),
 ) -> None:
     """Convert a column corpus to spaCy's DocBin, or a DocBin back to columns.

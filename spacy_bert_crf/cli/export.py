@@ -17,7 +17,7 @@ def export_command(
     to: list[str] = typer.Option(
         [],
         "--to",
-        help="A further format, written to DST/FORMAT; may be given several times: bert4torch, "
+        help="A further format, written to DST/FORMAT; the option may be repeated: bert4torch, "
         "huggingface, torchscript, onnx, torch-int8, onnx-int8, onnx-int8-static, or all",
     ),
     shape: str = typer.Option(

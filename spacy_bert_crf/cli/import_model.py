@@ -38,7 +38,7 @@ def import_model_command(
       - a Hugging Face folder for token classification
 
     The last has no transitions, so their scores are 0, and only the constraints of the tag scheme
-    act. Models with one tag for each label (scheme IO) become BIO. Nothing in a file is executed.
+    act. Models with one tag for each label (scheme IO) become BIO. No code in a file is executed.
 
     \b
     Example:

@@ -129,7 +129,7 @@ def nbest_command(
 def _lines(path: Path) -> Iterator[str]:
     """Lines of a file or of stdin. Raises BertCrfError for a line that is not UTF-8."""
     if str(path) != "-" and not path.is_file():
-        raise BertCrfError(f"there is no file {path}.")
+        raise BertCrfError(f"there is no file {path}: name a text file, or - for stdin.")
     return _decoded(path)
 
 
@@ -140,7 +140,7 @@ def _decoded(path: Path) -> Iterator[str]:
                 yield line.decode("utf8").lstrip("\ufeff").rstrip("\r\n")
             except UnicodeDecodeError as err:
                 where = "stdin" if str(path) == "-" else str(path)
-                raise BertCrfError(f"{where}:{number} is not UTF-8.") from err
+                raise BertCrfError(f"{where}:{number} is not UTF-8: convert it first.") from err
 
 
 def _readings(nlp: Any, pipe: Any, lines: Iterator[str], k: int) -> Iterator[str]:

@@ -37,8 +37,8 @@ def train_command(
     """Train a pipeline as `spacy train` does, and evaluate it at the end of every epoch.
 
     It takes the same config and writes the same folders, model-best and model-last. The best epoch
-    is the one with the highest score on the dev corpus. Settings of the config can be given as
-    options: --training.max_epochs 3 changes max_epochs in [training].
+    is the one with the highest score on the dev corpus. Options override settings of the config:
+    --training.max_epochs 3 changes max_epochs in [training].
 
     Folders are replaced by rename, so that they are always complete. --resume continues an
     interrupted training. The logger in [training.logger] shows the progress.
@@ -58,7 +58,7 @@ def train_command(
     from ..training.loop import train
 
     if not config_path.is_file():
-        raise BertCrfError(f"there is no config {config_path}.")
+        raise BertCrfError(f"there is no config {config_path}: copy configs/bert_crf.cfg.")
     try:
         config = load_config(config_path, overrides=overrides, interpolate=False)
     except ValueError as err:

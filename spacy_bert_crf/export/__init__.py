@@ -1,7 +1,7 @@
-"""A trained pipeline for use outside spaCy, and back.
+"""Export of trained pipelines for use outside spaCy, and import of trained weights.
 
 `folder` writes best_model.pt with its companions, and further formats in folders beside it.
-`open` opens them again, `compare` measures them against their pipeline, `import_model` makes a
-pipeline of trained weights, our own or foreign. `formats/` holds one module for each format.
+`open` opens them again. `compare` measures them against their pipeline. `import_model` makes a
+pipeline of trained weights, of this package or foreign. `formats/` holds a module for each format.
 This room may import `evaluation` and the rooms below it, but neither `training` nor `cli`.
 """

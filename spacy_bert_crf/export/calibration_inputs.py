@@ -27,6 +27,7 @@ def write_calibration(
     Texts are a random sample with a fixed seed, cut to the length and padded.
 
     folder: a new folder.
+    trained: the component, whose tokenizer is used.
     texts: where the sample is taken from; texts of white space are left out.
     count: number of files.
     shape: batch and length of each file.

@@ -1,4 +1,4 @@
-"""Compares exports with their pipeline: entities, emissions, F1, size and speed."""
+"""Compares exports with their pipeline: equal entities, emissions, F1, size and speed."""
 
 import statistics
 import time
@@ -44,7 +44,7 @@ _PIPELINE = "pipeline"
 
 @dataclass
 class _Runs:
-    """The times of repeated runs of one row; its other figures are those of the first run."""
+    """The times of repeated runs of one row. Its other figures are those of the first run."""
 
     row: Row
     load: list[float] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Comparison:
         self.pipe = find_component(nlp, component)
         self.gold = [doc for doc in gold if len(doc)]
         if not self.gold:
-            raise BertCrfError("the data has no text.")
+            raise BertCrfError("the data has no text: name annotated docs that have tokens.")
         self.docs = [nlp.make_doc(doc.text) for doc in self.gold]
         self.characters = sum(len(doc.text) for doc in self.gold)
         encoder = find_encoder(nlp, self.pipe)
@@ -87,7 +87,11 @@ class Comparison:
         self.emissions: list[FloatArray] = []
 
     def pipeline_row(self, path: Path, repeat: int) -> Row:
-        """The row of the pipeline, whose entities the exports are compared with."""
+        """The row of the pipeline. The exports are compared with its entities.
+
+        path: folder of the pipeline.
+        repeat: number of runs.
+        """
         size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e6
         runs = _Runs(Row(_PIPELINE, round(size, 1), same=1.0, largest_difference=0.0))
         texts = [doc.text for doc in self.docs]
@@ -106,8 +110,10 @@ class Comparison:
         return runs.close(self.characters)
 
     def export_rows(self, export: Export, repeat: int) -> Iterator[Row]:
-        """The rows of one export: its emissions decoded here, and its tags if it gives tags.
+        """The rows of one export: of its emissions, and of its tags if its format has them.
 
+        export: the export.
+        repeat: number of runs.
         Raises BertCrfError if it can't be read or was made of another pipeline.
         """
         self._check(export)
@@ -199,7 +205,7 @@ class Comparison:
     def _by_tags(
         self, export: Export, model: Any, tokenizer: Any, docs: list[Doc], row: Optional[Row]
     ) -> list[Doc]:
-        """Predict with the tags that the graph gives."""
+        """Predict with the tags of the export's own graph."""
         pieces = tokenize(tokenizer, [doc.text for doc in docs])
         prefix, suffix, pad = special_ids(tokenizer)
         size = self.longest - len(prefix) - len(suffix)
@@ -274,7 +280,7 @@ class Comparison:
         if export.info.get("tags") != self.tags:
             raise BertCrfError(
                 f"{export.folder} has the tags {export.info.get('tags')}, the pipeline "
-                f"{self.tags}: it was made of another pipeline."
+                f"{self.tags}: it was made of another pipeline. Name the pipeline it was made of."
             )
         if export.info.get("weights_sha256", self.weights_sha256) != self.weights_sha256:
             raise BertCrfError(
@@ -297,11 +303,11 @@ def compare_exports(
     pipeline: the folder of `nlp`.
     nlp: the loaded pipeline.
     gold: annotated docs.
-    exports: of this pipeline, see find_exports.
+    exports: exports of this pipeline, see find_exports.
     repeat: number of runs of each; times are their medians.
     component: name of the `bert_crf` component; needed only where there are several.
-    RETURNS: "rows" (see Row); "docs", "characters", "repeat", "threads" and "versions" say how
-        they were measured.
+    RETURNS: a dictionary. "rows" holds a dictionary of figures for each model (see Row). "docs",
+        "characters", "repeat", "threads" and "versions" describe the measurement.
     Raises BertCrfError for exports that can't be read or were made of another pipeline.
     """
     comparison = Comparison(nlp, gold, component)

@@ -8,15 +8,16 @@ from typing import Any, Optional
 class Row:
     """One line of the table.
 
-    format: name and file.
-    megabytes: of the model's file.
-    load_seconds, characters_per_second: medians.
+    format: name of the format and of the model's file.
+    megabytes: size of the model's file, or of the pipeline's folder.
+    load_seconds: median time to load the model, in seconds.
+    characters_per_second: median speed of prediction.
     ents_f: entity F1 on the data.
     same: share of the docs that have the pipeline's entities.
     one_to_one: share of the docs whose tokens are one wordpiece each, for formats that decode
         wordpieces.
     same_one_to_one: `same` among those docs.
-    largest_difference: of emissions, from those of the pipeline.
+    largest_difference: largest difference of an emission from that of the pipeline.
     windows: number of docs with more than one window, which were decoded from the emissions.
     """
 

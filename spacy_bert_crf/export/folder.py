@@ -62,14 +62,14 @@ def export_pipeline(
     RETURNS: the content of best_model.json. Its key "stale" names the formats in `dst` that were
         made of other weights.
     Raises BertCrfError if there is no such component, it is untrained, a format can't represent
-        it, or it can't be written. `dst` is then unchanged.
+    it, or it can't be written. `dst` is then unchanged.
     """
     _check_options(formats, shape, calibration > 0)
     trained = gather(nlp, component, metrics or {})
     longest = int(trained.info["max_length"])
     if shape is not None and not (shape[0] >= 1 and 8 <= shape[1] <= longest):
         raise BertCrfError(
-            f"shape {shape[0]}x{shape[1]}: the batch must be at least 1, the length from 8 to "
+            f"shape {shape[0]}x{shape[1]}: the batch must be 1 or more, the length from 8 to "
             f"{longest}."
         )
     _check_folder(dst)
@@ -117,10 +117,11 @@ def _write_companions(folder: Path, trained: Trained) -> None:
 def _write_format(name: str, folder: Path, trained: Trained, options: Options) -> None:
     """Write a further format, run it, and compare it with the component's own emissions.
 
-    Beside the model there are the companions and transitions.npz: `start` [K], `end` [K],
-    `transitions` [K, K] (from, to) as trained, float32; `legal_start`, `legal_end`,
-    `legal_transitions`, bool of the same shapes; `bias` [K], the emissions of a token without
-    wordpieces.
+    Beside the model there are the companions and transitions.npz. It holds the scores as trained
+    in float32: `start` [K], `end` [K] and `transitions` [K, K] (from, to). It holds their masks
+    `legal_start`, `legal_end` and `legal_transitions`, and `bias` [K], the emissions of a token
+    without wordpieces.
+
     Raises BertCrfError if the format can't represent the component, or the result is not equal.
     """
     folder.mkdir()
@@ -175,7 +176,7 @@ def _check_equal(name: str, folder: Path, trained: Trained) -> None:
         raise _not_equal(name, f"its emissions differ by up to {largest:.2g}")
     if export.decode_file is None:
         return
-    # One token for each wordpiece but the special ones.
+    # One token for each wordpiece but the special ones. shape: (B, S, 2)
     pieces = torch.stack([torch.arange(1, length - 1), torch.arange(2, length)], dim=1)
     pieces = pieces.repeat(2, 1, 1)
     pieces[1, length // 2 - 2 :] = 0
@@ -183,7 +184,7 @@ def _check_equal(name: str, folder: Path, trained: Trained) -> None:
         expected_tags = trained.decoder()(expected, pieces)
     tags = export.open_decode()(ids.numpy(), mask.numpy(), pieces.numpy())
     if not torch.equal(torch.as_tensor(tags), expected_tags):
-        raise _not_equal(name, f"{export.decode_file.name} gives other tags")
+        raise _not_equal(name, f"{export.decode_file.name} returns other tags")
 
 
 def _not_equal(name: str, why: str) -> BertCrfError:

@@ -24,7 +24,8 @@ class EmissionModel(nn.Module):
     """Input ids to the emissions of each wordpiece, special ones included.
 
     encoder: a Hugging Face encoder.
-    weight, bias: of the classifier. [K, width], [K]
+    weight: weight of the classifier. [K, width]
+    bias: bias of the classifier. [K]
     """
 
     def __init__(self, encoder: Any, weight: Tensor, bias: Tensor) -> None:
@@ -49,7 +50,7 @@ class EmissionModel(nn.Module):
 class TagDecoder(nn.Module):
     """Emissions of wordpieces to the best tags of tokens under the constraints.
 
-    bias: of the classifier, which is the emissions of a token without wordpieces. [K]
+    bias: bias of the classifier, which is the emissions of a token without wordpieces. [K]
     chain: scores of the CRF; those that are not legal become FORBIDDEN.
     """
 
@@ -80,6 +81,7 @@ class DecodeModel(nn.Module):
     """Input ids and the wordpieces of each token to the best tags.
 
     emissions: an EmissionModel, or one whose encoder has int8 layers.
+    decoder: from emissions to tags.
     """
 
     def __init__(self, emissions: nn.Module, decoder: TagDecoder) -> None:
@@ -103,7 +105,9 @@ class DecodeModel(nn.Module):
 def token_emissions(pieces: Tensor, token_pieces: Tensor, bias: Tensor) -> Tensor:
     """The mean of the emissions of each token's wordpieces; the bias if it has none. [B, S, K]
 
-    pieces: [B, T, K]. token_pieces: [B, S, 2].
+    pieces: emissions of the wordpieces. [B, T, K]
+    token_pieces: first wordpiece and last + 1 of each token. [B, S, 2]
+    bias: emissions of a token without wordpieces. [K]
     """
     places = torch.arange(pieces.shape[1], device=pieces.device)
     first, last = token_pieces[:, :, 0:1], token_pieces[:, :, 1:2]
@@ -136,7 +140,9 @@ def best_paths(
 
     emissions: [B, S, K]
     mask: which steps are tokens. [B, S]
-    start, end, transitions: scores, all of them finite. [K], [K], [K, K]
+    start: score of each tag at the first step, finite. [K]
+    end: score of each tag at the last step, finite. [K]
+    transitions: [from, to], finite. [K, K]
     """
     n_tags, n_steps = emissions.shape[2], emissions.shape[1]
     tags = torch.arange(n_tags, device=emissions.device)
@@ -176,7 +182,10 @@ def plain_encoder(model: Any, attention: str) -> Any:
             continue
         break
     if type(copied) is not type(model):
-        raise BertCrfError(f"an encoder of type {type(model).__name__} can't be exported.")
+        raise BertCrfError(
+            f"an encoder of type {type(model).__name__} can't be exported: transformers' AutoModel "
+            "makes another class from its config. Use an encoder that AutoModel knows."
+        )
     weights = model.state_dict()
     copied.load_state_dict({k: v for k, v in weights.items() if not k.startswith("pooler.")})
     copied.requires_grad_(False)

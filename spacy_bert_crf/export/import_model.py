@@ -55,7 +55,7 @@ class Imported(NamedTuple):
     """An imported pipeline.
 
     nlp: the pipeline.
-    summary: a line on what was read.
+    summary: a line that describes the source.
     """
 
     nlp: Language
@@ -64,7 +64,7 @@ class Imported(NamedTuple):
 
 @dataclass(frozen=True)
 class Requested:
-    """What the user says about a model; empty or None leaves it to the files.
+    """Properties of a model that the user requests; empty or None leaves them to the files.
 
     labels: entity types in the order of their tags.
     scheme: a key of SCHEMES, or IO.
@@ -82,9 +82,9 @@ class Requested:
 class Source:
     """A trained model as read.
 
-    kind: what it is, for messages.
-    weights: the file.
-    tensors: under the names of a best_model.pt; those of the CRF may be missing.
+    kind: kind of the model, for messages.
+    weights: the file of the weights.
+    tensors: tensors under the names of a best_model.pt; those of the CRF may be missing.
     config: the Hugging Face config as read.
     info: the content of best_model.json; empty for foreign models.
     folder: where tokenizer and config are.
@@ -109,7 +109,7 @@ def import_model(
 ) -> Imported:
     """Write the pipeline of a trained model to a folder.
 
-    A foreign model gives one tag to each wordpiece. Its pipeline joins tokens that share a
+    A foreign model assigns one tag to each wordpiece. Its pipeline joins tokens that share a
     wordpiece (see PieceTokenizer), so that it finds the entities of the foreign model.
 
     src: a folder, or the weights in it.
@@ -117,11 +117,12 @@ def import_model(
     labels: entity types in the order of their tags; empty if the files name them.
     scheme: BIO, BIOES, BMES, BILUO, or IO for models with one tag for each label. Empty if the
         files or the tags show it. IO becomes BIO.
-    constraints: whether decoding keeps to the scheme; None for what the files say, or True.
-    lang: language of the pipeline. Empty for what the files say, else `zh` for a vocabulary with
+    constraints: whether decoding keeps to the scheme; None for the value in the files, else True.
+    lang: language of the pipeline. Empty for the one in the files, else `zh` for a vocabulary with
         Chinese and `xx` for others.
+    RETURNS: the pipeline, and a line that describes the source.
     Raises BertCrfError for files that are missing, damaged or do not fit each other or the
-        arguments; `dst` is then unchanged.
+    arguments. `dst` is then unchanged.
     """
     is_pipeline = (dst / "meta.json").is_file() and (dst / "config.cfg").is_file()
     if dst.exists() and not is_pipeline and (not dst.is_dir() or any(dst.iterdir())):
@@ -136,13 +137,14 @@ def import_model(
 
 
 def read_source(src: Path) -> Source:
-    """Find out what a folder or file is, and read it.
+    """Recognise the kind of a folder or file, and read it.
 
+    src: a folder, or the weights in it.
     Raises BertCrfError if it is missing, damaged or of no known kind.
     """
     folder = src if src.is_dir() else src.parent
     if not src.exists():
-        raise BertCrfError(f"there is no {src}.")
+        raise BertCrfError(f"there is no {src}: name a folder with weights, or the weights in it.")
     weights = folder / WEIGHTS if src.is_dir() else src
     if src.is_dir() and not weights.is_file():
         weights = find_weights(src)
@@ -179,7 +181,9 @@ def make_pipeline(source: Source, requested: Requested) -> Language:
     tensors = dict(source.tensors)
     lacking = [name for name in _HEAD if name not in tensors]
     if lacking:
-        raise BertCrfError(f"{source.weights} lacks {', '.join(lacking)}.")
+        raise BertCrfError(
+            f"{source.weights} lacks {', '.join(lacking)}: use weights with a linear classifier."
+        )
     head = {name: tensors.pop(name) for name in (*_HEAD, *_CRF) if name in tensors}
     tags = read_tags(source, requested, int(head["classifier.weight"].shape[0]))
     state = _head(source, head, tags)
@@ -212,7 +216,7 @@ def _blank(source: Source, requested: Requested, tokenizer: Any) -> Language:
         nlp = spacy.blank(lang)
     except ImportError as err:
         raise BertCrfError(f"spaCy has no language {lang!r}: give another --lang.") from err
-    # Models of this package decode tokens: whatever they share, they were trained so.
+    # Models of this package decode tokens, and were trained so even where tokens share wordpieces.
     if source.info and not source.info.get("whole_pieces"):
         return nlp
     base = nlp.config["nlp"]["tokenizer"]
@@ -224,7 +228,7 @@ def _blank(source: Source, requested: Requested, tokenizer: Any) -> Language:
 
 
 def _guess_language(tokenizer: Any) -> str:
-    """`zh` if at least one wordpiece in twenty has a Chinese character, else `xx`."""
+    """`zh` if one wordpiece in twenty or more has a Chinese character, else `xx`."""
     pieces = list(tokenizer.get_vocab())
     decoder = tokenizer.backend_tokenizer.decoder
     # Byte-level vocabularies spell characters in bytes, which only their decoder can read.
@@ -238,6 +242,9 @@ def _guess_language(tokenizer: Any) -> str:
 def read_tags(source: Source, requested: Requested, n_rows: int) -> TagRows:
     """The tags of the rows of a classifier.
 
+    source: the model as read.
+    requested: properties that the user requests.
+    n_rows: number of rows.
     Raises BertCrfError if they are not known, or are not those of a scheme.
     """
     scheme = (requested.scheme or str(source.info.get("scheme", ""))).upper()
@@ -275,8 +282,8 @@ def _tag_names(
             raise BertCrfError(f"{source.folder}: id2label has a key that is no number.") from err
         return tags, "id2label in config.json"
     raise BertCrfError(
-        f"{source.folder} does not say what the {n_rows} tags are: give --labels (entity types in "
-        "the order of their tags, as LOC,PER,ORG) and --scheme."
+        f"{source.folder} does not name the {n_rows} tags: give --labels (entity types in the "
+        "order of their tags, as LOC,PER,ORG) and --scheme."
     )
 
 
@@ -344,7 +351,7 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
         raise BertCrfError(
             f"{source.weights}: there is no place in a pipeline for {', '.join(left[:8])}"
             f"{' …' if len(left) > 8 else ''}: it has an encoder, a linear classifier and a CRF, "
-            "and nothing between them. Without these tensors its entities would be others."
+            "and no layer between them. Without these tensors its entities would be others."
         )
     model.load_state_dict({k: t for k, t in base.items() if not k.startswith("pooler.")})
     tokenizer = _tokenizer(source, config)

@@ -1,6 +1,6 @@
 """Opens exports, each format by its own runtime, behind one interface.
 
-It reads only the folder, so that a comparison or an import sees what a user of the export gets.
+It reads only the folder. So a comparison or an import depends only on files that users have too.
 """
 
 from collections.abc import Callable
@@ -47,31 +47,33 @@ class Export:
 
     @property
     def emissions_file(self) -> Path:
-        """The model that gives emissions."""
+        """The file of the model that computes emissions."""
         return self.folder / self._format.emissions
 
     @property
     def decode_file(self) -> Path | None:
-        """The model that gives tags; None if the format has none."""
+        """The file of the model that computes tags; None if the format has none."""
         return self.folder / self._format.decode if self._format.decode else None
 
     def open_emissions(self) -> Emissions:
-        """Load the model that gives emissions. Raises BertCrfError if it can't be read."""
+        """Load the model that computes emissions. Raises BertCrfError if it can't be read."""
         run = self._open(self.emissions_file)
         return lambda ids, mask: np.asarray(run(ids, mask, np.zeros_like(ids)), dtype=np.float32)
 
     def open_decode(self) -> Decode:
-        """Load the model that gives tags.
+        """Load the model that computes tags.
 
         Raises BertCrfError if the format has none or it can't be read.
         """
         if self.decode_file is None:
-            raise BertCrfError(f"the format {self.format} has no model that gives tags.")
+            raise BertCrfError(
+                f"the format {self.format} has no model that computes tags: decode its emissions."
+            )
         run = self._open(self.decode_file)
         return lambda ids, mask, pieces: run(ids, mask, np.zeros_like(ids), pieces)
 
     def scores(self) -> Scores:
-        """What decoding needs beside the emissions, as the format keeps it.
+        """The scores that decoding needs beside the emissions, from the format's files.
 
         For best_model.pt the masks follow from the tags and the constraints in best_model.json.
         Raises BertCrfError if scores are missing or damaged.

@@ -27,7 +27,8 @@ class Trained:
     """A trained component outside its pipeline. All tensors are float32 on the CPU.
 
     encoder: the Hugging Face model and its tokenizer.
-    weight, bias: of the classifier. [K, width], [K]
+    weight: weight of the classifier. [K, width]
+    bias: bias of the classifier. [K]
     chain: scores of the CRF as trained; the masks are all True without constraints.
     tag_set: the tags in id order.
     constraints: whether decoding keeps to the scheme.
@@ -80,7 +81,10 @@ class Trained:
         return config
 
     def emission_model(self, attention: str = "eager") -> EmissionModel:
-        """A new model from input ids to emissions; see graphs.plain_encoder for `attention`."""
+        """A new model from input ids to emissions.
+
+        attention: see graphs.plain_encoder.
+        """
         encoder = plain_encoder(self.encoder.model, attention)
         return EmissionModel(encoder, self.weight, self.bias).eval()
 
@@ -91,7 +95,10 @@ class Trained:
         return probe_inputs(self.config.vocab_size, before, after, longest)
 
     def smoothed_model(self, attention: str) -> EmissionModel:
-        """An emission_model with the same results, prepared for int8 (see smoothing)."""
+        """An emission_model with the same results, prepared for int8 (see smoothing).
+
+        attention: see graphs.plain_encoder.
+        """
         model = self.emission_model(attention)
         smooth(model.encoder, self.probes())
         return model
@@ -104,6 +111,7 @@ class Trained:
 def gather(nlp: Language, component: str, metrics: dict[str, Any]) -> Trained:
     """The parts of a pipeline's component.
 
+    nlp: the pipeline.
     component: name of the `bert_crf` component; empty if there is only one.
     metrics: figures to record.
     Raises BertCrfError if there is no such component, or it is untrained.
@@ -145,7 +153,7 @@ def describe(
     # The training commands of this package record data and versions; others leave the config.
     made = nlp.meta.get(META) or {}
     seed = metrics.get("seed", (config.get("training") or {}).get("seed"))
-    # Origin and license of the encoder, as given to convert-checkpoint.
+    # Origin and license of the encoder, from the config.json of its checkpoint.
     source = {key: getattr(encoder.model.config, key, None) for key in ("origin", "license")}
     return {
         "scheme": pipe.scheme,
@@ -173,7 +181,12 @@ def describe(
 
 
 def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> int:
-    """Maximum of input ids that the pipeline itself gives to its encoder in one pass."""
+    """Largest number of input ids that the pipeline itself passes to its encoder in one window.
+
+    nlp: the pipeline.
+    pipe: its component.
+    encoder: the encoder of the component.
+    """
     own = layers.own_encoder_of(pipe.model)
     if own is not None:
         return int(own.cfg["max_length"])

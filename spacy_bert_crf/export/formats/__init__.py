@@ -1,12 +1,12 @@
 """The formats of an export, one module each.
 
-To add a format, write one module here that ends in a `FORMAT` (see format.Format), add it to the
+To add a format, write one module here that ends in a `FORMAT` (see format.Format). Add it to the
 table below, and put the text of its README into `export/readme/<name>.md`. The command, the
 checks after writing, `compare-exports` and the tests then know it.
 
-A module here may import `format`, `quiet`, another format that it builds on, the modules
-`graphs`, `trained` and `calibration_inputs` of the room above, and the rooms below that one. It
-never imports `folder`, `open`, `import_model` or `compare`, which are built on this table.
+A module here may import `format`, `quiet` and another format that it builds on. Of the room above
+it may import `graphs`, `trained` and `calibration_inputs`, and it may import the rooms below that
+one. It never imports `folder`, `open`, `import_model` or `compare`, which are built on this table.
 """
 
 from . import bert4torch, best_model, huggingface, onnx, torch_int8, torchscript

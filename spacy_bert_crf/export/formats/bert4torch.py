@@ -34,7 +34,7 @@ _CONFIG_KEYS = (
     "id2label", "label2id",
 )  # fmt: skip
 
-#: Name below a layer here, and there.
+#: Names of a layer's parts here, and in bert4torch.
 _LAYER_NAMES = {
     "attention.self.query": "multiHeadAttention.q",
     "attention.self.key": "multiHeadAttention.k",
@@ -86,7 +86,9 @@ def to_bert4torch(trained: "Trained") -> dict[str, Tensor]:
         elif name in _EMBEDDING_NAMES:
             out[f"bert.{_EMBEDDING_NAMES[name]}"] = tensor
         else:
-            raise BertCrfError(f"the format bert4torch has no place for the tensor {name}.")
+            raise BertCrfError(
+                f"the format bert4torch has no place for the tensor {name}: choose another format."
+            )
     if types is not None:
         place = "bert.embeddings.position_embeddings.weight"
         out[place] = out[place] + types
@@ -100,9 +102,12 @@ def is_bert4torch(tensors: dict[str, Tensor]) -> bool:
 
 
 def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The tensors of the file `path` under the names of a best_model.pt.
+    """Tensors under the names of a best_model.pt.
 
     The token-type embedding is zeros where the file has none.
+
+    tensors: under bert4torch's names.
+    path: the file that holds them, for messages.
     Raises BertCrfError for a name that is not known.
     """
     layers = {theirs: ours for ours, theirs in _LAYER_NAMES.items()}
@@ -126,7 +131,7 @@ def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
     if unknown:
         raise BertCrfError(
             f"{path} holds tensors that bert4torch's CRF example does not have: "
-            f"{', '.join(unknown[:5])}."
+            f"{', '.join(unknown[:5])}. Save a model of that example."
         )
     words = out.get("bert.embeddings.word_embeddings.weight")
     if words is not None and words.dim() == 2:
@@ -145,6 +150,7 @@ def without_special_tokens(chain: ChainWeights, outside: int) -> ChainWeights:
 
     The tag of both is O. So a text begins with a transition from O and ends with one to O.
 
+    chain: scores of the CRF.
     outside: id of O.
     """
     start, end = chain.transitions[outside].clone(), chain.transitions[:, outside].clone()

@@ -37,8 +37,9 @@ def read_config(folder: Path) -> Any:
 
 
 def open_tensors(tensors: dict[str, Tensor], folder: Path) -> Run:
-    """The emissions of tensors under the names of a best_model.pt.
+    """A model that computes emissions.
 
+    tensors: under the names of a best_model.pt.
     folder: where the config of the encoder is.
     """
     from transformers import AutoModel
@@ -55,6 +56,7 @@ def open_tensors(tensors: dict[str, Tensor], folder: Path) -> Run:
 def scores_in_weights(folder: Path, bias: str = "classifier.bias") -> Scores:
     """The scores in the weights themselves; all transitions are legal.
 
+    folder: the folder of the format.
     bias: name of the classifier's bias in the file.
     Raises BertCrfError if one is missing.
     """
@@ -62,9 +64,9 @@ def scores_in_weights(folder: Path, bias: str = "classifier.bias") -> Scores:
     try:
         return Scores(ChainWeights.from_state(tensors), tensors[bias])
     except KeyError as err:
-        raise BertCrfError(f"{folder / WEIGHTS} has no tensor {err}.") from err
+        raise BertCrfError(f"{folder / WEIGHTS} has no tensor {err}: export again.") from err
     except ValueError as err:
-        raise BertCrfError(f"{folder / WEIGHTS}: {err}") from err
+        raise BertCrfError(f"{folder / WEIGHTS}: {err} Export again.") from err
 
 
 def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:

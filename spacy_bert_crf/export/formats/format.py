@@ -1,4 +1,4 @@
-"""What an export format is: how it is written, how it is opened, and where its scores stand."""
+"""The description of an export format: how it is written and opened, and where its scores are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 #: File with the scores of the CRF in the folder of every further format.
 TRANSITIONS = "transitions.npz"
 
-#: int64 arrays to an array: ids, mask, types [B, T], for tags also token_pieces [B, S, 2];
-#: to emissions [B, T, K] or tags [B, S].
+#: A model on int64 arrays. Inputs are ids, mask and types [B, T], for tags also token_pieces
+#: [B, S, 2]. The output is emissions [B, T, K] or tags [B, S].
 Run = Callable[..., Any]
 
 
 class Scores(NamedTuple):
-    """What decoding needs beside the emissions.
+    """Scores that decoding needs beside the emissions.
 
     chain: scores of the CRF and their legal masks.
     bias: emissions of a token without wordpieces. [K]
@@ -95,21 +95,21 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _always(has_calibration: bool) -> None:
-    """The check of a format that needs nothing."""
+    """The check of a format without requirements."""
 
 
 @dataclass(frozen=True)
 class Format:
     """One format of an export.
 
-    name: of the format, of its folder and of its README text in export/readme.
-    emissions: file with the model that gives emissions.
+    name: name of the format, of its folder and of its README text in export/readme.
+    emissions: file of the model that computes emissions.
     write: writes the model into a folder that has all other files; returns values for the README.
     open: loads one of the files of a folder.
-    decode: file with the model that gives tags; empty if the format has none.
+    decode: file of the model that computes tags; empty if the format has none.
     exact: whether emissions are those of the pipeline but for rounding in float32.
     scores: reads the scores for decoding.
-    check: raises BertCrfError if the format can't be written; gets whether there are
+    check: raises BertCrfError if the format can't be written. Its argument is whether there are
         calibration inputs.
     """
 
@@ -124,7 +124,7 @@ class Format:
 
 
 def on_arrays(module: Callable[..., Any]) -> Run:
-    """Let a torch module take and give numpy arrays."""
+    """A torch module as a function from numpy arrays to a numpy array."""
 
     def run(*arrays: Any) -> Any:
         with torch.inference_mode():

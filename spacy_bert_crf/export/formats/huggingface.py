@@ -35,7 +35,9 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
         with torch.device("meta"):
             model = AutoModelForTokenClassification.from_config(config)
     except ValueError as err:
-        raise BertCrfError(f"transformers has no token classification for {kind}.") from err
+        raise BertCrfError(
+            f"transformers has no token classification for {kind}: choose another format."
+        ) from err
     expected = {
         name: tensor.shape
         for name, tensor in model.state_dict().items()
@@ -66,7 +68,7 @@ def _open(folder: Path, file: str) -> Run:
     )
     odd = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
     if odd:
-        raise BertCrfError(f"{folder}: weights missing or unexpected: {odd[:5]}.")
+        raise BertCrfError(f"{folder}: weights missing or unexpected: {odd[:5]}. Export again.")
     model.eval()
     has_types = "token_type_ids" in inspect.signature(model.forward).parameters
 

@@ -117,7 +117,7 @@ def _write_static(folder: Path, trained: "Trained", options: Options) -> dict[st
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={
                 "MatMulConstBOnly": True,
-                # The products stay in float32: no calibration says how they may be rounded.
+                # The products stay in float32: the calibration has no range to round them by.
                 "OpTypesToExcludeOutputQuantization": ["MatMul"],
             },
         )
@@ -133,9 +133,12 @@ def _write_static(folder: Path, trained: "Trained", options: Options) -> dict[st
 
 
 def graph_inputs(path: Path, inputs: Sequence[Inputs]) -> list[Inputs]:
-    """Of each set of arrays those that the graph in `path` takes.
+    """The arrays that a graph takes, of each set of arrays.
 
     A traced encoder drops an input that it does not use: there may be no `token_type_ids`.
+
+    path: the graph.
+    inputs: sets of arrays.
     """
     import onnx
 
@@ -248,7 +251,8 @@ def _linear_layers(path: Path) -> dict[str, str]:
 def rounding_ratios(path: Path, probe: Path, inputs: Sequence[Inputs]) -> dict[str, float]:
     """Signal-to-noise ratio of rounding the input of each linear layer to 8 bits, in dB.
 
-    path: graph of the emissions. probe: a file for a graph that gives those inputs too.
+    path: graph of the emissions.
+    probe: file to write, for a graph whose outputs are those inputs too.
     inputs: arrays to run it on.
     """
     import onnx

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class _WholeRange(quantized_layers.Linear):
     """A linear layer in dynamic int8 whose inputs have 8 bits.
 
-    That of torch rounds inputs to 7 bits, as 8 by 8 bits can overflow on CPUs without VNNI. Here
-    the weights have 7 bits for such CPUs, which costs far less accuracy.
+    torch's own class rounds inputs to 7 bits, because 8 by 8 bits can overflow on CPUs without
+    VNNI. Here the weights have 7 bits for such CPUs, which costs far less accuracy.
     """
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -37,6 +37,7 @@ def quantized(encoder: nn.Module, any_cpu: bool, left: Collection[str] = ()) -> 
 
     Weights are quantised per output channel. Inputs are quantised per tensor, when they are known.
 
+    encoder: the encoder in float32.
     any_cpu: weights of 7 bits, so that no product overflows on a CPU without VNNI.
     left: names of linear layers that stay in float32.
     """

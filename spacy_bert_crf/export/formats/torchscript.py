@@ -23,6 +23,8 @@ _TRACED_TOKENS = 13
 def write_pair(folder: Path, trained: "Trained", emissions: EmissionModel) -> None:
     """emissions.pt and decode.pt, for any shape.
 
+    folder: folder of the format.
+    trained: the component.
     emissions: the model to trace, in float32 or int8.
     """
     inputs = example_inputs(*TRACED, trained.config.vocab_size)
@@ -83,7 +85,7 @@ def _save(module: Any, path: Path) -> None:
 
 
 def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
-    """emissions.pt and decode.pt, and emissions_BxT.pt if a shape is given."""
+    """emissions.pt and decode.pt, and emissions_BxT.pt if a shape is requested."""
     write_pair(folder, trained, trained.emission_model("sdpa"))
     if options.shape is None:
         return {"fixed": "None was requested (`--shape 1x256` adds one)."}
@@ -93,7 +95,7 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
     _save(_fixed(_trace(plain, inputs), inputs), folder / f"emissions_{batch}x{length}.pt")
     return {
         "fixed": f"`emissions_{batch}x{length}.pt` takes int64 `[{batch}, {length}]` three times "
-        f"and gives float32 `[{batch}, {length}, {len(trained.tag_set.tags)}]`. Its graph reads "
+        f"and returns float32 `[{batch}, {length}, {len(trained.tag_set.tags)}]`. Its graph reads "
         "no shape and has no control flow, as compilers for a fixed shape need it."
     }
 
