@@ -1,1 +1,1 @@
-"""Steps of this project, and what its default profiles are made of. No part of the library."""
+"""Steps of this project, and the parts of its default profiles. Not part of the library."""

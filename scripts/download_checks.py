@@ -45,7 +45,8 @@ def check_vocab(path: Path) -> None:
 def check_tar_gz(path: Path, members: Sequence[str]) -> None:
     """Raise BertCrfError unless `path` is a whole tar.gz with these files (by base name)."""
     try:
-        # To the end, where gzip's checksum is. And first, because tarfile trusts sizes in headers.
+        # The whole stream is read first. gzip's checksum is at its end, and tarfile trusts the
+        # sizes in headers.
         unpacked = 0
         with gzip.open(path) as stream:
             while data := stream.read(_CHUNK):
@@ -65,10 +66,14 @@ def check_tar_gz(path: Path, members: Sequence[str]) -> None:
 
 
 def extract_tar(path: Path, folder: Path, members: Sequence[str]) -> list[Path]:
-    """Unpack the named files (by base name) of a tar.gz into a folder; return their new paths.
+    """Unpack the named files of a tar.gz into a folder.
 
-    Raises BertCrfError for a damaged archive, and for a member that is missing, there twice,
-    not a regular file, outside the archive's own folder or too large.
+    path: the archive.
+    folder: where the files are written.
+    members: base names of the files.
+    RETURNS: the paths of the files, in the order of `members`.
+    Raises BertCrfError for a damaged archive. Also for a member that is missing, there twice, not
+    a regular file, outside the archive's own folder or too large.
     """
     check_tar_gz(path, members)
     with tarfile.open(path, "r:gz") as archive:

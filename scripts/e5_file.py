@@ -36,7 +36,14 @@ _MAX_CODE = 0x10FFFF
 class E5Sizes(NamedTuple):
     """The sizes of the model.
 
-    vocabulary: rows of the embedding. eps: of the layer normalization.
+    hidden: width of the encoder.
+    layers: number of layers.
+    heads: number of attention heads of a layer.
+    feed_forward: width of the feed-forward layers.
+    vocabulary: number of rows of the embedding.
+    positions: largest number of input ids.
+    token_types: number of token types.
+    eps: term of the layer normalization against division by 0.
     """
 
     hidden: int
@@ -62,9 +69,14 @@ class _Entry(NamedTuple):
 class E5File:
     """The content of a file. A tensor is decoded when `tensor` or `rows` is called.
 
-    pieces: by id, which is also the row in the tensor `emb.word`.
-    scores: unigram log probabilities. shape: [pieces].
-    bos, eos, pad, unk: ids of special pieces.
+    path: path of the file.
+    sizes: sizes of the model.
+    pieces: pieces by id, which is also the row in the tensor `emb.word`.
+    scores: unigram log-probabilities. [pieces]
+    bos: id of the piece at the start of a text.
+    eos: id of the piece at the end of a text.
+    pad: id of padding.
+    unk: id of an unknown piece.
     normaliser: replacements of characters before a text is split into pieces.
     """
 
@@ -128,10 +140,7 @@ class E5File:
 
 
 def dequantise(blocks: NDArray[Any]) -> Floats:
-    """Decode Q4_0 blocks to float32: (4-bit number - 8) x scale.
-
-    shape: [blocks] to [32 x blocks]
-    """
+    """Decode Q4_0 blocks to float32: (4-bit number - 8) x scale. [blocks] to [32 x blocks]"""
     values = np.empty((len(blocks), BLOCK), dtype=np.float32)
     values[:, : BLOCK // 2] = blocks["pairs"] & 0x0F
     values[:, BLOCK // 2 :] = blocks["pairs"] >> 4

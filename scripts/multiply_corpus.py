@@ -13,9 +13,11 @@ A line `name*N` in a list gives a name the weight N: it is drawn N times as ofte
 train. Three options vary train further:
 
 --scramble replaces some characters in a share of the names. An encoder without pretraining then
-    learns to look at the characters around a name too.
+    learns to use the characters around a name too.
+
 --adjacent puts a region or a city before a share of the places and organisations. The two names
     stay two entities.
+
 --join appends a share of the sentences to the sentence before.
 
     python -m scripts.multiply_corpus assets/quickstart assets/quickstart/corpus
@@ -58,8 +60,11 @@ Sentence = list[Part]
 class Names:
     """Names with their weights, by kind and split, and the parts of composed Chinese names.
 
-    pools, weights: by (kind, split). split_of: the split that each name belongs to.
-    surnames, first_names: parts of the names of the kind `zh`.
+    pools: names by (kind, split).
+    weights: weight of each of these names.
+    split_of: the split that each name belongs to.
+    surnames: surnames of the kind `zh`.
+    first_names: first names of the kind `zh`.
     """
 
     pools: dict[tuple[str, str], list[str]]
@@ -185,7 +190,13 @@ def fill(
     """Replace the names in a sentence by names of the split.
 
     Names of other splits are always replaced.
-    keep: share of the split's own names that stay. scramble: share of names to scramble.
+
+    sentence: the sentence.
+    split: the split.
+    names: names to draw from.
+    keep: share of the split's own names that stay.
+    scramble: share of names to scramble.
+    rng: source of random numbers.
     """
     swapped: dict[Part, str] = {}
     out = []
@@ -249,8 +260,16 @@ def multiply(
 ) -> dict[str, list[Sentence]]:
     """Write DST/{train,dev,test}.txt and return their sentences; see the head of this file.
 
-    copies: how often train goes through the sentences. scramble, adjacent, join: shares, 0 to 1.
     Same files, options and seed give the same corpus.
+
+    src: folder with sentences/ and names/.
+    dst: folder to write.
+    copies: number of passes of train over the sentences.
+    scramble: share of names to scramble in train, from 0 to 1.
+    hold_out: whether train leaves out the sentences of dev and test.
+    seed: seed of the random numbers.
+    adjacent: share of names with a place before, from 0 to 1.
+    join: share of sentences to append, from 0 to 1.
     Raises BertCrfError for sentences that can't be read and a name that is in two splits.
     """
     rng = random.Random(seed)

@@ -1,10 +1,10 @@
-"""Report what a trained pipeline does on annotated text and on plain sentences.
+"""Report scores, errors and entities of a trained pipeline on annotated text and plain sentences.
 
     python -m scripts.report PIPELINE --data corpus.spacy --texts sentences.txt --html out.html
 
 It prints the scores per type, the worst errors, and the entities of the plain sentences. The worst
-errors are the sentences in which the predicted path outscores the gold path by most. The HTML is
-that of displaCy.
+errors are the sentences where the predicted path outscores the gold path by the largest margin. The
+HTML is that of displaCy.
 """
 
 import argparse

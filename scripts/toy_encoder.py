@@ -42,10 +42,16 @@ def make_encoder(
 
     The weights are in the format of torch before 1.6, under the names of old checkpoints
     (`LayerNorm.gamma`), with the pooler and the heads `cls.*`.
+    Same texts, sizes and seed give the same bytes. Other files in `dst` are not changed.
 
+    dst: the folder.
     texts: their characters are added to the vocabulary, which always has those of GB2312.
-    layers, width, heads, feed_forward, positions: sizes of the model.
-    Same texts, sizes and seed give the same bytes. Other files in `dst` stay as they are.
+    layers: number of layers.
+    width: size of a token vector.
+    heads: number of attention heads of a layer.
+    feed_forward: width of the feed-forward layers.
+    seed: seed of the random weights.
+    positions: largest number of input ids.
     Raises BertCrfError for sizes that are not possible and for a folder that can't be written.
     """
     dst = Path(dst)

@@ -1,1 +1,1 @@
-"""What the documentation site is made with: mkdocs hooks, docstring sections, drawings."""
+"""Tools of the documentation site: mkdocs hooks, docstring sections, drawings."""

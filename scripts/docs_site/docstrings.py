@@ -1,7 +1,7 @@
 """An extension of griffe: this package's docstrings as sections for the reference.
 
-A docstring here has one line for each argument, `name: what it is`, then `RETURNS: …` and
-`Raises ERROR if …`. griffe knows Google's sections, so the lines are put into these.
+A docstring here has one line for each argument, `name: what it is`. The lines `RETURNS: …` and
+`Raises ERROR if …` follow. griffe knows Google's sections, so the lines are put into these.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Draw what a pipeline finds in sentences as an SVG: text, labels and probabilities.
+"""Draw the entities that a pipeline finds in sentences as an SVG, with labels and probabilities.
 
     python -m scripts.docs_site.draw_entities training/quickstart/model-best \
         docs/pictures/entities.svg SENTENCE…

@@ -3,8 +3,8 @@
     python -m scripts.docs_site.draw_rooms
 
 This writes docs/pictures/rooms.svg and the table in docs/architecture.md. The picture leaves out an
-arrow that follows from others: where A imports B and B imports C, A may import C without an arrow
-of its own. The table has all of them.
+arrow that follows from others. Where A imports B and B imports C, A may import C without an arrow.
+The table has all arrows.
 """
 
 import textwrap
@@ -16,9 +16,9 @@ from .rooms import ROOT, arrows, rooms
 
 PICTURE = ROOT / "docs" / "pictures" / "rooms.svg"
 PAGE = ROOT / "docs" / "architecture.md"
-#: What stands around the table in the page.
+#: Marks before and after the table in the page.
 BEGIN, END = "<!-- rooms: written by scripts/docs_site/draw_rooms.py -->\n", "<!-- end of rooms -->"
-#: What each room is for, and its column (0 to 2).
+#: The purpose of each room, and its column (0 to 2).
 CAPTIONS = {
     "cli": ("the commands", 1.0),
     "export": ("files for other programs, and back", 1.5),
@@ -31,7 +31,7 @@ CAPTIONS = {
     "annotation": ("corpora, tag schemes, gold tags", 2.0),
 }
 WIDTH, GAP, LINE = 250, 24, 15
-#: Most characters of a line of module names.
+#: Largest number of characters of a line of module names.
 CHARACTERS = 38
 STYLE = """
   text { font: 12px sans-serif; fill: #333 } .room { fill: #eef1fb; stroke: #5c6bc0 }
@@ -54,7 +54,8 @@ def floors(edges: set[tuple[str, str]], names: list[str]) -> dict[str, int]:
             if name not in found and all(b in found for a, b in edges if a == name)
         ]
         if not ready:
-            raise ValueError(f"import each other: {', '.join(set(names) - set(found))}")
+            rooms_left = ", ".join(set(names) - set(found))
+            raise ValueError(f"rooms import each other: {rooms_left}")
         for name in ready:
             found[name] = max((found[b] + 1 for a, b in edges if a == name), default=0)
     return found

@@ -383,7 +383,7 @@ class BertCrf(TrainablePipe):
     def _likelihood(
         self, emissions: list[Floats2d], allowed: list[BoolArray], n_docs: Optional[int] = None
     ) -> tuple[float, list[Floats2d]]:
-        """See `crf_batches.likelihood`. n_docs: of the batch in an update, which accumulates."""
+        """See `crf_batches.likelihood`. An update names `n_docs` of its batch, and accumulates."""
         return crf_batches.likelihood(
             self.crf,
             emissions,

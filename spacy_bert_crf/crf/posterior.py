@@ -116,7 +116,7 @@ class Posterior:
         start: first step of each span. int64 [N]
         end: the step after the last one of each span. int64 [N]
         tags: the tags of each span, of which the first end - start count. int64 [N, L]
-        following: the tags that step `end` may have, if the sequence has that step. bool [N, K]
+        following: the tags that step `end` may have, if the sequence has that step. bool [N, K].
             Under BIO an entity ends before `end` only if the next tag does not continue it.
             See `TagSet.closing`.
         Raises ValueError for shapes that do not fit, and on the CPU for spans outside their

@@ -133,12 +133,12 @@ def _write_static(folder: Path, trained: "Trained", options: Options) -> dict[st
 
 
 def graph_inputs(path: Path, inputs: Sequence[Inputs]) -> list[Inputs]:
-    """The arrays that a graph takes, of each set of arrays.
+    """Of each batch, the arrays that a graph takes.
 
     A traced encoder drops an input that it does not use: there may be no `token_type_ids`.
 
     path: the graph.
-    inputs: sets of arrays.
+    inputs: the arrays of each batch.
     """
     import onnx
 
