@@ -89,7 +89,7 @@ def _find_members(
     found: dict[str, tarfile.TarInfo] = {}
     for number, member in enumerate(archive):
         if number >= MAX_MEMBERS:
-            raise BertCrfError(f"{path} holds more than {MAX_MEMBERS:,} files.")
+            raise BertCrfError(f"{path} holds more than {MAX_MEMBERS:,} files. {AGAIN}.")
         name = PurePosixPath(member.name).name
         if name not in members or member.isdir():
             continue
@@ -106,5 +106,5 @@ def _find_members(
     if missing := [name for name in members if name not in found]:
         raise BertCrfError(f"{path} lacks {', '.join(missing)}. {AGAIN}.")
     if sum(member.size for member in found.values()) > MAX_UNPACKED:
-        raise BertCrfError(f"{path} unpacks to more than {MAX_UNPACKED:,} bytes.")
+        raise BertCrfError(f"{path} unpacks to more than {MAX_UNPACKED:,} bytes. {AGAIN}.")
     return found

@@ -113,7 +113,8 @@ def read_sentences(folder: Path) -> dict[str, list[Sentence]]:
                 parts.append(Part(line[at:]))
             if any(set(p.text) & set("[]|") for p in parts if not p.label):
                 raise BertCrfError(
-                    f"{path}:{number}: a mark is not written as [text|TYPE.kind]: {line}"
+                    f"{path}:{number}: write each mark as [text|TYPE.kind], and no other brackets: "
+                    f"{line}"
                 )
             sentences.append(parts)
         out[path.stem] = sentences

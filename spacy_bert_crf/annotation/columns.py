@@ -151,7 +151,9 @@ def read_bytes(path: Path, size: int = -1) -> bytes:
         with open(path, "rb") as file:
             return file.read(size)
     except OSError as err:
-        raise BertCrfError(f"can't read {path}: {err.strerror or err}.") from err
+        raise BertCrfError(
+            f"can't read {path}: {err.strerror or err}. Name a file that can be read."
+        ) from err
 
 
 def has_space(text: str) -> bool:

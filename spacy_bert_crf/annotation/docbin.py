@@ -58,7 +58,9 @@ def check_docbin(path: Path) -> bytes:
     except FileNotFoundError as err:
         raise BertCrfError(f"there is no corpus {path}: {_MAKE}.") from err
     except OSError as err:
-        raise BertCrfError(f"can't read {path}: {err.strerror or err}.") from err
+        raise BertCrfError(
+            f"can't read {path}: {err.strerror or err}. Name a file that can be read."
+        ) from err
     try:
         _check_parts(srsly.msgpack_loads(_unpack(data)))
     except Exception as err:

@@ -60,7 +60,9 @@ class TagSet:
                 f"unknown tag scheme {self.scheme!r}: use one of {', '.join(SCHEMES)}."
             )
         if any(not isinstance(label, str) or not label.strip() for label in self.labels):
-            raise BertCrfError(f"an entity label is empty or no string: {list(self.labels)!r}.")
+            raise BertCrfError(
+                f"an entity label is empty or no string: {list(self.labels)!r}. Name each label."
+            )
         if len(set(self.labels)) != len(self.labels):
             raise BertCrfError(
                 f"an entity label occurs twice: {list(self.labels)!r}. Name each label once."

@@ -62,7 +62,7 @@ def export_command(
     from ..export.formats import FORMATS
 
     if (calibration > 0) != (calibration_data is not None):
-        raise BertCrfError("--calibration N and --calibration-data FILE.spacy go together.")
+        raise BertCrfError("give both --calibration N and --calibration-data FILE.spacy, or none.")
     every = [name for name in FORMATS if calibration or name != "onnx-int8-static"]
     formats = [*dict.fromkeys(f for name in to for f in (every if name == "all" else [name]))]
     figures = None if metrics is None else read_json(metrics)
@@ -98,5 +98,5 @@ def _shape(text: str) -> Optional[tuple[int, int]]:
         return None
     found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip().lower())
     if found is None:
-        raise BertCrfError(f"--shape {text!r} is not BATCHxLENGTH, such as 1x256.")
+        raise BertCrfError(f"--shape {text!r} is not BATCHxLENGTH: give it as in 1x256.")
     return int(found[1]), int(found[2])

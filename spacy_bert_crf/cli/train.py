@@ -62,7 +62,7 @@ def train_command(
     try:
         config = load_config(config_path, overrides=overrides, interpolate=False)
     except ValueError as err:
-        raise BertCrfError(f"{config_path} is not a config: {err}") from err
+        raise BertCrfError(f"{config_path} is not a config that can be used: {err}") from err
     history = train(
         config,
         output,

@@ -169,7 +169,7 @@ def read_source(src: Path) -> Source:
     else:
         raise BertCrfError(
             f"{weights} is neither a best_model.pt (no crf.transitions), nor bert4torch's (no "
-            "fc.weight), nor a token classification model (no classifier.weight)."
+            "fc.weight), nor a token classification model (no classifier.weight): use one of these."
         )
     if (folder / TRANSITIONS).is_file():
         tensors |= read_chain(folder / TRANSITIONS).to_state()
@@ -254,8 +254,8 @@ def read_tags(source: Source, requested: Requested, n_rows: int) -> TagRows:
     tags, where = _tag_names(source, requested, scheme, n_rows)
     if len(tags) != n_rows:
         raise BertCrfError(
-            f"{where} gives {len(tags)} tags ({', '.join(tags)}), but {source.weights} has "
-            f"{n_rows}: they do not belong together."
+            f"{where} has {len(tags)} tags ({', '.join(tags)}), but {source.weights} has "
+            f"{n_rows}: they do not belong together. Give the right --labels and --scheme."
         )
     try:
         return tag_rows(tags, scheme)
@@ -279,7 +279,9 @@ def _tag_names(
         try:
             tags = [str(names[key]) for key in sorted(names, key=int)]
         except ValueError as err:
-            raise BertCrfError(f"{source.folder}: id2label has a key that is no number.") from err
+            raise BertCrfError(
+                f"{source.folder}: id2label has a key that is no number: correct its config.json."
+            ) from err
         return tags, "id2label in config.json"
     raise BertCrfError(
         f"{source.folder} does not name the {n_rows} tags: give --labels (entity types in the "
@@ -338,8 +340,8 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
     check_finite(base, source.weights)
     if config.hidden_size != width:
         raise BertCrfError(
-            f"{source.weights}: the classifier takes vectors of {width}, the encoder gives "
-            f"{config.hidden_size}."
+            f"{source.weights}: the classifier takes vectors of {width}, the encoder returns "
+            f"{config.hidden_size}: use weights and config.json of one model."
         )
     config._name_or_path = ""
     model = AutoModel.from_config(config, **without_pooler(config))
@@ -385,7 +387,10 @@ def _tokenizer(source: Source, config: Any) -> Any:
     except BertCrfError:
         raise
     except Exception as err:  # missing files, missing packages, broken JSON
-        raise BertCrfError(f"{folder}: its tokenizer can't be loaded ({first_line(err)}).") from err
+        raise BertCrfError(
+            f"{folder}: its tokenizer can't be loaded ({first_line(err)}): copy the tokenizer's "
+            "files of the model again."
+        ) from err
     if not tokenizer.is_fast:
         raise BertCrfError(f"{folder} has no fast tokenizer: add a tokenizer.json.")
     return tokenizer

@@ -60,7 +60,7 @@ class EncoderShim(TorchShim):
     @quantize.setter
     def quantize(self, value: str) -> None:
         if value not in ("", "int8"):
-            raise BertCrfError(f'quantize = {value!r} is not known: it is "" or "int8".')
+            raise BertCrfError(f'quantize = {value!r} is not known: use "" or "int8".')
         self._quantize = value
         self._fast = None
 
