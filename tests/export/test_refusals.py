@@ -39,8 +39,8 @@ BAD = {
     "too long": (["--to", "torchscript", "--shape", "1x513"], "from 8 to 512"),
     "a shape for nothing": (["--to", "onnx", "--shape", "1x32"], "--shape is for"),
     "static without inputs": (STATIC, "--calibration 100"),
-    "a number without data": ([*STATIC, "--calibration", "4"], "give both --calibration N and --calibration-data"),
-    "data without a number": ([*STATIC, "--calibration-data", "DATA"], "give both --calibration N and --calibration-data"),
+    "a number without data": ([*STATIC, "--calibration", "4"], "give both --calibration"),
+    "data without a number": ([*STATIC, "--calibration-data", "DATA"], "give both --calibration"),
     "too few texts": (["--calibration", "9", "--calibration-data", "DATA"], "data has 8.*1 to 8"),
     "too few for the batch": (
         ["--calibration", "3", "--calibration-data", "DATA", "--shape", "4x32"], "need 12 texts",
