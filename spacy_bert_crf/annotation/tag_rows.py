@@ -55,7 +55,7 @@ def tag_rows(tags: Sequence[str], scheme: str = "") -> TagRows:
     if odd or len(set(tags)) != len(tags):
         raise BertCrfError(
             f"tags {', '.join(odd or tags)} are not those of the scheme {scheme} "
-            f"({', '.join(SCHEMES[scheme])}), or occur twice: choose another --scheme, or correct "
+            f"({', '.join(SCHEMES[scheme])}), or occur twice. Choose another --scheme, or correct "
             "the tags."
         )
     needed = [(Role.BEGIN, "begins"), *([(Role.LAST, "ends")] if tag_set.has_last else [])]
@@ -75,7 +75,7 @@ def _io_rows(tags: Sequence[str], is_bare: bool) -> TagRows:
     if odd or len(set(tags)) != len(tags):
         raise BertCrfError(
             f"tags {', '.join(odd or tags)} are not those of the scheme {IO} (O and one tag for "
-            "each label), or occur twice: choose another --scheme, or correct the tags."
+            "each label), or occur twice. Choose another --scheme, or correct the tags."
         )
     prefix = "" if is_bare else "I-"
     tag_set = TagSet(tuple(tag.removeprefix(prefix) for tag in tags if tag != "O"), "BIO")
