@@ -34,7 +34,7 @@ BAD = {
     "a word for a shape": (["--to", "torchscript", "--shape", "big"], "'big'.*1x256"),
     "half a shape": (["--to", "torchscript", "--shape", "1x"], "BATCHxLENGTH"),
     "a negative shape": (["--to", "torchscript", "--shape=-1x32"], "BATCHxLENGTH"),
-    "an empty batch": (["--to", "torchscript", "--shape", "0x32"], "at least 1"),
+    "an empty batch": (["--to", "torchscript", "--shape", "0x32"], "batch must be 1 or more"),
     "too short": (["--to", "torchscript", "--shape", "1x7"], "from 8 to 512"),
     "too long": (["--to", "torchscript", "--shape", "1x513"], "from 8 to 512"),
     "a shape for nothing": (["--to", "onnx", "--shape", "1x32"], "--shape is for"),
