@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from ..errors import BertCrfError, first_line
 from .checkpoint_files import MAX_LAYERS, check_attention
 from .cpu.linear import prefer_cpu
-from .passes import IntArray, Plan, plan_batches, special_ids
+from .passes import plan_batches, run, special_ids
 
 #: Attributes in which the attention layers of some models keep a dropout rate as a number.
 _DROPOUT_ATTRIBUTES = ("dropout_prob", "attention_dropout", "attention_probs_dropout_prob")
@@ -121,44 +121,6 @@ def set_dropout(model: nn.Module, rate: float) -> None:
         for name in _DROPOUT_ATTRIBUTES:
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, rate)
-
-
-def run(
-    model: Any,
-    plan: Plan,
-    device: torch.device,
-    project: Optional[tuple[Tensor, Tensor]] = None,
-    autocast: Optional[torch.dtype] = None,
-) -> Tensor:
-    """Vectors of all tokens of a plan: the mean of the rows of their wordpieces.
-
-    model: the encoder, on `device`.
-    plan: the passes, and the rows that each of N tokens averages.
-    device: where the encoder is.
-    project: weight [K, width] and bias [K] of a linear layer, which is applied to each pass.
-        Mean and linear map commute, so the result differs by rounding only. The hidden states of
-        a long text are then never held together.
-    autocast: dtype of mixed precision, None for float32.
-    RETURNS: float32 [N, width], or [N, K] with `project`. A token without wordpieces gets zeros
-        (with `project`, the bias).
-    """
-    outputs = []
-    for batch in plan.batches:
-        ids = _to(batch.ids, device)
-        mask = None if batch.mask is None else _to(batch.mask, device)
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            # shape: (W, L, width)
-            hidden = model(input_ids=ids, attention_mask=mask, return_dict=True).last_hidden_state
-        # shape: (W * L, width)
-        rows = hidden.flatten(0, 1).float()
-        outputs.append(rows if project is None else rows @ project[0].T)
-    if outputs:
-        rows = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        out = _pool(rows, plan, device)
-    else:
-        width = model.config.hidden_size if project is None else project[0].shape[0]
-        out = torch.zeros(len(plan.counts), width, device=device)
-    return out if project is None else out + project[1]
 
 
 def weights_of(encoder: LoadedEncoder) -> dict[str, Tensor]:
@@ -280,19 +242,6 @@ def _check_weights(config: Any, weights: dict[str, Tensor]) -> None:
         present = list(weights[name].shape) if name in weights else "missing"
         if present != expected:
             raise ValueError(f"{name} is {present}, its config asks for {expected}")
-
-
-def _pool(rows: Tensor, plan: Plan, device: torch.device) -> Tensor:
-    if len(plan.rows) == len(plan.counts) and bool((plan.counts == 1).all()):
-        return rows.index_select(0, _to(plan.rows, device))
-    offsets = np.cumsum(plan.counts) - plan.counts
-    return nn.functional.embedding_bag(
-        _to(plan.rows, device), rows, _to(offsets, device), mode="mean"
-    )
-
-
-def _to(array: IntArray, device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 def without_pooler(config: Any) -> dict[str, Any]:

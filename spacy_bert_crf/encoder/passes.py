@@ -1,6 +1,8 @@
-"""Plans the encoder passes of texts: which wordpieces each takes, and which rows a token reads.
+"""Plans the encoder passes of texts, and runs them.
 
-In numpy. A text of at most `max_length` wordpieces, special ones included, is one window. A longer
+A plan says which wordpieces each pass takes, and which rows a token reads; it is made in numpy.
+
+A text of at most `max_length` wordpieces, special ones included, is one window. A longer
 text may be cut at the ends of its sentences. A part that is still too long is covered by as few
 overlapping windows as possible, all of one length. Each wordpiece is read from the window in which
 it is most central. So each window owns one run of wordpieces, and all runs together are the text.
@@ -9,11 +11,13 @@ it is most central. So each window owns one run of wordpieces, and all runs toge
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
+from torch import Tensor, nn
 
 IntArray = NDArray[np.int64]
 
@@ -305,3 +309,54 @@ def _backend(tokenizer: Any) -> Any:
     if fast.padding is not None:
         fast.no_padding()
     return fast
+
+
+def run(
+    model: Any,
+    plan: Plan,
+    device: torch.device,
+    project: Optional[tuple[Tensor, Tensor]] = None,
+    autocast: Optional[torch.dtype] = None,
+) -> Tensor:
+    """Vectors of all tokens of a plan: the mean of the rows of their wordpieces.
+
+    model: the encoder, on `device`.
+    plan: the passes, and the rows that each of N tokens averages.
+    device: where the encoder is.
+    project: weight [K, width] and bias [K] of a linear layer, which is applied to each pass.
+        Mean and linear map commute, so the result differs by rounding only. The hidden states of
+        a long text are then never held together.
+    autocast: dtype of mixed precision, None for float32.
+    RETURNS: float32 [N, width], or [N, K] with `project`. A token without wordpieces gets zeros
+        (with `project`, the bias).
+    """
+    outputs = []
+    for batch in plan.batches:
+        ids = _to(batch.ids, device)
+        mask = None if batch.mask is None else _to(batch.mask, device)
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            # shape: (W, L, width)
+            hidden = model(input_ids=ids, attention_mask=mask, return_dict=True).last_hidden_state
+        # shape: (W * L, width)
+        rows = hidden.flatten(0, 1).float()
+        outputs.append(rows if project is None else rows @ project[0].T)
+    if outputs:
+        rows = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        out = _pool(rows, plan, device)
+    else:
+        width = model.config.hidden_size if project is None else project[0].shape[0]
+        out = torch.zeros(len(plan.counts), width, device=device)
+    return out if project is None else out + project[1]
+
+
+def _pool(rows: Tensor, plan: Plan, device: torch.device) -> Tensor:
+    if len(plan.rows) == len(plan.counts) and bool((plan.counts == 1).all()):
+        return rows.index_select(0, _to(plan.rows, device))
+    offsets = np.cumsum(plan.counts) - plan.counts
+    return nn.functional.embedding_bag(
+        _to(plan.rows, device), rows, _to(offsets, device), mode="mean"
+    )
+
+
+def _to(array: IntArray, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device, non_blocking=True)

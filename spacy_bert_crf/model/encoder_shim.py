@@ -17,7 +17,7 @@ from ..encoder import hf as enc
 from ..encoder.cpu.fused import packed_encoder, weights_stamp
 from ..encoder.cpu.int8 import int8_encoder
 from ..encoder.cpu.linear import has_bfloat16_products
-from ..encoder.passes import Plan, plan_docs, special_ids
+from ..encoder.passes import Plan, plan_docs, run, special_ids
 from ..errors import BertCrfError
 from .shims import TorchShim
 from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
@@ -115,7 +115,7 @@ class EncoderShim(TorchShim):
         dtype = None if self._quantize else self.autocast()
         is_cpu = self.device.type == "cpu" and dtype is None
         module = self._fast_module() if is_cpu or self._quantize else self.module
-        return enc.run(module, self.plan(docs), self.device, project, dtype)
+        return run(module, self.plan(docs), self.device, project, dtype)
 
     def _fast_module(self) -> Any:
         made, stamp = self._fast, weights_stamp(self.module)
@@ -148,7 +148,7 @@ class EncoderShim(TorchShim):
         self.module.train()
         try:
             with self._attention_for(dtype):
-                vectors = enc.run(self.module, plan, self.device, autocast=dtype)
+                vectors = run(self.module, plan, self.device, autocast=dtype)
         finally:
             self.module.eval()
         scaler = self._scaler_for(dtype)

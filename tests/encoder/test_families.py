@@ -8,8 +8,8 @@ import transformers as T
 
 from spacy_bert_crf.encoder.cpu.fused import packed_encoder
 from spacy_bert_crf.encoder.cpu.int8 import int8_encoder
-from spacy_bert_crf.encoder.hf import load_encoder, longest_input, pack, run, unpack, weights_of
-from spacy_bert_crf.encoder.passes import plan_docs, special_ids
+from spacy_bert_crf.encoder.hf import load_encoder, longest_input, pack, unpack, weights_of
+from spacy_bert_crf.encoder.passes import plan_docs, run, special_ids
 from spacy_bert_crf.errors import BertCrfError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
