@@ -28,6 +28,7 @@ from ..model.crf_batches import BoolArray
 from ..model.optimizer import GroupedAdamW, create_adamw
 from ..model.weights_file import weights_beside
 from . import doc_output, reading
+from .host import in_plain_torch
 from .reading import Alternative, Reading, Spans
 from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
@@ -35,6 +36,7 @@ from .settings import Settings, damaged_component, has_settings, merge_kept, nam
 Tags = list[NDArray[np.int64]]
 
 
+@in_plain_torch
 @has_settings
 class BertCrf(TrainablePipe):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
@@ -253,8 +255,7 @@ class BertCrf(TrainablePipe):
         """Take over trained weights instead of `initialize`, with an own encoder.
 
         labels: entity types in the order of their tags. head: the state of a TagHead.
-        Raises BertCrfError if the component has no own encoder, RuntimeError if the weights do
-        not fit the labels.
+        Raises BertCrfError without an own encoder, RuntimeError if weights do not fit the labels.
         """
         own = layers.own_encoder_of(self.model)
         if own is None:
@@ -359,9 +360,8 @@ class BertCrf(TrainablePipe):
         """Settle the kept settings, and give the CRF the constraints of the tag scheme."""
         merge_kept(self.cfg, self.settings)
         _ = self.score_map  # raises for a damaged one
-        tags, legal = self.tag_set, None
-        if self.settings.constraints:
-            legal = tags.legal()
+        tags = self.tag_set
+        legal = tags.legal() if self.settings.constraints else None
         with named(self.name):
             layers.set_legal(self.model, len(tags.tags), legal)
 

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from .._host import float32_default, plain_torch
 from ..errors import BertCrfError, first_line
 from .checkpoint_files import MAX_LAYERS, check_attention
 from .cpu.linear import prefer_cpu
@@ -33,6 +34,8 @@ class LoadedEncoder(NamedTuple):
     tokenizer: Any
 
 
+@plain_torch()
+@float32_default()
 def load_encoder(
     name: str,
     tokenizer_config: dict[str, Any],
@@ -147,7 +150,7 @@ def run(
         out = _pool(rows, plan, device)
     else:
         width = model.config.hidden_size if project is None else project[0].shape[0]
-        out = torch.zeros(len(plan.counts), width, device=device)
+        out = torch.zeros(len(plan.counts), width, dtype=torch.float32, device=device)
     return out if project is None else out + project[1]
 
 
@@ -173,6 +176,8 @@ def pack(encoder: LoadedEncoder) -> dict[str, Any]:
     }
 
 
+@plain_torch()
+@float32_default()
 def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
     """Restore the encoder that `pack` saved. Its parameters are the tensors `weights` themselves.
 

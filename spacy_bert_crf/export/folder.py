@@ -15,6 +15,7 @@ import torch
 from spacy.language import Language
 
 from .._files import atomic_folder
+from .._host import plain_torch
 from .._provenance import versions
 from ..errors import BertCrfError
 from .calibration_inputs import FOLDER as CALIBRATION
@@ -36,6 +37,7 @@ TOLERANCE = 1e-4
 _DEFAULT_SHAPE = (1, 256)
 
 
+@plain_torch()
 def export_pipeline(
     nlp: Language,
     dst: Path,

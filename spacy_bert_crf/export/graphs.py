@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
+from .._host import float32_default
 from ..crf.chain_weights import ChainWeights
 from ..encoder.hf import without_pooler
 from ..errors import BertCrfError
@@ -30,7 +31,7 @@ class EmissionModel(nn.Module):
     def __init__(self, encoder: Any, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.encoder = encoder
-        self.classifier = nn.Linear(weight.shape[1], weight.shape[0])
+        self.classifier = nn.Linear(weight.shape[1], weight.shape[0], dtype=torch.float32)
         self.classifier.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
         self.classifier.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
         accepted = inspect.signature(encoder.forward).parameters
@@ -170,7 +171,8 @@ def plain_encoder(model: Any, attention: str) -> Any:
         try:
             # A config of its own for each attempt, which writes its choice into it.
             config = copy.deepcopy(model.config)
-            copied = AutoModel.from_config(config, **arguments, **more)
+            with float32_default():
+                copied = AutoModel.from_config(config, **arguments, **more)
         # transformers checks the name (ValueError, ImportError) or looks it up (KeyError).
         except (ValueError, ImportError, KeyError):
             continue

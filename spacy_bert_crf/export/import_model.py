@@ -16,6 +16,7 @@ from spacy.language import Language
 from torch import Tensor
 
 from .._files import atomic_folder
+from .._host import float32_default, plain_torch
 from ..annotation.schemes import SCHEMES, TagSet
 from ..annotation.tag_rows import IO, TagRows, tag_rows
 from ..crf.chain_weights import STATE_NAMES, ChainWeights
@@ -98,6 +99,7 @@ class Source:
     folder: Path
 
 
+@plain_torch()
 def import_model(
     src: Path,
     dst: Path,
@@ -300,7 +302,7 @@ def _head(source: Source, head: dict[str, Tensor], tags: TagRows) -> dict[str, T
             )
         if not tensor.is_floating_point() or bool(torch.isnan(tensor).any()):
             raise BertCrfError(f"{source.weights}: {name} has values that are no numbers.")
-    chain = ChainWeights.of(torch.zeros(n), torch.zeros(n), torch.zeros(n, n))
+    chain = ChainWeights.of(*(torch.zeros(shape, dtype=torch.float32) for shape in shapes[2:]))
     if has_crf:
         chain = ChainWeights.from_state({name: head[name].float() for name in _CRF})
     if source.kind == _BERT4TORCH and not source.info:
@@ -313,7 +315,7 @@ def _head(source: Source, head: dict[str, Tensor], tags: TagRows) -> dict[str, T
     ordered = ChainWeights.of(chain.start[index] * known, chain.end[index] * known, transitions)
     return {
         "classifier.weight": weight.float()[index] * known[:, None],
-        "classifier.bias": torch.where(known, bias.float()[index], torch.tensor(_NEVER)),
+        "classifier.bias": bias.float()[index].masked_fill(~known, _NEVER),
         **ordered.to_state(),
     }
 
@@ -335,7 +337,8 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
             f"{config.hidden_size}."
         )
     config._name_or_path = ""
-    model = AutoModel.from_config(config, **without_pooler(config))
+    with float32_default():
+        model = AutoModel.from_config(config, **without_pooler(config))
     # check_complete is for checkpoints, whose heads do not matter. Here a layer that is left out
     # changes the entities.
     prefix = f"{model.base_model_prefix}."

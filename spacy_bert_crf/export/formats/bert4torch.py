@@ -130,7 +130,7 @@ def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
         )
     words = out.get("bert.embeddings.word_embeddings.weight")
     if words is not None and words.dim() == 2:
-        out.setdefault(f"bert.{_TYPES}", torch.zeros(2, words.shape[1]))
+        out.setdefault(f"bert.{_TYPES}", torch.zeros(2, words.shape[1], dtype=torch.float32))
     return out
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..._host import float32_default
 from ...encoder.cpu.smoothing import MIN_SNR, Range, left_in_float
 from ...errors import BertCrfError
 from ..calibration_inputs import FOLDER as CALIBRATION
@@ -154,7 +155,7 @@ def _write_decode(folder: Path, trained: "Trained") -> None:
     import onnx
 
     batch, length = TRACED
-    inputs = (torch.randn(batch, length, len(trained.bias)), example_pieces())
+    inputs = (torch.zeros(batch, length, len(trained.bias), dtype=torch.float32), example_pieces())
     axes = {
         "pieces": {0: "batch", 1: "length"},
         "token_pieces": {0: "batch", 1: "tokens"},
@@ -298,7 +299,7 @@ def _export(
     output: str,
     axes: dict[str, dict[int, str]],
 ) -> None:
-    with quiet():
+    with quiet(), float32_default():
         torch.onnx.export(
             module,
             inputs,
