@@ -5,6 +5,7 @@ Uses no spaCy. B texts, T wordpieces, S tokens, K tags.
 
 import copy
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -183,6 +184,22 @@ def plain_encoder(model: Any, attention: str) -> Any:
     copied.load_state_dict({k: v for k, v in weights.items() if not k.startswith("pooler.")})
     copied.requires_grad_(False)
     return copied.float().cpu().eval()
+
+
+def tiny_encoder(config: Any, special: Sequence[int]) -> Any:
+    """An encoder of one layer and few wordpieces with random weights, else as in the config.
+
+    It has the operations of the whole encoder, so that an export of it shows what fails.
+
+    special: ids of special tokens, which it must know.
+    Raises whatever transformers raises if the config allows no such encoder.
+    """
+    small = copy.deepcopy(config)
+    small.num_hidden_layers = 1
+    own = [getattr(config, f"{name}_token_id", None) or 0 for name in ("pad", "bos", "eos")]
+    small.vocab_size = min(config.vocab_size, max(64, *(number + 1 for number in [*own, *special])))
+    with float32_default():
+        return AutoModel.from_config(small, **without_pooler(small)).eval()
 
 
 def example_inputs(batch: int, length: int, vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:

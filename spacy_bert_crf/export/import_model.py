@@ -39,17 +39,15 @@ from .formats.bert4torch import (
 )
 from .formats.best_model import WEIGHTS
 from .formats.format import TRANSITIONS, read_chain
+from .import_notes import BERT4TORCH, UNUSED, Source, import_notes
 from .open import SIDECAR
 
 _HEAD = ("classifier.weight", "classifier.bias")
 _CRF = tuple(f"crf.{name}" for name in STATE_NAMES)
 #: Score of a tag or a transition that the source does not have.
 _NEVER = -1e4
-_BERT4TORCH = "weights of bert4torch"
 #: Names that transformers gives to tags without names.
 _NAMELESS = re.compile(r"LABEL_\d+$")
-#: Tensors of pretraining and of pooling, without influence on the hidden states of tokens.
-_UNUSED = re.compile(r"(^|\.)(pooler\.|cls\.(predictions|seq_relationship)\.|.*position_ids$)")
 
 
 class Imported(NamedTuple):
@@ -57,10 +55,12 @@ class Imported(NamedTuple):
 
     nlp: the pipeline.
     summary: a line on what was read.
+    notes: a line for each thing that was left out, changed or added.
     """
 
     nlp: Language
     summary: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,6 @@ class Requested:
     scheme: str = ""
     constraints: Optional[bool] = None
     lang: str = ""
-
-
-@dataclass
-class Source:
-    """A trained model as read.
-
-    kind: what it is, for messages.
-    weights: the file.
-    tensors: under the names of a best_model.pt; those of the CRF may be missing.
-    config: the Hugging Face config as read.
-    info: the content of best_model.json; empty for foreign models.
-    folder: where tokenizer and config are.
-    """
-
-    kind: str
-    weights: Path
-    tensors: dict[str, Tensor]
-    config: dict[str, Any]
-    info: dict[str, Any]
-    folder: Path
 
 
 @plain_torch()
@@ -129,12 +109,13 @@ def import_model(
     if dst.exists() and not is_pipeline and (not dst.is_dir() or any(dst.iterdir())):
         raise BertCrfError(f"{dst} exists and is no pipeline folder: name a new one.")
     source = read_source(src)
-    nlp = make_pipeline(source, Requested(labels, scheme, constraints, lang))
+    nlp, rows = make_pipeline(source, Requested(labels, scheme, constraints, lang))
     with atomic_folder(dst) as folder:
         nlp.to_disk(folder)
     pipe: Any = nlp.get_pipe("bert_crf")
     tags = ", ".join(pipe.tag_set.tags)
-    return Imported(nlp, f"{source.kind}, scheme {pipe.scheme}, tags {tags}, language {nlp.lang}")
+    summary = f"{source.kind}, scheme {pipe.scheme}, tags {tags}, language {nlp.lang}"
+    return Imported(nlp, summary, tuple(import_notes(source, pipe, rows)))
 
 
 def read_source(src: Path) -> Source:
@@ -154,8 +135,9 @@ def read_source(src: Path) -> Source:
         config_path = folder / CONFIG_FILE
     config = read_config(config_path)
     tensors = rename_tensors(read_tensors(weights), weights)
+    has_types = any("segment_embeddings" in name for name in tensors)
     if is_bert4torch(tensors):
-        kind = _BERT4TORCH
+        kind = BERT4TORCH
         tensors = from_bert4torch(tensors, weights)
     elif set(_CRF) <= tensors.keys():
         kind = WEIGHTS
@@ -173,11 +155,14 @@ def read_source(src: Path) -> Source:
         )
     if (folder / TRANSITIONS).is_file():
         tensors |= read_chain(folder / TRANSITIONS).to_state()
-    return Source(kind, weights, tensors, config, info, folder)
+    return Source(kind, weights, tensors, config, info, folder, has_types)
 
 
-def make_pipeline(source: Source, requested: Requested) -> Language:
-    """The pipeline of a source. Raises BertCrfError if its parts do not fit each other."""
+def make_pipeline(source: Source, requested: Requested) -> tuple[Language, TagRows]:
+    """The pipeline of a source, and where its tags are in the source.
+
+    Raises BertCrfError if its parts do not fit each other.
+    """
     tensors = dict(source.tensors)
     lacking = [name for name in _HEAD if name not in tensors]
     if lacking:
@@ -201,7 +186,7 @@ def make_pipeline(source: Source, requested: Requested) -> Language:
     pipe: Any = nlp.add_pipe("bert_crf", config=config)
     pipe.adopt(encoder, list(tags.tag_set.labels), state)
     nlp("一 a")  # a pipeline that can't run is not written
-    return nlp
+    return nlp, tags
 
 
 def _blank(source: Source, requested: Requested, tokenizer: Any) -> Language:
@@ -305,7 +290,7 @@ def _head(source: Source, head: dict[str, Tensor], tags: TagRows) -> dict[str, T
     chain = ChainWeights.of(*(torch.zeros(shape, dtype=torch.float32) for shape in shapes[2:]))
     if has_crf:
         chain = ChainWeights.from_state({name: head[name].float() for name in _CRF})
-    if source.kind == _BERT4TORCH and not source.info:
+    if source.kind == BERT4TORCH and not source.info:
         chain = without_special_tokens(chain, tags.outside)
     index = torch.tensor([max(row, 0) for row in tags.rows])
     known = torch.tensor([row >= 0 for row in tags.rows])
@@ -342,7 +327,7 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
     # check_complete is for checkpoints, whose heads do not matter. Here a layer that is left out
     # changes the entities.
     prefix = f"{model.base_model_prefix}."
-    left = [n for n in tensors if n.removeprefix(prefix) not in base and not _UNUSED.search(n)]
+    left = [n for n in tensors if n.removeprefix(prefix) not in base and not UNUSED.search(n)]
     if left:
         raise BertCrfError(
             f"{source.weights}: there is no place in a pipeline for {', '.join(left[:8])}"

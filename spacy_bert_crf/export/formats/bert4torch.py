@@ -168,4 +168,6 @@ FORMAT = Format(
     write=_write,
     open=_open,
     scores=lambda folder: scores_in_weights(folder, bias="fc.bias"),
+    lacks="token types other than 0 are left out, scores that the scheme forbids are -1e4, and "
+    "bert4torch decodes wordpieces instead of tokens",
 )
