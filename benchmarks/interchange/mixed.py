@@ -253,7 +253,7 @@ def main() -> int:
     parser = parser_for(__doc__ or "")
     add = parser.add_argument
     add("--texts", type=int, default=500, help="texts that are predicted")
-    add("--train", type=int, default=1500, help="texts to train with")
+    add("--train", type=int, default=3000, help="texts to train with")
     add("--epochs", type=int, default=15, help="epochs of each training")
     add("--rate", type=float, default=1e-3, help="learning rate")
     add("--seed", type=int, default=42, help="seed of both trainings")

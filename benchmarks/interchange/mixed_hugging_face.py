@@ -35,6 +35,8 @@ def train_and_predict(
     )
     model = BertForTokenClassification(config)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    steps = epochs * -(-len(train) // 16)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, steps)
     dice, order = random.Random(seed), list(train)
     losses = []
     for _ in range(epochs):
@@ -51,6 +53,7 @@ def train_and_predict(
             loss = model(**inputs, labels=torch.tensor(labels)).loss
             loss.backward()
             optimizer.step()
+            schedule.step()
             optimizer.zero_grad()
             sums.append(float(loss))
         losses.append(round(sum(sums) / len(sums), 4))

@@ -60,7 +60,7 @@ _TEMPLATES = [
     "今天{WORD}{NUM}没有新闻{EMO}",
     "{PER}和{PER}都住在{LOC}",
     "从{LOC}到{LOC}要{NUM}{EMO}",
-    "{EMO}{ORG}在{LOC}招工，见{LINK}",
+    "{EMO} {ORG}在{LOC}招工，见{LINK}",
     "我的{WORD} {WORD}坏了{NUM}",
     "{NUM}，{PER} 离开 {ORG}",
     "{LINK} {PER}买了{WORD}{EMO}",

@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import re
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ from .passes import IntArray, Plan, plan_batches, special_ids
 
 #: Attributes in which the attention layers of some models keep a dropout rate as a number.
 _DROPOUT_ATTRIBUTES = ("dropout_prob", "attention_dropout", "attention_probs_dropout_prob")
+#: Weights of pretraining, of pooling and of a last linear layer, which no training needs.
+_NO_MATTER = re.compile(r"(^|\.)(pooler|cls|lm_head|classifier|.*position_ids)(\.|$)|predictions")
+#: Messages about what was left out. The commands print them.
+logger = logging.getLogger("spacy_bert_crf.encoder")
 
 
 class LoadedEncoder(NamedTuple):
@@ -81,6 +86,12 @@ def load_encoder(
             f"encoder {name!r} lacks {len(missing)} weights, the first: {', '.join(missing[:5])}. "
             "A checkpoint with old names needs `spacy bert-crf convert-checkpoint` first."
         )
+    left = [key for key in info["unexpected_keys"] if not _NO_MATTER.search(key)]
+    if left:
+        logger.info(
+            "note: encoder %r: left out %d weights that belong to no layer of it: %s%s",
+            name, len(left), ", ".join(left[:4]), " …" if len(left) > 4 else "",
+        )  # fmt: skip
     if not tokenizer.is_fast:
         raise BertCrfError(
             f"encoder {name!r} has no fast tokenizer (character offsets are needed): "
