@@ -51,9 +51,9 @@ def import_notes(source: Source, pipe: Any, tags: TagRows) -> list[str]:
             f"left out {len(unused)} tensors that no token's tag depends on: "
             f"{', '.join(unused[:4])}{' …' if len(unused) > 4 else ''}"
         )
-    narrow = sorted({str(t.dtype)[6:] for t in source.tensors.values() if t.is_floating_point()})
-    if narrow != ["float32"]:
-        notes.append(f"weights in {', '.join(narrow)} became float32")
+    dtypes = {str(t.dtype)[6:] for t in source.tensors.values() if t.is_floating_point()}
+    if others := sorted(dtypes - {"float32"}):
+        notes.append(f"weights in {', '.join(others)} became float32")
     if source.info:
         notes.append(f"settings that an export does not hold have their defaults: {_NOT_EXPORTED}")
         longest = source.info.get("max_length")
