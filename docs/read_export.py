@@ -7,7 +7,7 @@ Needs numpy, tokenizers and the runtime of the format: onnxruntime for the ONNX 
 the TorchScript ones, torch and transformers for bert4torch and huggingface. It does not need
 spacy-bert-crf. It reads texts that fit one window.
 """
-import argparse, json, re
+import argparse, json, re, unicodedata
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -71,11 +71,17 @@ def entities(text, model, tokens=None):
         path = viterbi(np.stack([rows[p].mean(0) if p else bias for p in ours]), model.scores)
     found = []
     for first, last, label in spans([model.info["tags"][tag] for tag in path]):
-        start, end = tokens[first][0], tokens[last - 1][1]
-        if inside := text[start:end].strip():  # white space at the ends is not part of an entity
-            start += text[start:end].index(inside)
-            found.append((start, start + len(inside), label))
+        while first < last and invisible(text[slice(*tokens[first])]):  # no part of an entity
+            first += 1
+        while first < last and invisible(text[slice(*tokens[last - 1])]):
+            last -= 1
+        if first < last:
+            found.append((tokens[first][0], tokens[last - 1][1], label))
     return found
+
+def invisible(token):
+    """Whether a token is white space, or only marks without width such as U+200B."""
+    return token.isspace() or all(unicodedata.category(char) == "Cf" for char in token)
 
 def split(text, lang):
     """(start, end) of the tokens: Chinese characters, with white space folded as spaCy does; for

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import srsly
+from spacy.vocab import Vocab
 
 from spacy_bert_crf._files import write_text
 from spacy_bert_crf._signals import Terminated, script_status
+from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.errors import BertCrfError
 
 from .download_checks import (
@@ -95,6 +97,21 @@ def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
             "--lang", corpus["lang"], "--join", corpus["join"],
             "--on-error", args.on_error or corpus["on_error"],
         )  # fmt: skip
+    for split in SPLITS:
+        check_split(Path("corpus") / args.profile / f"{split}.spacy", corpus["labels"])
+
+
+def check_split(path: Path, labels: list[str]) -> None:
+    """Compare the labels of a split with those of the profile, before anything is trained.
+
+    Prints labels that the profile does not have. Raises BertCrfError if it has none of them.
+    """
+    found = {ent.label_ for doc in read_docbin(path, Vocab()) for ent in doc.ents}
+    if unknown := sorted(found - set(labels)):
+        message = f"{path} has labels that the profile does not have: {', '.join(unknown)}"
+        if not found & set(labels):
+            raise BertCrfError(f"{message}. The profile has {', '.join(labels)}: use the same.")
+        print(f"note: {message}. They count as outside in training, and as missed in scores.")
 
 
 def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:

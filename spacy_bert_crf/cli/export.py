@@ -87,6 +87,8 @@ def export_command(
         print(f"{folder}: {size:.1f} MB, see {folder / 'README.md'}")
     if calibration:
         print(f"{dst / 'calibration'}: {calibration} inputs, listed in files.txt")
+    for note in sidecar["notes"]:
+        print(f"note: {note}")
     for name in sidecar["stale"]:
         print(f"note: {dst / name} was made of other weights: export it again with --to {name}")
     if "all" in to and not calibration:

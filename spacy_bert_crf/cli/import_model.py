@@ -55,3 +55,5 @@ def import_model_command(
         lang=lang,
     )
     print(f"{dst}: {imported.summary}")
+    for note in imported.notes:
+        print(f"note: {note}")

@@ -1,11 +1,12 @@
 """Writes entities and their probabilities to a Doc: `doc.ents`, span groups, extensions."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Optional
 
 import numpy as np
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc, Span, SpanGroup, Token
 
 from ..annotation.allowed import labels_extension, taken_tokens
 from ..annotation.schemes import TagSet
@@ -108,7 +109,7 @@ def register_scores(component: str, score_extension: str) -> None:
 
 
 def writable(doc: Doc, entities: Iterable[EntityTuple], overwrite: bool) -> list[Optional[Span]]:
-    """Predicted entities as they are written, trimmed of white space.
+    """Predicted entities as they are written, trimmed of white space and marks without width.
 
     doc: the doc.
     entities: the predicted entities, in tokens.
@@ -224,11 +225,19 @@ def _set_group(doc: Doc, name: str, scored: Sequence[tuple[Span, float]]) -> Non
 
 
 def _trimmed(doc: Doc, start: int, end: int, label: str) -> Optional[Span]:
-    while start < end and doc[start].is_space:
+    while start < end and _is_invisible(doc[start]):
         start += 1
-    while start < end and doc[end - 1].is_space:
+    while start < end and _is_invisible(doc[end - 1]):
         end -= 1
     return Span(doc, start, end, label=label) if start < end else None
+
+
+def _is_invisible(token: Token) -> bool:
+    """Whether a token is white space, or only marks without width such as U+200B.
+
+    Tokenizers of wordpieces leave both out, so that nothing says whether they are inside.
+    """
+    return token.is_space or all(unicodedata.category(c) == "Cf" for c in token.text)
 
 
 def _register_doc(name: str) -> None:

@@ -13,6 +13,7 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 from torch import Tensor
 
+from .._host import in_plain_torch
 from ..annotation.allowed import allowed_for_decoding, allowed_tags, open_weights
 from ..annotation.gold import GoldReader, choose_labels
 from ..annotation.schemes import TagSet
@@ -31,6 +32,7 @@ from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
 
 
+@in_plain_torch
 @has_settings
 class BertCrf(TrainablePipe):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
@@ -55,10 +57,7 @@ class BertCrf(TrainablePipe):
         **settings: Any,
     ) -> None:
         """Raises BertCrfError for a setting out of range, TypeError for one that is unknown."""
-        self.vocab = vocab
-        self.model = model
-        self.name = name
-        self.scorer = scorer
+        self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
         with named(name):
             self.settings = Settings(**settings)
         self.cfg: dict[str, Any] = {"labels": []}
@@ -248,8 +247,8 @@ class BertCrf(TrainablePipe):
             self._set_labels(choose_labels(labels, self.labels, golds, trained))
         self._build_head(sample)
         if trained is None and self.settings.transitions_from_counts:
-            n_tags = len(self.tag_set.tags)
-            counts = count_tags((allowed_tags(gold, self.tag_set) for gold in golds), n_tags)
+            tags = self.tag_set
+            counts = count_tags((allowed_tags(gold, tags) for gold in golds), len(tags.tags))
             self.crf.set_scores(*counts.scores())
         self._apply_tags()
 

@@ -5,6 +5,7 @@ and its default config are made from the fields, and the component has each fiel
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -167,8 +168,13 @@ def merge_kept(cfg: dict[str, Any], settings: Settings) -> None:
     for name in KEPT:
         configured = getattr(settings, name)
         if name not in cfg or before.get(name, getattr(Settings, name)) != configured:
-            if name == "temperature" and cfg.get(name) != configured:
-                cfg.pop(SCORE_MAP, None)  # it was fitted with another temperature
+            changed = name == "temperature" and cfg.get(name) != configured
+            if changed and cfg.pop(SCORE_MAP, None) is not None:
+                warnings.warn(
+                    f"the config sets temperature = {configured:g}: the correction that calibrate "
+                    "fitted with another one is left out. Calibrate again.",
+                    stacklevel=4,
+                )
             cfg[name] = configured
     cfg[_CONFIGURED] = {name: getattr(settings, name) for name in KEPT}
 

@@ -62,9 +62,9 @@ class LinearChainCRF(nn.Module):
         if n_tags < 1:
             raise ValueError(f"a CRF needs at least one tag, not {n_tags}.")
         self.n_tags = n_tags
-        self.start_transitions = nn.Parameter(torch.empty(n_tags))
-        self.end_transitions = nn.Parameter(torch.empty(n_tags))
-        self.transitions = nn.Parameter(torch.empty(n_tags, n_tags))
+        self.start_transitions = nn.Parameter(torch.empty(n_tags, dtype=torch.float32))
+        self.end_transitions = nn.Parameter(torch.empty(n_tags, dtype=torch.float32))
+        self.transitions = nn.Parameter(torch.empty(n_tags, n_tags, dtype=torch.float32))
         self.set_legal(legal_start, legal_end, legal_transitions)
         self.reset_parameters()
 

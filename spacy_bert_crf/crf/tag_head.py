@@ -17,7 +17,7 @@ class TagHead(nn.Module):
     def __init__(self, width: int, n_tags: int) -> None:
         super().__init__()
         self.dropout = nn.Dropout(0.0)
-        self.classifier = nn.Linear(width, n_tags)
+        self.classifier = nn.Linear(width, n_tags, dtype=torch.float32)
         self.crf = LinearChainCRF(n_tags)
         nn.init.normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)

@@ -49,6 +49,7 @@ class CheckpointReport:
     layers: number of encoder layers that were kept.
     vocab_size: number of wordpieces.
     lower_case: whether the tokenizer lower-cases its text.
+    notes: a line for each thing that was left out or changed.
     """
 
     weights: str
@@ -61,6 +62,7 @@ class CheckpointReport:
     layers: int
     vocab_size: int
     lower_case: bool
+    notes: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The report as a few lines of text."""
@@ -71,6 +73,7 @@ class CheckpointReport:
             f"{self.hidden_size}, {self.parameters:,} parameters in the encoder.\n"
             f"Wrote {self.tensors} tensors, {self.renamed} of them under new names.\n"
             f"Vocabulary of {self.vocab_size:,} pieces, {case}."
+            + "".join(f"\nnote: {note}" for note in self.notes)
         )
 
 
@@ -92,7 +95,7 @@ def convert_checkpoint(
         raise BertCrfError(f"lower_case is {lower_case!r}: use auto, true or false.")
     _check_folders(src, dst)
     raw = read_config(src / "config.json")
-    is_bert = raw["model_type"] == "bert"
+    is_bert, is_code = raw["model_type"] == "bert", "auto_map" in raw
     vocab = _read_bert_vocab(src, raw) if is_bert else []
     lower = is_lower_case(src, vocab, lower_case)
     weights = find_weights(src)
@@ -106,6 +109,7 @@ def convert_checkpoint(
         tensors = {name: t for name, t in tensors.items() if not _is_beyond(name, layers)}
         base = {name: t for name, t in base.items() if not _is_beyond(name, layers)}
         raw["num_hidden_layers"] = layers
+    notes = _notes(src, tensors, len(base), is_code, is_bert)
     with atomic_folder(dst) as tmp:
         _write_weights(tmp, tensors, base)
         text = json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
@@ -125,7 +129,32 @@ def convert_checkpoint(
         layers=config.num_hidden_layers - dropped,
         vocab_size=config.vocab_size,
         lower_case=lower,
+        notes=tuple(notes),
     )
+
+
+def _notes(
+    src: Path, tensors: "dict[str, Tensor]", n_base: int, is_code: bool, is_bert: bool
+) -> list[str]:
+    """What of a checkpoint is left out or changed.
+
+    tensors: all that are kept. n_base: number of those that the encoder has.
+    """
+    notes = []
+    if len(tensors) > n_base:
+        notes.append(
+            f"model.safetensors has the {n_base} tensors of the encoder, without the "
+            f"{len(tensors) - n_base} of heads; pytorch_model_cvt.bin has all"
+        )
+    if is_code:
+        notes.append("auto_map was taken out of config.json: code of a checkpoint never runs")
+    more = [name for name in ("added_tokens.json", "tokenizer.json") if (src / name).is_file()]
+    if is_bert and more:
+        notes.append(
+            f"the tokenizer is made of vocab.txt alone: {', '.join(more)} had no influence, and "
+            "tokens added there are left out"
+        )
+    return notes
 
 
 def rename_tensors(tensors: "dict[str, Tensor]", path: Path) -> "dict[str, Tensor]":

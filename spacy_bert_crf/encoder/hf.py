@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import re
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from .._host import float32_default, plain_torch
 from ..errors import BertCrfError, first_line
 from .checkpoint_files import MAX_LAYERS, check_attention
 from .cpu.linear import prefer_cpu
@@ -24,6 +26,10 @@ from .passes import plan_batches, run, special_ids
 
 #: Attributes in which the attention layers of some models keep a dropout rate as a number.
 _DROPOUT_ATTRIBUTES = ("dropout_prob", "attention_dropout", "attention_probs_dropout_prob")
+#: Weights of pretraining, of pooling and of a last linear layer, which no training needs.
+_NO_MATTER = re.compile(r"(^|\.)(pooler|cls|lm_head|classifier|.*position_ids)(\.|$)|predictions")
+#: Messages about what was left out. The commands print them.
+logger = logging.getLogger("spacy_bert_crf.encoder")
 
 
 class LoadedEncoder(NamedTuple):
@@ -33,6 +39,8 @@ class LoadedEncoder(NamedTuple):
     tokenizer: Any
 
 
+@plain_torch()
+@float32_default()
 def load_encoder(
     name: str,
     tokenizer_config: dict[str, Any],
@@ -78,6 +86,12 @@ def load_encoder(
             f"encoder {name!r} lacks {len(missing)} weights, the first: {', '.join(missing[:5])}. "
             "A checkpoint with old names needs `spacy bert-crf convert-checkpoint` first."
         )
+    left = [key for key in info["unexpected_keys"] if not _NO_MATTER.search(key)]
+    if left:
+        logger.info(
+            "note: encoder %r: left out %d weights that belong to no layer of it: %s%s",
+            name, len(left), ", ".join(left[:4]), " …" if len(left) > 4 else "",
+        )  # fmt: skip
     if not tokenizer.is_fast:
         raise BertCrfError(
             f"encoder {name!r} has no fast tokenizer (character offsets are needed): "
@@ -145,6 +159,8 @@ def pack(encoder: LoadedEncoder) -> dict[str, Any]:
     }
 
 
+@plain_torch()
+@float32_default()
 def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
     """Restore the encoder that `pack` saved. Its parameters are the tensors `weights` themselves.
 

@@ -345,7 +345,7 @@ def run(
         out = _pool(rows, plan, device)
     else:
         width = model.config.hidden_size if project is None else project[0].shape[0]
-        out = torch.zeros(len(plan.counts), width, device=device)
+        out = torch.zeros(len(plan.counts), width, dtype=torch.float32, device=device)
     return out if project is None else out + project[1]
 
 

@@ -46,8 +46,7 @@ def write_calibration(
     prefix, suffix, pad = special_ids(tokenizer)
     room = length - len(prefix) - len(suffix)
     pieces = tokenize(tokenizer, [texts[i] for i in chosen])
-    folder.mkdir(parents=True)
-    paths = []
+    batches = []
     for number in range(count):
         ids = np.full((batch, length), pad, dtype=np.int32)
         mask = np.zeros((batch, length), dtype=np.int32)
@@ -55,8 +54,18 @@ def write_calibration(
             text = [*prefix, *pieces[number * batch + row].ids[:room].tolist(), *suffix]
             ids[row, : len(text)] = text
             mask[row, : len(text)] = 1
+        batches.append([ids, mask, np.zeros_like(ids)])
+    return save_calibration(folder, batches)
+
+
+def save_calibration(folder: Path, batches: Sequence[Sequence[NDArray[Any]]]) -> list[Path]:
+    """Write the ids, masks and token types of each batch as `write_calibration` says."""
+    folder.mkdir(parents=True)
+    paths = []
+    for number, arrays in enumerate(batches):
         path = folder / f"input_{number:04d}.npz"
-        np.savez(path, input_0=ids, input_1=mask, input_2=np.zeros_like(ids))
+        named = {f"input_{i}": array.astype(np.int32) for i, array in enumerate(arrays)}
+        np.savez(path, **named)  # type: ignore[arg-type, unused-ignore]
         paths.append(path)
     (folder / LIST_FILE).write_text("".join(f"{p.name}\n" for p in paths), encoding="utf8")
     return paths

@@ -5,7 +5,10 @@ docs/best_model.md and docs/export.md describe the files.
 
 import json
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any, Optional
@@ -15,13 +18,20 @@ import torch
 from spacy.language import Language
 
 from .._files import atomic_folder
+from .._host import float32_default, plain_torch
 from .._provenance import versions
-from ..errors import BertCrfError
+from ..component.pipelines import find_component
+from ..component.score_map import ScoreMap
+from ..encoder.hf import LoadedEncoder
+from ..encoder.passes import special_ids
+from ..errors import BertCrfError, first_line
+from ..model.layers import own_encoder_of
 from .calibration_inputs import FOLDER as CALIBRATION
-from .calibration_inputs import write_calibration
+from .calibration_inputs import save_calibration, write_calibration
 from .formats import FORMATS, best_model
 from .formats.best_model import WEIGHTS
 from .formats.format import TRANSITIONS, Options
+from .graphs import example_inputs, tiny_encoder
 from .open import SIDECAR, open_export
 from .trained import Trained, gather
 
@@ -36,6 +46,8 @@ TOLERANCE = 1e-4
 _DEFAULT_SHAPE = (1, 256)
 
 
+@plain_torch()
+@float32_default()
 def export_pipeline(
     nlp: Language,
     dst: Path,
@@ -59,8 +71,9 @@ def export_pipeline(
     calibration: number of calibration inputs to write.
     calibration_texts: texts for the calibration inputs.
     any_cpu: int8 weights of 7 bits, so that no product overflows on a CPU without VNNI.
-    RETURNS: the content of best_model.json. Its key "stale" names the formats in `dst` that were
-        made of other weights.
+    RETURNS: the content of best_model.json, and two keys more. "stale" names the formats in `dst`
+        that were made of other weights. "notes" has a line for each thing of the pipeline that the
+        export leaves out, changes or rounds.
     Raises BertCrfError if there is no such component, it is untrained, a format can't represent
     it, or it can't be written. `dst` is then unchanged.
     """
@@ -73,6 +86,9 @@ def export_pipeline(
             f"{longest}."
         )
     _check_folder(dst)
+    options = Options(shape=shape, any_cpu=any_cpu)
+    try_formats(formats, trained, options)
+    notes = _notes(nlp, component, trained)
     with atomic_folder(dst) as folder:
         best_model.FORMAT.write(folder, trained, Options())
         (folder / SIDECAR).write_text(_to_json(trained.info), encoding="utf8")
@@ -82,12 +98,13 @@ def export_pipeline(
             inputs = folder / CALIBRATION
             batch, length = shape or (_DEFAULT_SHAPE[0], min(_DEFAULT_SHAPE[1], longest))
             write_calibration(inputs, trained, calibration_texts, calibration, (batch, length))
-        options = Options(shape=shape, calibration=inputs, any_cpu=any_cpu)
+        options = replace(options, calibration=inputs)
         for name in dict.fromkeys(formats):
-            _write_format(name, folder / name, trained, options)
+            values = _write_format(name, folder / name, trained, options)
+            notes += _format_notes(name, values)
         _keep_others(dst, folder)
         stale = _made_of_others(folder, trained)
-    return {**trained.info, "stale": stale}
+    return {**trained.info, "stale": stale, "notes": notes}
 
 
 def _check_options(
@@ -114,14 +131,95 @@ def _write_companions(folder: Path, trained: Trained) -> None:
             (folder / "vocab.txt").write_text("\n".join(ordered) + "\n", encoding="utf8")
 
 
-def _write_format(name: str, folder: Path, trained: Trained, options: Options) -> None:
+def try_formats(names: Sequence[str], trained: Trained, options: Options) -> None:
+    """Write each format of an encoder with one layer, and run it on a tiny input.
+
+    So a format that can't hold the model is refused before anything long begins. An encoder of one
+    or two layers is not tried, since the export itself is as short.
+    Raises BertCrfError that names all formats that fail, and why.
+    """
+    if not names or getattr(trained.config, "num_hidden_layers", 0) <= 2:
+        return
+    try:
+        tokenizer = trained.encoder.tokenizer
+        prefix, suffix, pad = special_ids(tokenizer)
+        model = tiny_encoder(trained.config, [*prefix, *suffix, pad])
+        small = replace(trained, encoder=LoadedEncoder(model, tokenizer))
+    except Exception:  # no such encoder: the export itself shows what fails
+        return
+    faults = []
+    inputs = example_inputs(2, 16, small.config.vocab_size)
+    with tempfile.TemporaryDirectory() as path:
+        calibration = Path(path) / CALIBRATION
+        save_calibration(calibration, [[tensor.numpy() for tensor in inputs]])
+        shape = options.shape and (options.shape[0], 8)
+        options = replace(options, calibration=calibration, shape=shape)
+        for name in dict.fromkeys(names):
+            folder = Path(path) / name
+            folder.mkdir()
+            (folder / "config.json").write_text(_to_json(small.hf_config()), encoding="utf8")
+            try:
+                with _named(name):
+                    FORMATS[name].write(folder, small, options)
+                    run = FORMATS[name].open(folder, FORMATS[name].emissions)
+                    run(*(tensor.numpy() for tensor in inputs))
+            except BertCrfError as err:
+                faults.append(str(err))
+    if faults:
+        raise BertCrfError("\n".join(faults))
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Make any error of writing a format a BertCrfError that names the format."""
+    try:
+        yield
+    except (BertCrfError, OSError, MemoryError):
+        raise
+    except Exception as err:  # each exporter raises whatever it happens to raise
+        raise BertCrfError(
+            f"the format {name} can't hold this encoder ({type(err).__name__}: "
+            f"{first_line(err)}): choose another format."
+        ) from err
+
+
+def _notes(nlp: Language, component: str, trained: Trained) -> list[str]:
+    """What of the pipeline no format holds."""
+    pipe = find_component(nlp, component)
+    others = [name for name in nlp.pipe_names if name != pipe.name]
+    notes = []
+    if others:
+        notes.append(f"only {pipe.name} is exported, left out: {', '.join(others)}")
+    if pipe.threshold:
+        notes.append(f"threshold {pipe.threshold:g} is left out: the files give all entities")
+    if pipe.score_map != ScoreMap():
+        notes.append("the correction of probabilities by calibrate is left out")
+    own = own_encoder_of(pipe.model)
+    if own is not None and own.cfg["max_length"] > trained.info["max_length"]:
+        notes.append(
+            f"max_length is {trained.info['max_length']}, as the encoder takes no more than that, "
+            f"not {own.cfg['max_length']}"
+        )
+    if any("\n" in piece for piece in trained.encoder.tokenizer.get_vocab()):
+        notes.append("vocab.txt is left out, for a wordpiece holds a line break: tokenizer.json")
+    return notes
+
+
+def _format_notes(name: str, values: dict[str, str]) -> list[str]:
+    """What of the pipeline a format does not hold. values: those of its README."""
+    layers = values.get("left", "").count("\n")  # the last line is the classifier
+    kept = f"; {layers} linear layers stay in float32, see its README" if layers else ""
+    return [f"{name}: {FORMATS[name].lacks}{kept}"] if FORMATS[name].lacks else []
+
+
+def _write_format(name: str, folder: Path, trained: Trained, options: Options) -> dict[str, str]:
     """Write a further format, run it, and compare it with the component's own emissions.
 
     Beside the model there are the companions and transitions.npz. It holds the scores as trained
     in float32: `start` [K], `end` [K] and `transitions` [K, K] (from, to). It holds their masks
     `legal_start`, `legal_end` and `legal_transitions`, and `bias` [K], the emissions of a token
     without wordpieces.
-
+    RETURNS: values for its README.
     Raises BertCrfError if the format can't represent the component, or the result is not equal.
     """
     folder.mkdir()
@@ -129,9 +227,12 @@ def _write_format(name: str, folder: Path, trained: Trained, options: Options) -
     arrays: dict[str, Any] = {**trained.chain.to_npz(), "bias": trained.bias.numpy()}
     np.savez(folder / TRANSITIONS, **arrays)
     (folder / SIDECAR).write_text(_to_json({"format": name, **trained.info}), encoding="utf8")
-    _write_readme(folder, trained, name, FORMATS[name].write(folder, trained, options))
+    with _named(name):
+        values = FORMATS[name].write(folder, trained, options)
+    _write_readme(folder, trained, name, values)
     if FORMATS[name].exact:
         _check_equal(name, folder, trained)
+    return values
 
 
 def _write_readme(folder: Path, trained: Trained, name: str, values: dict[str, str]) -> None:

@@ -5,12 +5,14 @@ Uses no spaCy. B texts, T wordpieces, S tokens, K tags.
 
 import copy
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
+from .._host import float32_default
 from ..crf.chain_weights import ChainWeights
 from ..encoder.hf import without_pooler
 from ..errors import BertCrfError
@@ -31,7 +33,7 @@ class EmissionModel(nn.Module):
     def __init__(self, encoder: Any, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.encoder = encoder
-        self.classifier = nn.Linear(weight.shape[1], weight.shape[0])
+        self.classifier = nn.Linear(weight.shape[1], weight.shape[0], dtype=torch.float32)
         self.classifier.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
         self.classifier.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
         accepted = inspect.signature(encoder.forward).parameters
@@ -176,7 +178,8 @@ def plain_encoder(model: Any, attention: str) -> Any:
         try:
             # A config of its own for each attempt, which writes its choice into it.
             config = copy.deepcopy(model.config)
-            copied = AutoModel.from_config(config, **arguments, **more)
+            with float32_default():
+                copied = AutoModel.from_config(config, **arguments, **more)
         # transformers checks the name (ValueError, ImportError) or looks it up (KeyError).
         except (ValueError, ImportError, KeyError):
             continue
@@ -190,6 +193,22 @@ def plain_encoder(model: Any, attention: str) -> Any:
     copied.load_state_dict({k: v for k, v in weights.items() if not k.startswith("pooler.")})
     copied.requires_grad_(False)
     return copied.float().cpu().eval()
+
+
+def tiny_encoder(config: Any, special: Sequence[int]) -> Any:
+    """An encoder of one layer and few wordpieces with random weights, else as in the config.
+
+    It has the operations of the whole encoder, so that an export of it shows what fails.
+
+    special: ids of special tokens, which it must know.
+    Raises whatever transformers raises if the config allows no such encoder.
+    """
+    small = copy.deepcopy(config)
+    small.num_hidden_layers = 1
+    own = [getattr(config, f"{name}_token_id", None) or 0 for name in ("pad", "bos", "eos")]
+    small.vocab_size = min(config.vocab_size, max(64, *(number + 1 for number in [*own, *special])))
+    with float32_default():
+        return AutoModel.from_config(small, **without_pooler(small)).eval()
 
 
 def example_inputs(batch: int, length: int, vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:

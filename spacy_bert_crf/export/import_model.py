@@ -16,6 +16,7 @@ from spacy.language import Language
 from torch import Tensor
 
 from .._files import atomic_folder
+from .._host import float32_default, plain_torch
 from ..annotation.schemes import SCHEMES, TagSet
 from ..annotation.tag_rows import IO, TagRows, tag_rows
 from ..crf.chain_weights import STATE_NAMES, ChainWeights
@@ -38,17 +39,15 @@ from .formats.bert4torch import (
 )
 from .formats.best_model import WEIGHTS
 from .formats.format import TRANSITIONS, read_chain
+from .import_notes import BERT4TORCH, UNUSED, Source, import_notes
 from .open import SIDECAR
 
 _HEAD = ("classifier.weight", "classifier.bias")
 _CRF = tuple(f"crf.{name}" for name in STATE_NAMES)
 #: Score of a tag or a transition that the source does not have.
 _NEVER = -1e4
-_BERT4TORCH = "weights of bert4torch"
 #: Names that transformers gives to tags without names.
 _NAMELESS = re.compile(r"LABEL_\d+$")
-#: Tensors of pretraining and of pooling, without influence on the hidden states of tokens.
-_UNUSED = re.compile(r"(^|\.)(pooler\.|cls\.(predictions|seq_relationship)\.|.*position_ids$)")
 
 
 class Imported(NamedTuple):
@@ -56,10 +55,12 @@ class Imported(NamedTuple):
 
     nlp: the pipeline.
     summary: a line that describes the source.
+    notes: a line for each thing that was left out, changed or added.
     """
 
     nlp: Language
     summary: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,26 +79,7 @@ class Requested:
     lang: str = ""
 
 
-@dataclass
-class Source:
-    """A trained model as read.
-
-    kind: kind of the model, for messages.
-    weights: the file of the weights.
-    tensors: tensors under the names of a best_model.pt; those of the CRF may be missing.
-    config: the Hugging Face config as read.
-    info: the content of best_model.json; empty for foreign models.
-    folder: where tokenizer and config are.
-    """
-
-    kind: str
-    weights: Path
-    tensors: dict[str, Tensor]
-    config: dict[str, Any]
-    info: dict[str, Any]
-    folder: Path
-
-
+@plain_torch()
 def import_model(
     src: Path,
     dst: Path,
@@ -128,12 +110,13 @@ def import_model(
     if dst.exists() and not is_pipeline and (not dst.is_dir() or any(dst.iterdir())):
         raise BertCrfError(f"{dst} exists and is no pipeline folder: name a new one.")
     source = read_source(src)
-    nlp = make_pipeline(source, Requested(labels, scheme, constraints, lang))
+    nlp, rows = make_pipeline(source, Requested(labels, scheme, constraints, lang))
     with atomic_folder(dst) as folder:
         nlp.to_disk(folder)
     pipe: Any = nlp.get_pipe("bert_crf")
     tags = ", ".join(pipe.tag_set.tags)
-    return Imported(nlp, f"{source.kind}, scheme {pipe.scheme}, tags {tags}, language {nlp.lang}")
+    summary = f"{source.kind}, scheme {pipe.scheme}, tags {tags}, language {nlp.lang}"
+    return Imported(nlp, summary, tuple(import_notes(source, pipe, rows)))
 
 
 def read_source(src: Path) -> Source:
@@ -154,8 +137,9 @@ def read_source(src: Path) -> Source:
         config_path = folder / CONFIG_FILE
     config = read_config(config_path)
     tensors = rename_tensors(read_tensors(weights), weights)
+    has_types = any("segment_embeddings" in name for name in tensors)
     if is_bert4torch(tensors):
-        kind = _BERT4TORCH
+        kind = BERT4TORCH
         tensors = from_bert4torch(tensors, weights)
     elif set(_CRF) <= tensors.keys():
         kind = WEIGHTS
@@ -173,11 +157,14 @@ def read_source(src: Path) -> Source:
         )
     if (folder / TRANSITIONS).is_file():
         tensors |= read_chain(folder / TRANSITIONS).to_state()
-    return Source(kind, weights, tensors, config, info, folder)
+    return Source(kind, weights, tensors, config, info, folder, has_types)
 
 
-def make_pipeline(source: Source, requested: Requested) -> Language:
-    """The pipeline of a source. Raises BertCrfError if its parts do not fit each other."""
+def make_pipeline(source: Source, requested: Requested) -> tuple[Language, TagRows]:
+    """The pipeline of a source, and where its tags are in the source.
+
+    Raises BertCrfError if its parts do not fit each other.
+    """
     tensors = dict(source.tensors)
     lacking = [name for name in _HEAD if name not in tensors]
     if lacking:
@@ -203,7 +190,7 @@ def make_pipeline(source: Source, requested: Requested) -> Language:
     pipe: Any = nlp.add_pipe("bert_crf", config=config)
     pipe.adopt(encoder, list(tags.tag_set.labels), state)
     nlp("一 a")  # a pipeline that can't run is not written
-    return nlp
+    return nlp, tags
 
 
 def _blank(source: Source, requested: Requested, tokenizer: Any) -> Language:
@@ -309,10 +296,10 @@ def _head(source: Source, head: dict[str, Tensor], tags: TagRows) -> dict[str, T
             )
         if not tensor.is_floating_point() or bool(torch.isnan(tensor).any()):
             raise BertCrfError(f"{source.weights}: {name} has values that are no numbers.")
-    chain = ChainWeights.of(torch.zeros(n), torch.zeros(n), torch.zeros(n, n))
+    chain = ChainWeights.of(*(torch.zeros(shape, dtype=torch.float32) for shape in shapes[2:]))
     if has_crf:
         chain = ChainWeights.from_state({name: head[name].float() for name in _CRF})
-    if source.kind == _BERT4TORCH and not source.info:
+    if source.kind == BERT4TORCH and not source.info:
         chain = without_special_tokens(chain, tags.outside)
     index = torch.tensor([max(row, 0) for row in tags.rows])
     known = torch.tensor([row >= 0 for row in tags.rows])
@@ -322,7 +309,7 @@ def _head(source: Source, head: dict[str, Tensor], tags: TagRows) -> dict[str, T
     ordered = ChainWeights.of(chain.start[index] * known, chain.end[index] * known, transitions)
     return {
         "classifier.weight": weight.float()[index] * known[:, None],
-        "classifier.bias": torch.where(known, bias.float()[index], torch.tensor(_NEVER)),
+        "classifier.bias": bias.float()[index].masked_fill(~known, _NEVER),
         **ordered.to_state(),
     }
 
@@ -344,11 +331,12 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
             f"{config.hidden_size}: use weights and config.json of one model."
         )
     config._name_or_path = ""
-    model = AutoModel.from_config(config, **without_pooler(config))
+    with float32_default():
+        model = AutoModel.from_config(config, **without_pooler(config))
     # check_complete is for checkpoints, whose heads do not matter. Here a layer that is left out
     # changes the entities.
     prefix = f"{model.base_model_prefix}."
-    left = [n for n in tensors if n.removeprefix(prefix) not in base and not _UNUSED.search(n)]
+    left = [n for n in tensors if n.removeprefix(prefix) not in base and not UNUSED.search(n)]
     if left:
         raise BertCrfError(
             f"{source.weights}: there is no place in a pipeline for {', '.join(left[:8])}"

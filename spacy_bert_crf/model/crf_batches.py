@@ -190,7 +190,7 @@ def likelihood(
     if not members:
         return 0.0, split_rows(grad, joined.lengths)
     n_docs = len(members) if n_docs is None else n_docs
-    total = torch.zeros((), device=rows.device)
+    total = torch.zeros((), dtype=torch.float32, device=rows.device)
     params = list(crf.parameters())
     weights = None if open_weights is None else rows.new_tensor(open_weights)
     for batch in crf_batches(joined, allowed, members=members):

@@ -67,6 +67,13 @@ class EncoderShim(TorchShim):
     def load(self) -> None:
         """Load the encoder from where the config says, to the device of the current thinc ops."""
         self.adopt(enc.load_encoder(**self.cfg["source"]))
+        wanted = self.cfg["max_length"]
+        longest = enc.longest_input(self.loaded, wanted)
+        if longest < wanted:
+            enc.logger.info(
+                "note: max_length %d is more than the encoder takes: windows have %d wordpieces",
+                wanted, longest,
+            )  # fmt: skip
 
     def adopt(self, loaded: enc.LoadedEncoder) -> None:
         """Take over an encoder that is loaded already."""

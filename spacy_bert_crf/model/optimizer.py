@@ -287,6 +287,7 @@ class GroupedAdamW(Optimizer):
         rate = self.rates["encoder"] * self.factor(self.n_updates)
         setattr(self, "learn_rate", rate)  # noqa: B010
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def _step(self) -> None:
         pending, self._pending = self._pending, {}

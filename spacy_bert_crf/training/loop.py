@@ -37,6 +37,7 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import Config
 
 from .._files import atomic_folder, remove_folder, sweep, write_text
+from .._host import plain_torch
 from .._provenance import META, flat_settings, versions
 from .._signals import Stop
 from ..annotation.docbin import check_docbins
@@ -54,6 +55,7 @@ BEST, LAST, HISTORY = "model-best", "model-last", "history.json"
 logger = logging.getLogger("spacy_bert_crf.training")
 
 
+@plain_torch()
 def train(
     config: Config,
     output: Path,
@@ -107,10 +109,8 @@ class _Run:
         self.keep_state = keep_state
         self.save_seconds = save_minutes * 60
         has_state = resume and (output / ts.FOLDER).is_dir()
-        nlp = self._load(output / ts.FOLDER / "pipeline") if has_state else init_nlp(
-            config, use_gpu=use_gpu
-        )  # fmt: skip
-        self.nlp: Language = nlp
+        saved = output / ts.FOLDER / "pipeline"
+        self.nlp = nlp = self._load(saved) if has_state else init_nlp(config, use_gpu=use_gpu)
         # Files may have moved since a state was saved. Their contents are compared below.
         self.config = Config(nlp.config).merge({"paths": config.get("paths", {})}).interpolate()
         if own_logger := config.interpolate()["training"].get("logger"):

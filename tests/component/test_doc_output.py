@@ -261,7 +261,7 @@ def test_the_temperature_is_exported_and_comes_back(trained, tmp_path):
 
     trained.get_pipe("bert_crf").temperature = 1.25
     assert export_pipeline(trained, tmp_path / "x")["temperature"] == 1.25
-    nlp, _ = import_model(tmp_path / "x", tmp_path / "p")
+    nlp, *_ = import_model(tmp_path / "x", tmp_path / "p")
     assert nlp.get_pipe("bert_crf").temperature == 1.25
     assert spacy.load(tmp_path / "p").get_pipe("bert_crf").temperature == 1.25
 

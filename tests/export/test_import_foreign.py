@@ -101,7 +101,7 @@ LATIN = {
 
 def test_a_wordpiece_of_several_characters_is_one_step(tmp_path):
     folder = by_table(tmp_path / "theirs", TABLE, BIO)
-    nlp, summary = import_model(folder, tmp_path / "pipe")
+    nlp, summary, _ = import_model(folder, tmp_path / "pipe")
     assert "language zh" in summary
     loaded = spacy.load(tmp_path / "pipe")
     copied = spacy.blank("zh").from_config(nlp.config).from_bytes(nlp.to_bytes())
@@ -120,7 +120,7 @@ def test_a_wordpiece_of_several_characters_is_one_step(tmp_path):
 def test_a_wordpiece_of_several_chinese_characters(tmp_path):
     """As in SentencePiece vocabularies."""
     folder = by_table(tmp_path / "theirs", TABLE, BIO, tokenize_chinese_chars=False)
-    nlp, _ = import_model(folder, tmp_path / "pipe")
+    nlp, *_ = import_model(folder, tmp_path / "pipe")
     assert found(nlp, "在 苏州 好") == [("苏州", "LOC")]
     assert characters(nlp("苏州 苏州")) == [(0, 2, "LOC"), (3, 5, "LOC")]
 
@@ -131,17 +131,17 @@ def test_a_vocabulary_without_chinese_is_not_zh(tmp_path):
     folder = by_table(
         tmp_path / "theirs", table, BIO, [*latin, "中"] + [f"w{i}" for i in range(30)]
     )
-    nlp, summary = import_model(folder, tmp_path / "pipe")
+    nlp, summary, _ = import_model(folder, tmp_path / "pipe")
     assert nlp.lang == "xx" and "language xx" in summary
     assert found(nlp, "Nora Finch moved to Turin.") == [("Nora Finch", "PER"), ("Turin", "LOC")]
     assert import_model(folder, tmp_path / "en", lang="en").nlp.lang == "en"
 
 
 def test_joined_tokens_survive_an_export_and_its_import(tmp_path):
-    nlp, _ = import_model(by_table(tmp_path / "theirs", TABLE, BIO), tmp_path / "pipe")
+    nlp, *_ = import_model(by_table(tmp_path / "theirs", TABLE, BIO), tmp_path / "pipe")
     info = export_pipeline(nlp, tmp_path / "out")
     assert info["whole_pieces"] is True
-    back, _ = import_model(tmp_path / "out", tmp_path / "back")
+    back, *_ = import_model(tmp_path / "out", tmp_path / "back")
     reader = runpy.run_path(str(READER))
     export_pipeline(nlp, tmp_path / "out", formats=["torchscript"])
     models = [reader["load"](tmp_path / "out" / "torchscript", decode) for decode in (0, 1)]
@@ -172,7 +172,7 @@ def test_io_models_become_bio(tmp_path, name, constraints):
     config["id2label"] = {str(i): tag for i, tag in enumerate(tags)}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf8")
     labels = ["PER", "LOC", "ORG"] if scheme else []
-    nlp, _ = import_model(
+    nlp, *_ = import_model(
         folder, tmp_path / "pipe", labels=labels, scheme=scheme, constraints=constraints
     )
     pipe = nlp.get_pipe("bert_crf")
@@ -257,7 +257,7 @@ def test_formats_of_other_encoders(tmp_path, kind):
     folder = tmp_path / "theirs"
     tokenizer = save_tokenizer(folder, [*TABLE, *OUT])
     model = save_model(folder, kind, len(tokenizer), BIO, **settings).eval()
-    nlp, _ = import_model(folder, tmp_path / "pipe")
+    nlp, *_ = import_model(folder, tmp_path / "pipe")
     texts = [text for text in LATIN if text.strip()]
     export_pipeline(nlp, tmp_path / "out", formats=formats, calibration=5, calibration_texts=texts)
     ids = np.array([tokenizer("赵明加入acme和lyon。")["input_ids"]])

@@ -84,7 +84,7 @@ def test_weights_that_bert4torch_trained(toys, foreign, tmp_path, config_name):
 
 def test_constraints_are_on_unless_said(foreign, tmp_path):
     folder, _ = foreign
-    nlp, _ = import_model(folder, tmp_path / "pipe", labels=["LOC", "ORG", "PER"])
+    nlp, *_ = import_model(folder, tmp_path / "pipe", labels=["LOC", "ORG", "PER"])
     pipe = nlp.get_pipe("bert_crf")
     assert pipe.constraints and pipe.scheme == "BIO"
     legal = pipe.tag_set.legal()[2]
@@ -156,7 +156,7 @@ def test_a_huggingface_folder_in_another_order(toys, huggingface, tmp_path):
 
 def test_tags_that_are_missing_never_come_out(huggingface, tmp_path):
     """LOC has a tag B but no tag I, as in models of single characters or words."""
-    nlp, said = import_model(huggingface(["B-PER", "O", "B-LOC", "I-PER"]), tmp_path / "pipe")
+    nlp, said, _ = import_model(huggingface(["B-PER", "O", "B-LOC", "I-PER"]), tmp_path / "pipe")
     pipe = nlp.get_pipe("bert_crf")
     assert "O, B-PER, I-PER, B-LOC, I-LOC" in said
     never = pipe.tag_set.tags.index("I-LOC")
@@ -168,7 +168,7 @@ def test_tags_that_are_missing_never_come_out(huggingface, tmp_path):
 
 def test_labels_of_any_case(huggingface, tmp_path):
     lower = [tag[:2] + tag[2:].lower() for tag in SHUFFLED]
-    nlp, _ = import_model(huggingface(SHUFFLED, lower), tmp_path / "pipe")
+    nlp, *_ = import_model(huggingface(SHUFFLED, lower), tmp_path / "pipe")
     assert set(nlp.get_pipe("bert_crf").labels) == {"per", "org", "loc"}
 
 

@@ -37,7 +37,7 @@ def test_our_own_exports_come_back(toys, tmp_path, toy, name):
 
 def test_a_pipeline_that_came_back_is_exported_and_trained_on(toys, tmp_path):
     toy = toys["zh"]
-    nlp, _ = import_model(toy.out / "huggingface", tmp_path / "back")
+    nlp, *_ = import_model(toy.out / "huggingface", tmp_path / "back")
     export_pipeline(nlp, tmp_path / "out")
     name = "best_model.pt"
     ours = torch.load(toy.out / name, weights_only=True)
@@ -62,7 +62,7 @@ def test_weights_of_bert4torch_whose_tag_o_is_not_the_first(toys, tmp_path):
     config |= {"id2label": {str(i): tag for i, tag in enumerate(tags)}, "label2id": {}}
     (src / "config.json").write_text(json.dumps(config), encoding="utf8")
     shutil.copy(out / "vocab.txt", src)
-    nlp, _ = import_model(src, tmp_path / "back")
+    nlp, *_ = import_model(src, tmp_path / "back")
     crf, o = head_of(nlp.get_pipe("bert_crf").model).module.crf, 0
     assert torch.equal(crf.start_transitions, crf.transitions[o])
     assert torch.equal(crf.end_transitions, crf.transitions[:, o])

@@ -158,7 +158,8 @@ def check_kernels() -> None:
     try:
         with warnings.catch_warnings():  # torch warns once that quantized dtypes will go
             warnings.simplefilter("ignore")
-            Int8Linear([nn.Linear(16, 16)])(torch.ones(2, 16))
+            linear = nn.Linear(16, 16, dtype=torch.float32)
+            Int8Linear([linear])(torch.ones(2, 16, dtype=torch.float32))
     except (RuntimeError, AttributeError, NotImplementedError) as err:
         raise BertCrfError(
             f'quantize = "int8" needs oneDNN\'s integer kernels, which torch {torch.__version__} '

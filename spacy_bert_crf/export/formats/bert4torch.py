@@ -135,7 +135,7 @@ def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
         )
     words = out.get("bert.embeddings.word_embeddings.weight")
     if words is not None and words.dim() == 2:
-        out.setdefault(f"bert.{_TYPES}", torch.zeros(2, words.shape[1]))
+        out.setdefault(f"bert.{_TYPES}", torch.zeros(2, words.shape[1], dtype=torch.float32))
     return out
 
 
@@ -174,4 +174,6 @@ FORMAT = Format(
     write=_write,
     open=_open,
     scores=lambda folder: scores_in_weights(folder, bias="fc.bias"),
+    lacks="token types other than 0 are left out, scores that the scheme forbids are -1e4, and "
+    "bert4torch decodes wordpieces instead of tokens",
 )

@@ -111,6 +111,7 @@ class Format:
     scores: reads the scores for decoding.
     check: raises BertCrfError if the format can't be written. Its argument is whether there are
         calibration inputs.
+    lacks: what of a pipeline the model in this format does not hold or rounds. For a note.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Format:
     exact: bool = True
     scores: Callable[[Path], Scores] = read_scores
     check: Callable[[bool], None] = _always
+    lacks: str = ""
 
 
 def on_arrays(module: Callable[..., Any]) -> Run:

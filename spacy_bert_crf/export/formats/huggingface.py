@@ -80,4 +80,11 @@ def _open(folder: Path, file: str) -> Run:
     return on_arrays(run)
 
 
-FORMAT = Format(name="huggingface", emissions=_FILE, write=_write, open=_open)
+FORMAT = Format(
+    name="huggingface",
+    emissions=_FILE,
+    write=_write,
+    open=_open,
+    lacks="the CRF is not in the model, but in transitions.npz; transformers' own pipeline takes "
+    "the best tag of each wordpiece",
+)

@@ -157,7 +157,7 @@ def _write_decode(folder: Path, trained: "Trained") -> None:
     import onnx
 
     batch, length = TRACED
-    inputs = (torch.randn(batch, length, len(trained.bias)), example_pieces())
+    inputs = (torch.zeros(batch, length, len(trained.bias), dtype=torch.float32), example_pieces())
     axes = {
         "pieces": {0: "batch", 1: "length"},
         "token_pieces": {0: "batch", 1: "tokens"},
@@ -352,6 +352,7 @@ DYNAMIC_INT8 = Format(
     emissions=EMISSIONS,
     decode=DECODE,
     exact=False,
+    lacks="scores are rounded: about the same entities, not always the same",
     write=_write_dynamic,
     open=_open,
     check=_need_onnx,
@@ -361,6 +362,7 @@ STATIC_INT8 = Format(
     emissions=EMISSIONS,
     decode=DECODE,
     exact=False,
+    lacks="scores are rounded: about the same entities, not always the same",
     write=_write_static,
     open=_open,
     check=_need_calibration,

@@ -75,6 +75,7 @@ FORMAT = Format(
     emissions=EMISSIONS,
     decode=DECODE,
     exact=False,
+    lacks="scores are rounded: about the same entities, not always the same",
     write=_write,
     open=open_torchscript,
 )

@@ -1,0 +1,96 @@
+"""Keeps torch settings of the host program from reaching the code of this package.
+
+A program may have set another default dtype or device, switched gradients off, or run everything
+under autocast or inference mode. Weights, probabilities and trainings must not depend on that.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar, Union
+
+import torch
+from thinc.util import get_torch_default_device
+
+C = TypeVar("C", bound=type)
+
+#: Guards the two below: the default dtype belongs to the process, not to a thread.
+_lock = threading.Lock()
+_inside = 0
+_dtype_of_host = torch.float32
+
+
+@contextmanager
+def plain_torch(device: Union[str, torch.device] = "cpu") -> Iterator[None]:
+    """Within, torch is as a new process has it: gradients on, no inference mode, no autocast.
+
+    New tensors are on `device`. The default dtype stays, because it belongs to all threads:
+    `float32_default` changes it. Each setting is touched only where the host program changed it.
+    """
+    device = torch.device(device)
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if not torch.is_grad_enabled():
+            stack.enter_context(torch.enable_grad())
+        for kind in dict.fromkeys(("cpu", device.type)):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != device.type:
+            stack.enter_context(device)
+        yield
+
+
+@contextmanager
+def float32_default() -> Iterator[None]:
+    """Within, the default dtype is float32, in all threads. For building models of transformers.
+
+    They choose dtypes by the default. The last thread to leave gives the host's default back.
+    """
+    global _inside, _dtype_of_host
+    with _lock:
+        if not _inside:
+            _dtype_of_host = torch.get_default_dtype()
+        _inside += 1
+        if torch.get_default_dtype() != torch.float32:
+            torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside and torch.get_default_dtype() != _dtype_of_host:
+                torch.set_default_dtype(_dtype_of_host)
+
+
+#: Methods of a component that run torch.
+_METHODS: tuple[str, ...] = (
+    "predict",
+    "read",
+    "nbest",
+    "add_label",
+    "initialize",
+    "adopt",
+    "update",
+    "get_loss",
+    "finish_update",
+    "from_bytes",
+    "from_disk",
+)
+
+
+def in_plain_torch(cls: C) -> C:
+    """Let the methods of _METHODS run under `plain_torch`, on the device of the thinc ops."""
+    for name in _METHODS:
+        setattr(cls, name, _wrapped(vars(cls)[name]))
+    return cls
+
+
+def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with plain_torch(get_torch_default_device()):
+            return method(*args, **kwargs)
+
+    return run
