@@ -188,10 +188,7 @@ def make_pipeline(source: Source, requested: Requested) -> Language:
     if constraints is None:
         constraints = bool(source.info.get("constraints", True))
     nlp = _blank(source, requested, encoder.tokenizer)
-    tok2vec: dict[str, Any] = {"name": ""}
-    if type(source.info.get("max_length")) is int:
-        tok2vec["max_length"] = max(8, min(512, source.info["max_length"]))
-        tok2vec["overlap"] = min(128, tok2vec["max_length"] // 4)
+    tok2vec = _windows(source.info)
     scheme = tags.tag_set.scheme
     config = {"scheme": scheme, "constraints": constraints, "model": {"tok2vec": tok2vec}}
     if type(source.info.get("temperature")) in (int, float):
@@ -200,6 +197,22 @@ def make_pipeline(source: Source, requested: Requested) -> Language:
     pipe.adopt(encoder, list(tags.tag_set.labels), state)
     nlp("一 a")  # a pipeline that can't run is not written
     return nlp
+
+
+def _windows(info: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the encoder that say how it covers long texts.
+
+    info: the content of best_model.json. Earlier versions wrote max_length only.
+    """
+    tok2vec: dict[str, Any] = {"name": ""}
+    if type(info.get("max_length")) is int:
+        tok2vec["max_length"] = max(8, min(512, info["max_length"]))
+        tok2vec["overlap"] = min(128, tok2vec["max_length"] // 4)
+    own = info.get("windows") if isinstance(info.get("windows"), dict) else {}
+    tok2vec |= {key: own[key] for key in ("max_length", "overlap") if type(own.get(key)) is int}
+    if own.get("long_texts") in ("windows", "sentences"):
+        tok2vec["long_texts"] = own["long_texts"]
+    return tok2vec
 
 
 def _blank(source: Source, requested: Requested, tokenizer: Any) -> Language:
