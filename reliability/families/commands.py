@@ -2,11 +2,14 @@
 
 import shutil
 import signal
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from reliability.common import ROOT
 from reliability.families.encoders import Family, make_folder
@@ -19,7 +22,7 @@ INT8 = ("torch-int8", "onnx-int8", "onnx-int8-static")
 #: Formats that import-model reads; the empty one is best_model.pt.
 IMPORTED = ("", "huggingface", "bert4torch")
 COMMANDS = [
-    "convert-checkpoint", "train", "dropout 0", "resume", "evaluate", "quantize int8",
+    "convert-checkpoint", "train", "resume", "batch and alone", "dropout 0", "evaluate", "quantize int8",
     *(f"export {name}" for name in (*EXACT, *INT8)),
     "compare-exports",
     *(f"import-model {name or 'best_model.pt'}" for name in IMPORTED),
@@ -47,9 +50,9 @@ class WrongResult(Exception):
     """A command ended well with a result that is wrong."""
 
 
-def run_family(family: Family, work: Path, formats: tuple[str, ...] = (*EXACT, *INT8)) -> dict[
-    str, Outcome
-]:
+def run_family(
+    family: Family, work: Path, formats: tuple[str, ...] = (*EXACT, *INT8)
+) -> dict[str, Outcome]:
     """The outcome of each command.
 
     work: a folder for everything that is written. It is emptied first.
@@ -68,6 +71,7 @@ class _Run:
         self.family = family
         self.work = work
         self.outcomes: dict[str, Outcome] = {}
+        self.seconds: dict[str, float] = {}
         self.nlp: Any = None
         self.gold: list[Any] = []
 
@@ -78,8 +82,10 @@ class _Run:
             shutil.copytree(self.work / "published", self.work / "encoder")
         if not self.do("train", self.train):
             return
-        self.do("dropout 0", self.dropout)
         self.do("resume", self.resume)
+        self.do("batch and alone", self.alone)
+        # Last, since the mode of training changes running averages of some encoders (I-BERT).
+        self.do("dropout 0", self.dropout)
         self.prepare()
         self.do("evaluate", self.evaluate)
         self.do("quantize int8", self.quantize)
@@ -95,6 +101,7 @@ class _Run:
         """Run a command and keep its outcome. RETURNS: whether it works."""
         from spacy_bert_crf.errors import BertCrfError
 
+        began = time.process_time()
         try:
             with _quiet():
                 function(*arguments)
@@ -108,6 +115,7 @@ class _Run:
         except Exception as err:
             outcome = Outcome(FAULT, _plain(f"{type(err).__name__}: {err}", self.work))
         self.outcomes[command] = outcome
+        self.seconds[command] = time.process_time() - began
         return outcome.state == WORKS
 
     # The commands
@@ -144,6 +152,12 @@ class _Run:
         texts = [self.nlp.make_doc(text) for text, _ in sentences(4)]
         found, _ = shim.update_vectors(texts, 0.0)
         _same("vectors of an update without dropout", found.detach(), shim.predict_vectors(texts))
+
+    def alone(self) -> None:
+        """A text has the same vectors in a batch as alone."""
+        texts = [self.nlp.make_doc(text) for text, _ in sentences(PREDICTED, seed=3)]
+        single = [self.shim().predict_vectors([doc]) for doc in texts]
+        _same("vectors in a batch", self.shim().predict_vectors(texts), torch.cat(single))
 
     def resume(self) -> None:
         """An interrupted training ends with the weights of an undisturbed one."""
@@ -234,7 +248,6 @@ class _Run:
     def import_foreign(self) -> None:
         """A Hugging Face folder without companions of this package; see WholePieces."""
         import spacy
-        import torch
         from transformers import AutoModelForTokenClassification
 
         from spacy_bert_crf.export.import_model import import_model
@@ -284,8 +297,6 @@ class _Run:
 
     def prepare(self) -> None:
         """Give the pipeline random scores, so that it finds entities, and texts for them."""
-        import torch
-
         from spacy_bert_crf.model.layers import head_of
 
         torch.manual_seed(0)
@@ -308,7 +319,6 @@ class _Run:
     def emissions(self, texts: list[Any], nlp: Any = None) -> Any:
         """Emissions of all tokens of some docs. [tokens, K]"""
         import numpy as np
-        import torch
 
         pipe = (nlp or self.nlp).get_pipe("bert_crf")
         return torch.from_numpy(np.concatenate(pipe.model.predict(texts)))

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from reliability.families.encoders import CHARACTERS, LETTERS, PIECES
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
+
+from reliability.families.encoders import CHARACTERS, LETTERS, PIECES
 
 _NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 
@@ -34,9 +35,7 @@ def make_tokenizer(kind: str, class_name: str) -> Any:
         fast.post_processor = _around(f"{first} $A {last}", special)
     if kind == "bytes":
         names |= {"bos_token": first, "eos_token": last}
-    return getattr(transformers, class_name)(
-        tokenizer_object=fast, model_max_length=512, **names
-    )
+    return getattr(transformers, class_name)(tokenizer_object=fast, model_max_length=512, **names)
 
 
 def _around(template: str, special: list[str]) -> TemplateProcessing:
@@ -77,4 +76,3 @@ def _sentencepiece(special: list[str]) -> Tokenizer:
     fast.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
     fast.decoder = decoders.Metaspace()
     return fast
-

@@ -80,6 +80,7 @@ class Comparison:
         own = layers.own_encoder_of(self.pipe.model)
         settings = own.cfg if own is not None else {}
         self.longest = enc.longest_input(encoder, longest_window(nlp, self.pipe, encoder))
+        self.padding = enc.takes_padding(encoder.model)
         self.overlap = int(settings.get("overlap", 128))
         self.by_sentences = settings.get("long_texts") == "sentences"
         trained = gather(nlp, component, {})
@@ -156,7 +157,7 @@ class Comparison:
             return self._by_wordpieces(export, model, tokenizer, docs)
         plan = plan_docs(
             tokenizer, docs, longest=self.longest, overlap=self.overlap,
-            by_sentences=self.by_sentences, limit=_BATCH_PIECES,
+            by_sentences=self.by_sentences, limit=_BATCH_PIECES, padding=self.padding,
         )  # fmt: skip
         scores = export.scores()
         crf = _crf(scores.chain)
@@ -185,6 +186,7 @@ class Comparison:
         plan = plan_batches(
             [p.ids for p in pieces], each, [[] for _ in docs], prefix=prefix, suffix=suffix,
             pad_id=pad, size=size, overlap=min(self.overlap, size - 1), limit=_BATCH_PIECES,
+            padding=self.padding,
         )  # fmt: skip
         crf = _crf(export.scores().chain)
         rows = _run_passes(model, plan, crf.n_tags)[plan.rows]
@@ -208,7 +210,7 @@ class Comparison:
         fits = [i for i, p in enumerate(pieces) if len(plan_text(len(p.ids), [], size, 0)) <= 1]
         lengths = [len(pieces[i].ids) + len(prefix) + len(suffix) for i in fits]
         tags: list[Any] = [None] * len(docs)
-        for members in padded_batches(lengths, _BATCH_PIECES):
+        for members in padded_batches(lengths, _BATCH_PIECES, self.padding):
             ids = np.full((len(members), lengths[members[0]]), pad, dtype=np.int64)
             mask = np.zeros_like(ids)
             at = [fits[member] for member in members]

@@ -27,7 +27,7 @@ from ..encoder.checkpoint_files import (
     read_tensors,
     read_vocab,
 )
-from ..encoder.hf import LoadedEncoder, without_pooler
+from ..encoder.hf import LoadedEncoder, load_weights, without_pooler
 from ..encoder.piece_tokenizer import NAME as PIECE_TOKENIZER
 from ..errors import BertCrfError, first_line
 from .formats.bert4torch import (
@@ -208,7 +208,8 @@ def _windows(info: dict[str, Any]) -> dict[str, Any]:
     if type(info.get("max_length")) is int:
         tok2vec["max_length"] = max(8, min(512, info["max_length"]))
         tok2vec["overlap"] = min(128, tok2vec["max_length"] // 4)
-    own = info.get("windows") if isinstance(info.get("windows"), dict) else {}
+    found = info.get("windows")
+    own: dict[str, Any] = found if isinstance(found, dict) else {}
     tok2vec |= {key: own[key] for key in ("max_length", "overlap") if type(own.get(key)) is int}
     if own.get("long_texts") in ("windows", "sentences"):
         tok2vec["long_texts"] = own["long_texts"]
@@ -359,7 +360,7 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
             f"{' …' if len(left) > 8 else ''}: it has an encoder, a linear classifier and a CRF, "
             "and nothing between them. Without these tensors its entities would be others."
         )
-    model.load_state_dict({k: t for k, t in base.items() if not k.startswith("pooler.")})
+    load_weights(model, base)
     tokenizer = _tokenizer(source, config)
     if len(tokenizer) > config.vocab_size:
         raise BertCrfError(

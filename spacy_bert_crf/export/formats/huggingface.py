@@ -38,6 +38,9 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
         raise BertCrfError(f"transformers has no token classification for {kind}.") from err
     wanted = {name: t.shape for name, t in model.state_dict().items()}
     wanted = {name: shape for name, shape in wanted.items() if not name.endswith("position_ids")}
+    # Some classes have a pooler, which they do not use for tokens.
+    pooler = {name: shape for name, shape in wanted.items() if ".pooler." in name}
+    tensors |= {name: torch.zeros(shape) for name, shape in pooler.items()}
     if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
         other = sorted(wanted.keys() ^ tensors.keys())
         raise BertCrfError(
