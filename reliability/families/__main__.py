@@ -67,6 +67,10 @@ def main() -> int:
         result.write()
     if args.table or not (args.short or RESULTS != ROOT / "reliability" / "results"):
         rows = json.loads(result.path.read_text(encoding="utf8"))["rows"]
+        order = [f"encoder {name}" for name in FAMILIES]
+        rows = sorted(
+            (row for row in rows if row["what"] in order), key=lambda row: order.index(row["what"])
+        )
         write_text(PAGE, page(rows, COMMANDS))
         print(f"wrote {PAGE.relative_to(ROOT)}")
     return result.status()

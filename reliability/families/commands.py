@@ -22,7 +22,8 @@ INT8 = ("torch-int8", "onnx-int8", "onnx-int8-static")
 #: Formats that import-model reads; the empty one is best_model.pt.
 IMPORTED = ("", "huggingface", "bert4torch")
 COMMANDS = [
-    "convert-checkpoint", "train", "resume", "batch and alone", "dropout 0", "evaluate", "quantize int8",
+    "convert-checkpoint", "train", "resume", "batch and alone", "dropout 0", "evaluate",
+    "quantize int8",
     *(f"export {name}" for name in (*EXACT, *INT8)),
     "compare-exports",
     *(f"import-model {name or 'best_model.pt'}" for name in IMPORTED),
@@ -77,7 +78,8 @@ class _Run:
 
     def all(self, formats: tuple[str, ...]) -> None:
         make_folder(self.work / "published", self.family)
-        if not self.do("convert-checkpoint", self.convert):
+        self.do("convert-checkpoint", self.convert)
+        if not (self.work / "encoder").is_dir():
             # An encoder that can't be converted may still be trained as it is.
             shutil.copytree(self.work / "published", self.work / "encoder")
         if not self.do("train", self.train):
@@ -121,16 +123,17 @@ class _Run:
     # The commands
 
     def convert(self) -> None:
-        from transformers import AutoModel
+        from safetensors.torch import load_file
 
         from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
-        from spacy_bert_crf.encoder.hf import load_encoder, weights_of
 
         convert_checkpoint(self.work / "published", self.work / "encoder")
-        loaded = load_encoder(str(self.work / "encoder"), {}, {})
-        published = AutoModel.from_pretrained(self.work / "published").state_dict()
-        for name, tensor in weights_of(loaded).items():
-            if not bool((published[name] == tensor).all()):
+        file = "model.safetensors"
+        published, converted = (
+            load_file(self.work / name / file) for name in ("published", "encoder")
+        )
+        for name, tensor in converted.items():
+            if name not in published or not torch.equal(published[name], tensor):
                 raise WrongResult(f"the weight {name} is another one")
 
     def train(self) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 #: Characters and words of the texts that the encoders read.
-CHARACTERS = "东风钢厂在武汉招工。王小明李伟张三四赵敏陈静刘洋北京上海广州河省南保定市清华大学新社中国银行教育局"
+CHARACTERS = "东风钢厂在武汉招工。王小明李伟张三四赵敏陈静刘洋北京上海广州河省南"
+CHARACTERS += "保定市清华大学新社中国银行教育局"
 CHARACTERS += "昨天参观了记者报道下一场雪和都喜欢气很好，家高兴开会说贵"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -144,8 +144,11 @@ class Range:
 
 
 def need_layers(names: list[str]) -> list[str]:
-    """The names of the linear layers that get 8 bits. Raises BertCrfError if there are none."""
-    if not names:
+    """The names of the linear layers that get 8 bits.
+
+    Raises BertCrfError if there are none, a pooler aside, which has no influence on tokens.
+    """
+    if all(name.startswith("pooler.") for name in names):
         raise BertCrfError(
             "int8 would change nothing in this encoder: it has no linear layer whose input 8 bits "
             "can represent. Use float32."
