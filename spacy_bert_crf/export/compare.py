@@ -367,7 +367,8 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _entities(doc: Doc) -> set[tuple[int, int, str]]:
-    return {(ent.start, ent.end, ent.label_) for ent in doc.ents}
+    """By characters: a later component of the pipeline may merge or split tokens."""
+    return {(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents}
 
 
 def _is_one_to_one(ranges: IntArray, n_pieces: int) -> bool:
