@@ -110,6 +110,16 @@ def takes_padding(model: Any) -> bool:
     return model.config.model_type not in _READ_PADDING
 
 
+def takes_types(model: Any) -> bool:
+    """Whether token types of 0 are those of a model that gets none, as the pipeline gives none.
+
+    GPT-2 adds a word embedding for each type, and Funnel another term to its attention.
+    """
+    accepted = "token_type_ids" in inspect.signature(model.forward).parameters
+    has_types = bool(getattr(model.config, "type_vocab_size", 0))
+    return accepted and has_types and model.config.model_type != "funnel"
+
+
 def set_dropout(model: nn.Module, rate: float) -> None:
     """Set the rate of every dropout of a model, in place.
 

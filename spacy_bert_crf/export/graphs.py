@@ -4,7 +4,6 @@ Uses no spaCy. B texts, T wordpieces, S tokens, K tags.
 """
 
 import copy
-import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from ..crf.chain_weights import ChainWeights
-from ..encoder.hf import load_weights, without_pooler
+from ..encoder.hf import load_weights, takes_types, without_pooler
 from ..errors import BertCrfError, first_line
 
 #: Score of a tag or transition that the constraints forbid. It is finite, so that a text without a
@@ -40,8 +39,7 @@ class EmissionModel(nn.Module):
         self.classifier = nn.Linear(weight.shape[1], weight.shape[0])
         self.classifier.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
         self.classifier.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-        accepted = inspect.signature(encoder.forward).parameters
-        self.has_types = "token_type_ids" in accepted
+        self.has_types = takes_types(encoder)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """int64 [B, T] each to float32 [B, T, K]"""

@@ -1,12 +1,12 @@
 """A folder for `AutoModelForTokenClassification.from_pretrained`."""
 
-import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from ...encoder.hf import takes_types
 from ...errors import BertCrfError
 from .best_model import read_config
 from .format import Format, Options, Run, on_arrays
@@ -68,7 +68,7 @@ def _open(folder: Path, file: str) -> Run:
     if odd:
         raise BertCrfError(f"{folder}: weights missing or unexpected: {odd[:5]}.")
     model.eval()
-    has_types = "token_type_ids" in inspect.signature(model.forward).parameters
+    has_types = takes_types(model)
 
     def run(ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
         more = {"token_type_ids": types} if has_types else {}
