@@ -8,6 +8,7 @@ import transformers as T
 
 from reliability.families.encoders import FAMILIES
 from reliability.families.encoders import make_folder as build
+from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.cpu.fused import packed_encoder
 from spacy_bert_crf.encoder.cpu.int8 import int8_encoder
 from spacy_bert_crf.encoder.hf import (
@@ -120,10 +121,12 @@ def test_encoders_that_read_padding_get_none(family, tmp_path):
     np.testing.assert_allclose(together.numpy(), alone.numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("family", USABLE)
+#: Their layers are convolutions, or linear layers of another class.
+NO_LINEAR = ("squeezebert", "ibert")
+
+
+@pytest.mark.parametrize("family", [name for name in USABLE if name not in NO_LINEAR])
 def test_an_encoder_in_integers_predicts(family, tmp_path):
-    if family == "squeezebert":
-        pytest.skip("it has no linear layers, see below")
     encoder = load_encoder(make_folder(tmp_path / "e", USABLE[family], True), {}, {})
     before, after, _ = special_ids(encoder.tokenizer)
     model = int8_encoder(encoder.model, before, after, longest_input(encoder, 512))
@@ -134,8 +137,9 @@ def test_an_encoder_in_integers_predicts(family, tmp_path):
     assert float(cosine.min()) > 0.95
 
 
-def test_an_encoder_without_linear_layers_is_refused_in_integers(tmp_path):
-    encoder = load_encoder(make_folder(tmp_path / "e", USABLE["squeezebert"]), {}, {})
+@pytest.mark.parametrize("family", NO_LINEAR)
+def test_an_encoder_without_linear_layers_is_refused_in_integers(family, tmp_path):
+    encoder = load_encoder(make_folder(tmp_path / "e", USABLE[family]), {}, {})
     before, after, _ = special_ids(encoder.tokenizer)
     with pytest.raises(BertCrfError, match="int8 would change nothing"):
         int8_encoder(encoder.model, before, after, 40)
@@ -147,3 +151,18 @@ def test_an_encoder_that_gives_no_vectors_is_refused_when_loaded(family, tmp_pat
     with pytest.raises(BertCrfError, match="can't be used .*choose another one") as caught:
         load_encoder(folder, {}, {})
     assert len(str(caught.value)) < 700 and "\n" not in str(caught.value)
+
+
+def test_bigbird_does_not_depend_on_what_it_read_before(tmp_path):
+    encoder = load_encoder(str(build(tmp_path / "e", FAMILIES["bigbird"])), {}, {})
+    texts = ["李伟在北京开会。" * 4, "武汉"]
+    before = vectors(encoder, encoder.model, texts[:1])
+    vectors(encoder, encoder.model, texts[1:])
+    assert torch.equal(vectors(encoder, encoder.model, texts[:1]), before)
+
+
+def test_an_encoder_without_a_limit_of_positions(tmp_path):
+    build(tmp_path / "published", FAMILIES["xlnet"])
+    convert_checkpoint(tmp_path / "published", tmp_path / "e")
+    encoder = load_encoder(str(tmp_path / "e"), {}, {})
+    assert longest_input(encoder, 512) == longest_input(encoder, 10_000) == 512
