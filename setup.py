@@ -65,6 +65,10 @@ setup(
             "spacy_bert_crf.batch_by_length.v1 = "
             "spacy_bert_crf.training.batcher:create_batch_by_length",
         ],
+        "spacy_callbacks": [
+            "spacy_bert_crf.learn_new_labels.v1 = "
+            "spacy_bert_crf.training.new_labels:create_learn_new_labels",
+        ],
         "spacy_loggers": [
             "spacy_bert_crf.ProgressLogger.v1 = "
             "spacy_bert_crf.training.progress:create_progress_logger",

@@ -26,6 +26,7 @@ PARTS: dict[str, tuple[list[str], list[str]]] = {
     "kills": (["--kills", "51"], ["--kills", "2", "--per-run", "2", "--seed", "101"]),
     "fuzz": (["--cases", "1000000"], ["--cases", "20000", "--seed", "101"]),
     "texts": (["--texts", "10000"], ["--texts", "300", "--longest", "20000"]),
+    "families": ([], ["--short"]),
     "concurrency": (["--rounds", "20"], ["--rounds", "2"]),
     "memory": (["--minutes", "30"], ["--minutes", "0.2", "--epochs", "4"]),
     "versions": ([], []),

@@ -17,7 +17,7 @@ _O = 2  # spaCy's ENT_IOB: 0 missing, 1 I, 2 O, 3 B (blocked if it has no type).
 
 
 class LostEntity(NamedTuple):
-    """A gold entity that can't be aligned with the predicted tokens.
+    """A gold entity that can't be learned, in its text.
 
     text: its text.
     label: its entity type.
@@ -33,6 +33,12 @@ class LostEntity(NamedTuple):
     def __str__(self) -> str:
         return f"{self.text!r} ({self.label}) at character {self.start_char} of {self.context!r}"
 
+    @classmethod
+    def in_text(cls, text: str, start: int, end: int, label: str) -> "LostEntity":
+        """Of the whole text and the entity's offsets in characters."""
+        context = text[max(0, start - 10) : end + 10].replace("\n", " ")
+        return cls(text[start:end], label, start, context)
+
 
 class Gold(NamedTuple):
     """Gold of one Example on its predicted tokens.
@@ -45,6 +51,25 @@ class Gold(NamedTuple):
     spans: list[tuple[int, int, str]]
     known: NDArray[np.bool_]
     lost: list[LostEntity]
+
+
+class MarkedText(NamedTuple):
+    """A text and its entities as (start, end, label), in characters."""
+
+    text: str
+    entities: list[tuple[int, int, str]]
+
+
+class Corpus(NamedTuple):
+    """A training corpus as read.
+
+    golds: the gold of each example. sample: the first few docs.
+    texts: the texts that have entities.
+    """
+
+    golds: list[Gold]
+    sample: list[Doc]
+    texts: list[MarkedText]
 
 
 def read_gold(example: Example) -> Gold:
@@ -90,13 +115,17 @@ def lost_report(lost: list[LostEntity], total: int, limit: int = 10) -> str:
     total: the number of gold entities.
     limit: largest number of entities to name.
     """
-    names = "; ".join(str(entity) for entity in lost[:limit])
-    more = f"; and {len(lost) - limit} more" if len(lost) > limit else ""
     return (
         f"{len(lost)} of {total} gold entities can't be aligned with the predicted tokens and are "
-        f"left out (their tokens count as unknown): {names}{more}. Their borders lie inside "
-        "a token of the pipeline's tokenizer, or they overlap."
+        f"left out (their tokens count as unknown): {named_entities(lost, limit)}. Their borders "
+        "lie inside a token of the pipeline's tokenizer, or they overlap."
     )
+
+
+def named_entities(lost: Sequence[LostEntity], limit: int = 10) -> str:
+    """The first `limit` entities in one line, and how many more there are."""
+    names = "; ".join(str(entity) for entity in lost[:limit])
+    return names + (f"; and {len(lost) - limit} more" if len(lost) > limit else "")
 
 
 def _overlaps(span: Span, spans: list[tuple[int, int, str]]) -> bool:
@@ -109,10 +138,7 @@ def _same_tokens(example: Example) -> bool:
 
 
 def _lost(ent: Span) -> LostEntity:
-    text = ent.doc.text
-    begin = max(0, ent.start_char - 10)
-    context = text[begin : ent.end_char + 10].replace("\n", " ")
-    return LostEntity(ent.text, ent.label_, ent.start_char, context)
+    return LostEntity.in_text(ent.doc.text, ent.start_char, ent.end_char, ent.label_)
 
 
 class GoldReader:
@@ -126,16 +152,20 @@ class GoldReader:
         self._warned_lost = False
         self._warned_labels: set[str] = set()
 
-    def read_corpus(self, examples: Iterable[Example]) -> tuple[list[Gold], list[Doc]]:
-        """The gold of all examples, and the first few docs."""
-        golds: list[Gold] = []
-        sample: list[Doc] = []
+    def read_corpus(self, examples: Iterable[Example]) -> Corpus:
+        """All examples, each read once."""
+        corpus = Corpus([], [], [])
         for example in examples:
-            golds.append(read_gold(example))
-            if len(sample) < _SAMPLE:
-                sample.append(example.predicted)
-        self._warn_lost(golds, "", "")
-        return golds, sample
+            gold, doc = read_gold(example), example.predicted
+            corpus.golds.append(gold)
+            if len(corpus.sample) < _SAMPLE:
+                corpus.sample.append(doc)
+            if gold.spans:
+                spans = [(doc[start:end], label) for start, end, label in gold.spans]
+                entities = [(span.start_char, span.end_char, label) for span, label in spans]
+                corpus.texts.append(MarkedText(doc.text, entities))
+        self._warn_lost(corpus.golds, "", "")
+        return corpus
 
     def read_batch(self, examples: Iterable[Example], labels: Sequence[str]) -> list[Gold]:
         """The gold of a batch of an update.

@@ -26,7 +26,7 @@ from ..model import crf_batches, layers
 from ..model.crf_batches import BoolArray
 from ..model.optimizer import GroupedAdamW, create_adamw
 from ..model.weights_file import weights_beside
-from . import doc_output, reading
+from . import borders, doc_output, reading
 from .reading import Alternative, Reading, Spans
 from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
@@ -241,11 +241,12 @@ class BertCrf(TrainablePipe):
         labels: entity types in the order of their tags; otherwise those of the examples, sorted.
         Raises BertCrfError if there are no labels or the encoder can't be loaded.
         """
-        golds, sample = self._golds.read_corpus(get_examples())
+        golds, sample, texts = self._golds.read_corpus(get_examples())
         trained = self.labels if layers.head_of(self.model).is_built else None
         with named(self.name):
             self._set_labels(choose_labels(labels, self.labels, golds, trained))
         self._build_head(sample)
+        borders.warn_inner_borders(self.name, self.model, texts)
         if trained is None and self.settings.transitions_from_counts:
             tags = self.tag_set
             counts = count_tags((allowed_tags(gold, tags) for gold in golds), len(tags.tags))

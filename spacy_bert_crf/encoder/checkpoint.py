@@ -364,7 +364,9 @@ def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
 
     # Models like RoBERTa count positions from the padding id + 1.
     skipped = config.pad_token_id + 1 if config.model_type in _ROBERTA else 0
-    room = getattr(config, "max_position_embeddings", 512) - skipped
+    positions = getattr(config, "max_position_embeddings", 512)
+    # XLNet has no limit, and says -1.
+    room = positions - skipped if positions > 0 else 512
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(src), local_files_only=True, trust_remote_code=False

@@ -156,6 +156,11 @@ def check_attention(config: Any, where: object) -> None:
                 "Take _attn_implementation out of it, if you trust the rest."
             )
     config._attn_implementation_autoset = False
+    if getattr(config, "model_type", "") == "big_bird":
+        # BigBird gives up its sparse attention at the first text that is too short for it (704
+        # wordpieces as published), and keeps to full attention. So vectors would depend on what
+        # was read before.
+        config.attention_type = "original_full"
     for part in vars(config).values():
         if hasattr(part, "_attn_implementation_internal"):
             check_attention(part, where)

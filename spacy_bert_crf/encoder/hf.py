@@ -24,8 +24,9 @@ from .checkpoint_files import MAX_LAYERS, check_attention
 from .cpu.linear import prefer_cpu
 from .passes import plan_batches, run, special_ids
 
-#: Attributes in which the attention layers of some models keep a dropout rate as a number.
-_DROPOUT_ATTRIBUTES = ("dropout_prob", "attention_dropout", "attention_probs_dropout_prob")
+#: Model types whose vectors depend on the padding beside a text, whatever the attention mask says:
+#: they convolve, pool or average over it.
+_READ_PADDING = ("convbert", "funnel", "nystromformer", "yoso")
 #: Weights of pretraining, of pooling and of a last linear layer, which no training needs.
 _NO_MATTER = re.compile(r"(^|\.)(pooler|cls|lm_head|classifier|.*position_ids)(\.|$)|predictions")
 #: Messages about what was left out. The commands print them.
@@ -113,7 +114,7 @@ def longest_input(encoder: LoadedEncoder, max_length: int) -> int:
     limits = [max_length, encoder.tokenizer.model_max_length]
     config = encoder.model.config
     positions = getattr(config, "max_position_embeddings", None)
-    if positions:
+    if positions and positions > 0:  # XLNet's is -1
         embeddings = getattr(encoder.model, "embeddings", None)
         # Models like RoBERTa count positions from padding_idx + 1.
         offset = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
@@ -121,20 +122,36 @@ def longest_input(encoder: LoadedEncoder, max_length: int) -> int:
     return int(min(limits))
 
 
+def takes_padding(model: Any) -> bool:
+    """Whether texts of different length can share a pass, without an influence on their vectors."""
+    return model.config.model_type not in _READ_PADDING
+
+
+def takes_types(model: Any) -> bool:
+    """Whether token types of 0 are those of a model that gets none, as the pipeline gives none.
+
+    GPT-2 adds a word embedding for each type, and Funnel another term to its attention.
+    """
+    accepted = "token_type_ids" in inspect.signature(model.forward).parameters
+    has_types = bool(getattr(model.config, "type_vocab_size", 0))
+    return accepted and has_types and model.config.model_type != "funnel"
+
+
 def set_dropout(model: nn.Module, rate: float) -> None:
     """Set the rate of every dropout of a model, in place.
 
-    Some attention layers keep the rate as a number of their own.
+    Some layers keep their rate as a number, under names such as `dropout`, `attention_dropout` or
+    `dropout_prob`. Whole layers are never dropped (`layerdrop`).
 
     model: the model.
     rate: dropout rate, from 0 to 1.
     """
     for module in model.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = rate
-        for name in _DROPOUT_ATTRIBUTES:
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, rate)
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and "drop" in name:
+                setattr(module, name, 0.0 if "layer" in name else rate)
 
 
 def weights_of(encoder: LoadedEncoder) -> dict[str, Tensor]:
@@ -229,6 +246,8 @@ def _check_runs(encoder: LoadedEncoder, name: str) -> None:
         size=2, overlap=0, limit=4096,
     )  # fmt: skip
     try:
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise ValueError("it is an encoder with a decoder")
         vectors = run(model, plan, torch.device("cpu"))
         if not bool(vectors.isfinite().all()):
             raise ValueError("its vectors are infinite or NaN")
@@ -268,6 +287,26 @@ def without_pooler(config: Any) -> dict[str, Any]:
     if model_class and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
         return {"add_pooling_layer": False}
     return {}
+
+
+@torch.no_grad()
+def load_weights(model: Any, weights: dict[str, Tensor]) -> None:
+    """Give a new model its weights, except for a pooler, which is not used here.
+
+    Some classes always have a pooler. It gets zeros, since the weights may be without it.
+    Raises RuntimeError if another weight is missing or unexpected.
+    """
+    used = {name: tensor for name, tensor in weights.items() if not name.startswith("pooler.")}
+    odd = model.load_state_dict(used, strict=False)
+    own = dict(model.named_parameters())
+    for name in odd.missing_keys:
+        if name.startswith("pooler."):
+            own[name].zero_()
+    wrong = [name for name in odd.missing_keys if not name.startswith("pooler.")]
+    # Positions are numbered when the model is built.
+    wrong = [name for name in wrong if not name.endswith("position_ids")] + odd.unexpected_keys
+    if wrong:
+        raise RuntimeError(f"weights are missing or unexpected: {', '.join(wrong[:5])}")
 
 
 def _reason(err: BaseException) -> str:

@@ -84,17 +84,19 @@ def plan_text(n_pieces: int, cuts: Sequence[int], size: int, overlap: int) -> li
     ]
 
 
-def padded_batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
+def padded_batches(lengths: Sequence[int], limit: int, padding: bool = True) -> list[list[int]]:
     """Batches of indices of similar length, the longest first.
 
     lengths: length of each member.
     limit: largest size of a batch, that is its number of members × its longest. A member that is
         longer than the limit is a batch of its own.
+    padding: whether members of a batch may differ in length.
     """
     batches: list[list[int]] = []
     longest = 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if not batches or (len(batches[-1]) + 1) * longest > limit:
+        other = not padding and max(lengths[index], 1) != longest
+        if not batches or other or (len(batches[-1]) + 1) * longest > limit:
             batches.append([])
             longest = max(lengths[index], 1)
         batches[-1].append(index)
@@ -159,6 +161,7 @@ def plan_batches(
     size: int,
     overlap: int,
     limit: int,
+    padding: bool = True,
 ) -> Plan:
     """Plan the encoder passes of texts.
 
@@ -171,6 +174,7 @@ def plan_batches(
     size: see plan_windows.
     overlap: see plan_windows.
     limit: largest number of input ids of one pass, padding included.
+    padding: whether windows of one pass may differ in length.
     """
     owners: list[tuple[int, Window]] = []
     for text, ids in enumerate(pieces):
@@ -181,7 +185,7 @@ def plan_batches(
     begins = np.cumsum([0, *(len(ids) for ids in pieces)])
     row_of_piece = np.zeros(int(begins[-1]), dtype=np.int64)
     batches, base = [], 0
-    for members in padded_batches(lengths, limit):
+    for members in padded_batches(lengths, limit, padding):
         longest = lengths[members[0]]
         batch = np.full((len(members), longest), pad_id, dtype=np.int64)
         for row, member in enumerate(members):
@@ -218,6 +222,7 @@ def plan_docs(
     overlap: int,
     by_sentences: bool,
     limit: int,
+    padding: bool = True,
 ) -> Plan:
     """Plan the encoder passes of docs.
 
@@ -227,6 +232,7 @@ def plan_docs(
     overlap: see plan_windows.
     by_sentences: whether texts that are too long are cut at the ends of their sentences.
     limit: largest number of input ids of one pass, padding included.
+    padding: whether windows of one pass may differ in length.
     """
     pieces = tokenize(tokenizer, [doc.text for doc in docs])
     prefix, suffix, pad = special_ids(tokenizer)
@@ -247,6 +253,7 @@ def plan_docs(
         size=size,
         overlap=min(overlap, size - 1),
         limit=limit,
+        padding=padding,
     )
 
 

@@ -78,6 +78,7 @@ class Comparison:
         own = layers.own_encoder_of(self.pipe.model)
         settings = own.cfg if own is not None else {}
         self.longest = enc.longest_input(encoder, longest_window(nlp, self.pipe, encoder))
+        self.padding = enc.takes_padding(encoder.model)
         self.overlap = int(settings.get("overlap", 128))
         self.by_sentences = settings.get("long_texts") == "sentences"
         trained = gather(nlp, component, {})
@@ -160,7 +161,7 @@ class Comparison:
             return self._by_wordpieces(export, model, tokenizer, docs)
         plan = plan_docs(
             tokenizer, docs, longest=self.longest, overlap=self.overlap,
-            by_sentences=self.by_sentences, limit=_BATCH_PIECES,
+            by_sentences=self.by_sentences, limit=_BATCH_PIECES, padding=self.padding,
         )  # fmt: skip
         scores = export.scores()
         crf = _crf(scores.chain)
@@ -190,6 +191,7 @@ class Comparison:
         plan = plan_batches(
             [p.ids for p in pieces], each, [[] for _ in docs], prefix=prefix, suffix=suffix,
             pad_id=pad, size=size, overlap=min(self.overlap, size - 1), limit=_BATCH_PIECES,
+            padding=self.padding,
         )  # fmt: skip
         crf = _crf(export.scores().chain)
         # shape: (N wordpieces, K)
@@ -212,7 +214,7 @@ class Comparison:
         fits = [i for i, p in enumerate(pieces) if len(plan_text(len(p.ids), [], size, 0)) <= 1]
         lengths = [len(pieces[i].ids) + len(prefix) + len(suffix) for i in fits]
         tags: list[Any] = [None] * len(docs)
-        for members in padded_batches(lengths, _BATCH_PIECES):
+        for members in padded_batches(lengths, _BATCH_PIECES, self.padding):
             ids = np.full((len(members), lengths[members[0]]), pad, dtype=np.int64)
             mask = np.zeros_like(ids)
             at = [fits[member] for member in members]
@@ -352,7 +354,8 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _entities(doc: Doc) -> set[tuple[int, int, str]]:
-    return {(ent.start, ent.end, ent.label_) for ent in doc.ents}
+    """By characters: a later component of the pipeline may merge or split tokens."""
+    return {(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents}
 
 
 def _is_one_to_one(ranges: IntArray, n_pieces: int) -> bool:

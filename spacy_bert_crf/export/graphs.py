@@ -5,7 +5,9 @@ Uses no spaCy. B texts, T wordpieces, S tokens, K tags.
 
 import copy
 import inspect
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,12 +16,16 @@ from transformers import AutoModel
 
 from .._host import float32_default
 from ..crf.chain_weights import ChainWeights
-from ..encoder.hf import without_pooler
-from ..errors import BertCrfError
+from ..encoder.hf import load_weights, takes_types, without_pooler
+from ..errors import BertCrfError, first_line
 
 #: Score of a tag or transition that the constraints forbid. It is finite, so that a text without a
 #: legal path has a result.
 FORBIDDEN = -1e4
+#: Batches and lengths at which a recorded graph is compared with its model, and the largest
+#: difference, relative to the largest emission.
+_OTHER_SHAPES = ((1, 6), (3, 33))
+_TOLERANCE = 1e-3
 
 
 class EmissionModel(nn.Module):
@@ -36,8 +42,7 @@ class EmissionModel(nn.Module):
         self.classifier = nn.Linear(weight.shape[1], weight.shape[0], dtype=torch.float32)
         self.classifier.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
         self.classifier.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-        accepted = inspect.signature(encoder.forward).parameters
-        self.has_types = "token_type_ids" in accepted
+        self.has_types = takes_types(encoder)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """int64 [B, T] each to float32 [B, T, K]"""
@@ -189,8 +194,7 @@ def plain_encoder(model: Any, attention: str) -> Any:
             f"an encoder of type {type(model).__name__} can't be exported: transformers' AutoModel "
             "makes another class from its config. Use an encoder that AutoModel knows."
         )
-    weights = model.state_dict()
-    copied.load_state_dict({k: v for k, v in weights.items() if not k.startswith("pooler.")})
+    load_weights(copied, model.state_dict())
     copied.requires_grad_(False)
     return copied.float().cpu().eval()
 
@@ -218,3 +222,48 @@ def example_inputs(batch: int, length: int, vocab_size: int) -> tuple[Tensor, Te
     mask = torch.ones_like(ids)
     mask[1:, length - length // 3 :] = 0
     return ids, mask, torch.zeros_like(ids)
+
+
+@contextmanager
+def recorded(encoder: Any) -> Iterator[None]:
+    """Within, the graph of an encoder is recorded. Raises BertCrfError if it can't be."""
+    try:
+        yield
+    except (BertCrfError, OSError, MemoryError):
+        raise
+    except Exception as err:  # torch and each runtime raise exceptions of their own
+        raise _no_graph(encoder, textwrap.shorten(_reason(err), 200, placeholder=" …")) from err
+
+
+@torch.inference_mode()
+def check_other_shapes(run: Callable[..., Any], model: Any, longest: int) -> None:
+    """Compare a recorded graph with its model at batches and lengths other than the recorded one.
+
+    run: ids, mask and types [B, T] to emissions [B, T, K].
+    model: an EmissionModel.
+    longest: largest number of input ids of a window.
+    Raises BertCrfError if they differ: a graph holds the operations of one run, and some encoders
+        choose theirs by the length of the text.
+    """
+    encoder = model.encoder
+    for batch, length in _OTHER_SHAPES:
+        inputs = example_inputs(batch, min(length, longest), encoder.config.vocab_size)
+        right, on = model(*inputs), inputs[1].bool()
+        with recorded(encoder):
+            found = torch.as_tensor(run(*inputs))
+        bound = _TOLERANCE * max(1.0, float(right[on].abs().max()))
+        if found.shape != right.shape or not float((found - right)[on].abs().max()) <= bound:
+            raise _no_graph(encoder, f"recorded at one length, it is wrong for {length} wordpieces")
+
+
+def _reason(err: Exception) -> str:
+    """What an error says in one line. Errors within TorchScript say it after a trace of it."""
+    lines = str(err).strip().splitlines()
+    return lines[-1] if lines and "TorchScript" in lines[0] else first_line(err)
+
+
+def _no_graph(encoder: Any, reason: str) -> BertCrfError:
+    return BertCrfError(
+        f"an encoder of type {encoder.config.model_type} does not fit into a graph of this format "
+        f"({reason}): choose huggingface, or best_model.pt alone."
+    )

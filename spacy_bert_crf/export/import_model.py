@@ -28,7 +28,7 @@ from ..encoder.checkpoint_files import (
     read_tensors,
     read_vocab,
 )
-from ..encoder.hf import LoadedEncoder, without_pooler
+from ..encoder.hf import LoadedEncoder, load_weights, without_pooler
 from ..encoder.piece_tokenizer import NAME as PIECE_TOKENIZER
 from ..errors import BertCrfError, first_line
 from .formats.bert4torch import (
@@ -179,10 +179,7 @@ def make_pipeline(source: Source, requested: Requested) -> tuple[Language, TagRo
     if constraints is None:
         constraints = bool(source.info.get("constraints", True))
     nlp = _blank(source, requested, encoder.tokenizer)
-    tok2vec: dict[str, Any] = {"name": ""}
-    if type(source.info.get("max_length")) is int:
-        tok2vec["max_length"] = max(8, min(512, source.info["max_length"]))
-        tok2vec["overlap"] = min(128, tok2vec["max_length"] // 4)
+    tok2vec = _windows(source.info)
     scheme = tags.tag_set.scheme
     config = {"scheme": scheme, "constraints": constraints, "model": {"tok2vec": tok2vec}}
     if type(source.info.get("temperature")) in (int, float):
@@ -191,6 +188,23 @@ def make_pipeline(source: Source, requested: Requested) -> tuple[Language, TagRo
     pipe.adopt(encoder, list(tags.tag_set.labels), state)
     nlp("一 a")  # a pipeline that can't run is not written
     return nlp, tags
+
+
+def _windows(info: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the encoder that say how it covers long texts.
+
+    info: the content of best_model.json. Earlier versions wrote max_length only.
+    """
+    tok2vec: dict[str, Any] = {"name": ""}
+    if type(info.get("max_length")) is int:
+        tok2vec["max_length"] = max(8, min(512, info["max_length"]))
+        tok2vec["overlap"] = min(128, tok2vec["max_length"] // 4)
+    found = info.get("windows")
+    own: dict[str, Any] = found if isinstance(found, dict) else {}
+    tok2vec |= {key: own[key] for key in ("max_length", "overlap") if type(own.get(key)) is int}
+    if own.get("long_texts") in ("windows", "sentences"):
+        tok2vec["long_texts"] = own["long_texts"]
+    return tok2vec
 
 
 def _blank(source: Source, requested: Requested, tokenizer: Any) -> Language:
@@ -343,7 +357,7 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
             f"{' …' if len(left) > 8 else ''}: it has an encoder, a linear classifier and a CRF, "
             "and no layer between them. Without these tensors its entities would be others."
         )
-    model.load_state_dict({k: t for k, t in base.items() if not k.startswith("pooler.")})
+    load_weights(model, base)
     tokenizer = _tokenizer(source, config)
     if len(tokenizer) > config.vocab_size:
         raise BertCrfError(

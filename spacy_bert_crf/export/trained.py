@@ -161,6 +161,7 @@ def describe(
         "tags": list(pipe.tag_set.tags),
         "pooling": "mean",
         "max_length": enc.longest_input(encoder, longest_window(nlp, pipe, encoder)),
+        **_long_texts(pipe),
         "constraints": pipe.constraints,
         "temperature": pipe.temperature,
         "lang": nlp.lang,
@@ -198,6 +199,14 @@ def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> 
         for spans in _spans_settings(nlp.get_pipe_config(name).get("model", {}))
     ]
     return min([512, *windows])
+
+
+def _long_texts(pipe: BertCrf) -> dict[str, Any]:
+    """How an own encoder covers texts that are longer than a window: its settings."""
+    own = layers.own_encoder_of(pipe.model)
+    if own is None:
+        return {}
+    return {"windows": {key: own.cfg[key] for key in ("max_length", "overlap", "long_texts")}}
 
 
 def _spans_settings(section: Any) -> Iterator[dict[str, Any]]:

@@ -90,6 +90,7 @@ class EncoderShim(TorchShim):
             overlap=self.cfg["overlap"],
             by_sentences=self.cfg["long_texts"] == "sentences",
             limit=self.pass_size(is_train),
+            padding=enc.takes_padding(self.module),
         )
 
     def pass_size(self, is_train: bool = False) -> int:

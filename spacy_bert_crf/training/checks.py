@@ -12,6 +12,7 @@ from spacy.tokens import Doc
 from ..component.pipe import BertCrf
 from ..component.pipelines import check_labels
 from ..errors import BertCrfError
+from ..model.optimizer import GroupedAdamW
 
 #: Settings of spaCy's own loop that `train` does not use, and what it does instead.
 _UNUSED = {"eval_frequency": "the pipeline is evaluated at the end of every epoch"}
@@ -39,6 +40,18 @@ def warn_unused(settings: dict[str, Any]) -> None:
                 f"[training] {name} = {settings.get(name)!r} has no effect: {instead}.",
                 stacklevel=2,
             )
+
+
+def can_keep_state(optimizer: Any) -> bool:
+    """Whether the state of an optimizer can be saved. Warns if it can't."""
+    if isinstance(optimizer, GroupedAdamW):
+        return True
+    warnings.warn(
+        f"the state of a {type(optimizer).__name__} can't be saved, so an interrupted training "
+        "can't go on: use the optimizer spacy_bert_crf.AdamW.v1.",
+        stacklevel=3,
+    )
+    return False
 
 
 def check_dev(nlp: Language, docs: list[Doc]) -> None:

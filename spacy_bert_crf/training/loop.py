@@ -16,7 +16,6 @@ import random
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -46,7 +45,8 @@ from ..errors import BertCrfError, first_line
 from ..model.optimizer import GroupedAdamW
 from . import state as ts
 from .batcher import count_batches
-from .checks import check_dev, same_random, warn_unused
+from .checks import can_keep_state, check_dev, same_random, warn_unused
+from .new_labels import learn_new_labels
 from .progress import Finalize, LogStep, Progress
 
 BEST, LAST, HISTORY = "model-best", "model-last", "history.json"
@@ -106,7 +106,6 @@ class _Run:
         save_minutes: float,
     ) -> None:
         self.output = output
-        self.keep_state = keep_state
         self.save_seconds = save_minutes * 60
         has_state = resume and (output / ts.FOLDER).is_dir()
         saved = output / ts.FOLDER / "pipeline"
@@ -125,13 +124,7 @@ class _Run:
         dot_names = [self.T["train_corpus"], self.T["dev_corpus"]]
         self.train_corpus, self.dev_corpus = resolve_dot_names(self.config, dot_names)
         self.optimizer = self.T["optimizer"]
-        if keep_state and not isinstance(self.optimizer, GroupedAdamW):
-            warnings.warn(
-                f"the state of a {type(self.optimizer).__name__} can't be saved, so an interrupted "
-                "training can't go on: use the optimizer spacy_bert_crf.AdamW.v1.",
-                stacklevel=2,
-            )
-            self.keep_state = False
+        self.keep_state = keep_state and can_keep_state(self.optimizer)
         self.streamed = self.T["max_epochs"] < 0
         self.examples: list[Example] = [] if self.streamed else list(self.train_corpus(nlp))
         if not self.streamed and not self.examples:
@@ -139,6 +132,8 @@ class _Run:
                 "the training corpus has no examples: check [corpora.train] and its path."
             )
         with same_random():
+            if not has_state:
+                learn_new_labels(nlp, config, self.train_corpus)
             check_dev(nlp, [example.reference for example in self.dev_corpus(nlp)])
         self.total_steps = self._count_steps()
         if isinstance(self.optimizer, GroupedAdamW) and not self.optimizer.total_steps:

@@ -6,73 +6,41 @@ import spacy
 import torch
 import transformers as T
 
+from reliability.families.encoders import FAMILIES
+from reliability.families.encoders import make_folder as build
+from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.cpu.fused import packed_encoder
 from spacy_bert_crf.encoder.cpu.int8 import int8_encoder
-from spacy_bert_crf.encoder.hf import load_encoder, longest_input, pack, unpack, weights_of
+from spacy_bert_crf.encoder.hf import (
+    load_encoder,
+    longest_input,
+    pack,
+    set_dropout,
+    takes_padding,
+    unpack,
+    weights_of,
+)
 from spacy_bert_crf.encoder.passes import plan_docs, run, special_ids
 from spacy_bert_crf.errors import BertCrfError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 PIECES = [*SPECIAL, *"东风钢厂在武汉招工。", *LETTERS, *(f"##{c}" for c in LETTERS)]
-SIZE = {
-    "vocab_size": len(PIECES), "hidden_size": 16, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "intermediate_size": 32, "initializer_range": 0.3,
-}  # fmt: skip
-POSITIONS = {"max_position_embeddings": 40}
-OFFSET = {"pad_token_id": 0, "max_position_embeddings": 41}
-DISENTANGLED = {
-    "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8,
-    "position_biased_input": False, "share_att_key": True, "type_vocab_size": 0,
-}  # fmt: skip
-
-USABLE = {
-    "bert": lambda: T.BertConfig(**SIZE, **POSITIONS),
-    "ernie": lambda: T.ErnieConfig(**SIZE, **POSITIONS),
-    "electra": lambda: T.ElectraConfig(embedding_size=8, **SIZE, **POSITIONS),
-    "albert": lambda: T.AlbertConfig(embedding_size=8, **SIZE, **POSITIONS),
-    "albert, 24 layers in one": lambda: T.AlbertConfig(
-        **{**SIZE, "num_hidden_layers": 24, "initializer_range": 0.1}, embedding_size=8, **POSITIONS
-    ),
-    "distilbert": lambda: T.DistilBertConfig(
-        vocab_size=len(PIECES), dim=16, n_layers=2, n_heads=2, hidden_dim=32,
-        initializer_range=0.3, **POSITIONS,
-    ),
-    "roberta": lambda: T.RobertaConfig(**SIZE, **OFFSET),
-    "xlm-roberta": lambda: T.XLMRobertaConfig(**SIZE, **OFFSET),
-    "camembert": lambda: T.CamembertConfig(**SIZE, **OFFSET),
-    "mpnet": lambda: T.MPNetConfig(**SIZE, max_position_embeddings=42),
-    "deberta-v2": lambda: T.DebertaV2Config(**SIZE, **POSITIONS, **DISENTANGLED),
-    "roformer": lambda: T.RoFormerConfig(embedding_size=16, **SIZE, **POSITIONS),
-    "rembert": lambda: T.RemBertConfig(input_embedding_size=8, **SIZE, **POSITIONS),
-    "megatron-bert": lambda: T.MegatronBertConfig(**SIZE, **POSITIONS),
-    "bert, relative positions": lambda: T.BertConfig(
-        position_embedding_type="relative_key", **SIZE, **POSITIONS
-    ),
-    "funnel": lambda: T.FunnelConfig(
-        vocab_size=len(PIECES), d_model=16, n_head=2, d_head=8, d_inner=32, block_sizes=[1, 1],
-        num_decoder_layers=1, architectures=["FunnelModel"],
-    ),
-    "mobilebert": lambda: T.MobileBertConfig(
-        embedding_size=8, intra_bottleneck_size=8, num_feedforward_networks=1, **SIZE, **POSITIONS
-    ),
-    "modernbert": lambda: T.ModernBertConfig(
-        pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3,
-        reference_compile=False, **{**SIZE, "num_hidden_layers": 3}, **POSITIONS,
-    ),
-}  # fmt: skip
+#: Families that are refused when they are loaded.
 REFUSED = {
-    "t5": lambda: T.T5Config(
-        vocab_size=len(PIECES), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2
-    ),
-    "fnet": lambda: T.FNetConfig(
-        **{k: v for k, v in SIZE.items() if k != "num_attention_heads"}, **POSITIONS
-    ),
-    "pad beyond the vocabulary": lambda: T.BertConfig(**{**SIZE, "vocab_size": 3}, **POSITIONS),
+    **{name: FAMILIES[name].config for name in ("t5", "fnet", "bart")},
+    "pad beyond the vocabulary": lambda n, pad: FAMILIES["bert"].config(3, pad),
+}
+#: The others but decoders, all with a tokenizer of single characters.
+USABLE = {
+    name: family.config
+    for name, family in FAMILIES.items()
+    if not family.tokenizer.startswith("causal")
+    and name not in (*REFUSED, "mt5", "reformer", "nystromformer", "xlnet", "bigbird")
 }
 
 
-def make_folder(path, config, generic=False):
+def make_folder(path, make_config, generic=False):
     """An encoder folder with a tokenizer of single characters.
 
     generic: a plain PreTrainedTokenizerFast, which leaves [CLS] and [SEP] to its post-processor.
@@ -88,7 +56,7 @@ def make_folder(path, config, generic=False):
         )
     tokenizer.save_pretrained(path)
     torch.manual_seed(0)
-    T.AutoModel.from_config(config).save_pretrained(path)
+    T.AutoModel.from_config(make_config(len(PIECES), 0)).save_pretrained(path)
     return str(path)
 
 
@@ -96,8 +64,9 @@ def vectors(encoder, model, texts, limit=10_000):
     docs = [spacy.blank("zh").make_doc(text) for text in texts]
     longest = longest_input(encoder, 512)
     plan = plan_docs(
-        encoder.tokenizer, docs, longest=longest, overlap=8, by_sentences=False, limit=limit
-    )
+        encoder.tokenizer, docs, longest=longest, overlap=8, by_sentences=False, limit=limit,
+        padding=takes_padding(encoder.model),
+    )  # fmt: skip
     with torch.inference_mode():
         return run(model, plan, torch.device("cpu"))
 
@@ -106,7 +75,7 @@ def vectors(encoder, model, texts, limit=10_000):
 @pytest.mark.parametrize("family", USABLE)
 def test_an_encoder_that_is_loaded_predicts(family, generic, tmp_path):
     """Its vectors are those of the model itself, whatever computes them; long texts fit."""
-    folder = make_folder(tmp_path / "encoder", USABLE[family](), generic)
+    folder = make_folder(tmp_path / "encoder", USABLE[family], generic)
     encoder = load_encoder(folder, {}, {})
     text = "东风钢厂在武汉招工。"
     # The wordpieces of the text are its characters, one of each token.
@@ -125,17 +94,39 @@ def test_an_encoder_that_is_loaded_predicts(family, generic, tmp_path):
     several = vectors(encoder, packed, texts)
     assert several.shape == (122, right.shape[1]) and bool(several.isfinite().all())
     one_by_one = vectors(encoder, encoder.model, texts, limit=1)
-    if family not in DEPENDS_ON_PADDING:
-        np.testing.assert_allclose(several.numpy(), one_by_one.numpy(), atol=1e-3 * max(scale, 1.0))
+    np.testing.assert_allclose(several.numpy(), one_by_one.numpy(), atol=1e-3 * max(scale, 1.0))
 
 
-#: Funnel pools neighbouring rows, those of padding among them.
-DEPENDS_ON_PADDING = {"funnel"}
+@pytest.mark.parametrize("family", ["bert", "longformer", "deberta", "modernbert", "xlnet"])
+def test_dropout_is_that_of_the_update(family, tmp_path):
+    """Layers that keep their rate as a number have it too: with 0 nothing is random."""
+    encoder = load_encoder(str(build(tmp_path / "encoder", FAMILIES[family])), {}, {})
+    model, ids = encoder.model.train(), torch.arange(5, 12)[None]
+    set_dropout(model, 0.0)
+    with torch.inference_mode():
+        same = [model(input_ids=ids).last_hidden_state for _ in range(2)]
+        set_dropout(model, 0.5)
+        others = [model(input_ids=ids).last_hidden_state for _ in range(2)]
+    assert torch.equal(*same) and not torch.equal(*others)
 
 
-@pytest.mark.parametrize("family", USABLE)
+@pytest.mark.parametrize("family", ["convbert", "funnel", "nystromformer", "yoso"])
+def test_encoders_that_read_padding_get_none(family, tmp_path):
+    encoder = load_encoder(str(build(tmp_path / "encoder", FAMILIES[family])), {}, {})
+    texts = ["东风钢厂在武汉招工。", "武汉", "李伟在北京"]
+    assert not takes_padding(encoder.model)
+    together = vectors(encoder, encoder.model, texts)
+    alone = torch.cat([vectors(encoder, encoder.model, [text]) for text in texts])
+    np.testing.assert_allclose(together.numpy(), alone.numpy(), atol=1e-4)
+
+
+#: Their layers are convolutions, or linear layers of another class.
+NO_LINEAR = ("squeezebert", "ibert")
+
+
+@pytest.mark.parametrize("family", [name for name in USABLE if name not in NO_LINEAR])
 def test_an_encoder_in_integers_predicts(family, tmp_path):
-    encoder = load_encoder(make_folder(tmp_path / "e", USABLE[family](), True), {}, {})
+    encoder = load_encoder(make_folder(tmp_path / "e", USABLE[family], True), {}, {})
     before, after, _ = special_ids(encoder.tokenizer)
     model = int8_encoder(encoder.model, before, after, longest_input(encoder, 512))
     text = "东风钢厂在武汉招工。"
@@ -145,9 +136,32 @@ def test_an_encoder_in_integers_predicts(family, tmp_path):
     assert float(cosine.min()) > 0.95
 
 
+@pytest.mark.parametrize("family", NO_LINEAR)
+def test_an_encoder_without_linear_layers_is_refused_in_integers(family, tmp_path):
+    encoder = load_encoder(make_folder(tmp_path / "e", USABLE[family]), {}, {})
+    before, after, _ = special_ids(encoder.tokenizer)
+    with pytest.raises(BertCrfError, match="int8 would change nothing"):
+        int8_encoder(encoder.model, before, after, 40)
+
+
 @pytest.mark.parametrize("family", REFUSED)
 def test_an_encoder_that_gives_no_vectors_is_refused_when_loaded(family, tmp_path):
-    folder = make_folder(tmp_path / "encoder", REFUSED[family]())
+    folder = make_folder(tmp_path / "encoder", REFUSED[family])
     with pytest.raises(BertCrfError, match="can't be used .*choose another one") as caught:
         load_encoder(folder, {}, {})
     assert len(str(caught.value)) < 700 and "\n" not in str(caught.value)
+
+
+def test_bigbird_does_not_depend_on_what_it_read_before(tmp_path):
+    encoder = load_encoder(str(build(tmp_path / "e", FAMILIES["bigbird"])), {}, {})
+    texts = ["李伟在北京开会。" * 4, "武汉"]
+    before = vectors(encoder, encoder.model, texts[:1])
+    vectors(encoder, encoder.model, texts[1:])
+    assert torch.equal(vectors(encoder, encoder.model, texts[:1]), before)
+
+
+def test_an_encoder_without_a_limit_of_positions(tmp_path):
+    build(tmp_path / "published", FAMILIES["xlnet"])
+    convert_checkpoint(tmp_path / "published", tmp_path / "e")
+    encoder = load_encoder(str(tmp_path / "e"), {}, {})
+    assert longest_input(encoder, 512) == longest_input(encoder, 10_000) == 512

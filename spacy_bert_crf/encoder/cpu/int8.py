@@ -22,7 +22,7 @@ from .fused import (
     joined,
     replace,
 )
-from .smoothing import MIN_SNR, ScaledLinear, probe_inputs, rounding_ratios, smooth
+from .smoothing import MIN_SNR, ScaledLinear, need_layers, probe_inputs, rounding_ratios, smooth
 
 
 class Int8Linear(nn.Module):
@@ -108,13 +108,15 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     before: ids of the special tokens before a text.
     after: ids of the special tokens after a text.
     longest: largest number of input ids of a window.
-    Raises BertCrfError if this torch or this machine has no kernels for it.
+    Raises BertCrfError if this torch or this machine has no kernels for it, or no layer can have
+    integers.
     """
     check_kernels()
     copied = copy.deepcopy(model).requires_grad_(False).eval()
     probes = probe_inputs(model.config.vocab_size, before, after, longest)
     smooth(copied, probes)
     ratios = rounding_ratios(copied, probes)
+    need_layers([name for name, ratio in ratios.items() if ratio >= MIN_SNR])
     left = {copied.get_submodule(name) for name, ratio in ratios.items() if ratio < MIN_SNR}
     bits = 8 if _has_vnni() else 7
 

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...errors import BertCrfError
+
 #: Inputs are smoothed if their largest channel is more than this many times the median channel.
 UNEVEN = 4.0
 #: Smallest signal-to-noise ratio of an input rounded to 8 bits, in dB: its mean square over that of
@@ -139,6 +141,19 @@ class Range:
         error = ((self.high - self.low) / 255) ** 2 / 12
         signal = self.squares / max(self.count, 1)
         return 10 * math.log10(signal / error) if signal and error else math.inf
+
+
+def need_layers(names: list[str]) -> list[str]:
+    """The names of the linear layers that get 8 bits.
+
+    Raises BertCrfError if there are none, a pooler aside, which has no influence on tokens.
+    """
+    if all(name.startswith("pooler.") for name in names):
+        raise BertCrfError(
+            "int8 would change nothing in this encoder: it has no linear layer whose input 8 bits "
+            "can represent. Use float32."
+        )
+    return names
 
 
 def left_in_float(ratios: dict[str, float]) -> list[str]:

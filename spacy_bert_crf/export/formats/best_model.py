@@ -10,7 +10,7 @@ from torch import Tensor
 from ..._host import float32_default
 from ...crf.chain_weights import ChainWeights
 from ...encoder.checkpoint_files import check_attention, read_tensors
-from ...encoder.hf import without_pooler
+from ...encoder.hf import load_weights, without_pooler
 from ...errors import BertCrfError
 from ..graphs import EmissionModel
 from .format import Format, Options, Run, Scores, on_arrays
@@ -50,7 +50,7 @@ def open_tensors(tensors: dict[str, Tensor], folder: Path) -> Run:
         encoder = AutoModel.from_config(config, **without_pooler(config))
     prefix = f"{encoder.base_model_prefix}."
     own = {k[len(prefix) :]: t for k, t in tensors.items() if k.startswith(prefix)}
-    encoder.load_state_dict(own)
+    load_weights(encoder, own)
     model = EmissionModel(encoder, tensors["classifier.weight"], tensors["classifier.bias"])
     return on_arrays(model.eval())
 

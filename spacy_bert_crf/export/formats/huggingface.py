@@ -1,12 +1,12 @@
 """A folder for `AutoModelForTokenClassification.from_pretrained`."""
 
-import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from ...encoder.hf import takes_types
 from ...errors import BertCrfError
 from .best_model import read_config
 from .format import Format, Options, Run, on_arrays
@@ -38,13 +38,13 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
         raise BertCrfError(
             f"transformers has no token classification for {kind}: choose another format."
         ) from err
-    expected = {
-        name: tensor.shape
-        for name, tensor in model.state_dict().items()
-        if not name.endswith("position_ids")
-    }
-    if expected != {name: tensor.shape for name, tensor in tensors.items()}:
-        other = sorted(expected.keys() ^ tensors.keys())
+    wanted = {name: t.shape for name, t in model.state_dict().items()}
+    wanted = {name: shape for name, shape in wanted.items() if not name.endswith("position_ids")}
+    # Some classes have a pooler, which they do not use for tokens.
+    pooler = {name: shape for name, shape in wanted.items() if ".pooler." in name}
+    tensors |= {name: torch.zeros(shape) for name, shape in pooler.items()}
+    if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
+        other = sorted(wanted.keys() ^ tensors.keys())
         raise BertCrfError(
             f"transformers' token classification for {kind} has other weights than an encoder and "
             f"a linear layer ({', '.join(other[:4])}): choose another format."
@@ -70,7 +70,7 @@ def _open(folder: Path, file: str) -> Run:
     if odd:
         raise BertCrfError(f"{folder}: weights missing or unexpected: {odd[:5]}. Export again.")
     model.eval()
-    has_types = "token_type_ids" in inspect.signature(model.forward).parameters
+    has_types = takes_types(model)
 
     def run(ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
         more = {"token_type_ids": types} if has_types else {}

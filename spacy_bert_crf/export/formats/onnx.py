@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...encoder.cpu.smoothing import MIN_SNR, Range, left_in_float
+from ...encoder.cpu.smoothing import MIN_SNR, Range, left_in_float, need_layers
 from ...errors import BertCrfError
 from ..calibration_inputs import FOLDER as CALIBRATION
 from ..calibration_inputs import LIST_FILE, read_calibration
-from ..graphs import EmissionModel, example_inputs
+from ..graphs import EmissionModel, check_other_shapes, example_inputs, recorded
 from .format import Format, Options, Run, float_layers_list
 from .quiet import quiet
 from .torchscript import TRACED, example_pieces
@@ -46,7 +46,7 @@ def need_onnx() -> None:
 
 def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
     """emissions.onnx and decode.onnx with dynamic batch and length."""
-    _write_emissions(folder / EMISSIONS, trained.emission_model("eager"))
+    _write_emissions(folder / EMISSIONS, trained, trained.emission_model("eager"))
     _write_decode(folder, trained)
     return {}
 
@@ -57,12 +57,13 @@ def _write_dynamic(folder: Path, trained: "Trained", options: Options) -> dict[s
 
     with _scratch(folder) as scratch, quiet():
         plain = scratch / EMISSIONS
-        _write_emissions(plain, trained.smoothed_model("eager"))
+        _write_emissions(plain, trained, trained.smoothed_model("eager"))
         probes = [
             dict(zip(_INPUTS, (ids.numpy(), mask.numpy(), np.zeros_like(ids.numpy())), strict=True))
             for ids, mask in trained.probes()
         ]
         ratios = rounding_ratios(plain, scratch / "probe.onnx", probes)
+        done = need_layers([name for name, ratio in ratios.items() if ratio >= MIN_SNR])
         quantize_dynamic(
             str(plain),
             str(folder / EMISSIONS),
@@ -70,7 +71,7 @@ def _write_dynamic(folder: Path, trained: "Trained", options: Options) -> dict[s
             reduce_range=options.any_cpu,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=[name for name, ratio in ratios.items() if ratio >= MIN_SNR],
+            nodes_to_quantize=done,
             extra_options={"MatMulConstBOnly": True},
         )
     _sort_nodes(folder / EMISSIONS)
@@ -100,9 +101,9 @@ def _write_static(folder: Path, trained: "Trained", options: Options) -> dict[st
 
     with _scratch(folder) as scratch, quiet():
         plain = scratch / EMISSIONS
-        _write_emissions(plain, trained.smoothed_model("eager"))
+        _write_emissions(plain, trained, trained.smoothed_model("eager"))
         ratios = rounding_ratios(plain, scratch / "probe.onnx", inputs)
-        done = [name for name, ratio in ratios.items() if ratio >= MIN_SNR]
+        done = need_layers([name for name, ratio in ratios.items() if ratio >= MIN_SNR])
         quantize_static(
             str(plain),
             str(folder / EMISSIONS),
@@ -146,10 +147,16 @@ def graph_inputs(path: Path, inputs: Sequence[Inputs]) -> list[Inputs]:
     return [{name: each[name] for name in each if name in taken} for each in inputs]
 
 
-def _write_emissions(path: Path, model: EmissionModel) -> None:
+def _write_emissions(path: Path, trained: "Trained", model: EmissionModel) -> None:
     axes = {name: {0: "batch", 1: "length"} for name in (*_INPUTS, "emissions")}
     inputs = example_inputs(*TRACED, model.encoder.config.vocab_size)
-    _export(model, inputs, path, list(_INPUTS), "emissions", axes)
+    with recorded(model.encoder):
+        _export(model, inputs, path, list(_INPUTS), "emissions", axes)
+        run = _open(path.parent, path.name)
+    check_other_shapes(
+        lambda *arrays: run(*(array.numpy() for array in arrays)),
+        model, int(trained.info["max_length"]),
+    )  # fmt: skip
 
 
 def _write_decode(folder: Path, trained: "Trained") -> None:
@@ -259,6 +266,8 @@ def rounding_ratios(path: Path, probe: Path, inputs: Sequence[Inputs]) -> dict[s
     import onnxruntime
 
     layers = _linear_layers(path)
+    if not layers:
+        return {}  # a session without names of outputs would give all of them
     model = onnx.load(str(path))
     names = sorted(set(layers.values()))
     for name in names:

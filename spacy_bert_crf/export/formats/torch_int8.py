@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.ao.quantization import QConfig, default_dynamic_quant_observer
 from torch.ao.quantization.observer import PerChannelMinMaxObserver
 
-from ...encoder.cpu.smoothing import MIN_SNR, left_in_float, rounding_ratios
+from ...encoder.cpu.smoothing import MIN_SNR, left_in_float, need_layers, rounding_ratios
 from .format import Format, Options, float_layers_list
 from .quiet import quiet
 from .torchscript import DECODE, EMISSIONS, open_torchscript, write_pair
@@ -65,6 +65,7 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
     emissions = trained.smoothed_model("sdpa")
     ratios = rounding_ratios(emissions.encoder, trained.probes())
     left = [name for name, ratio in ratios.items() if ratio < MIN_SNR]
+    need_layers([name for name in ratios if name not in left])
     emissions.encoder = quantized(emissions.encoder, options.any_cpu, left)
     write_pair(folder, trained, emissions)
     return {"bits": options.bits, "left": float_layers_list(left_in_float(ratios))}

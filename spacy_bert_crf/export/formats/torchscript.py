@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..graphs import DecodeModel, EmissionModel, example_inputs
+from ..graphs import DecodeModel, EmissionModel, check_other_shapes, example_inputs, recorded
 from .format import Format, Options, Run, on_arrays
 from .quiet import quiet
 
@@ -29,8 +29,14 @@ def write_pair(folder: Path, trained: "Trained", emissions: EmissionModel) -> No
     """
     inputs = example_inputs(*TRACED, trained.config.vocab_size)
     decode = DecodeModel(emissions, trained.decoder()).eval()
-    _save(_frozen(_trace(emissions, inputs)), folder / EMISSIONS)
-    _save(_frozen(_trace(decode, (*inputs, example_pieces()))), folder / DECODE)
+    with recorded(emissions.encoder):
+        _save(_frozen(_trace(emissions, inputs)), folder / EMISSIONS)
+        _save(_frozen(_trace(decode, (*inputs, example_pieces()))), folder / DECODE)
+    run = open_torchscript(folder, EMISSIONS)
+    check_other_shapes(
+        lambda *arrays: run(*(array.numpy() for array in arrays)),
+        emissions, int(trained.info["max_length"]),
+    )  # fmt: skip
 
 
 def open_torchscript(folder: Path, file: str) -> Run:

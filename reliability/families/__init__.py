@@ -1,0 +1,1 @@
+"""Tiny random encoders of all families, and what each command does with them."""

@@ -1,0 +1,63 @@
+"""Gold entities whose borders lie inside a wordpiece: they can't be learned, so they are named."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from thinc.api import Model
+
+from ..annotation.gold import LostEntity, MarkedText, named_entities
+from ..encoder.passes import Pieces, tokenize
+from ..model import layers
+
+#: Texts that are tokenized at once.
+_BATCH = 512
+
+
+def warn_inner_borders(component: str, model: Model, texts: Sequence[MarkedText]) -> None:
+    """Warn once of gold entities that begin or end inside a wordpiece.
+
+    The tokens on both sides of such a border read one vector of the encoder. Their tags can differ
+    by the transitions of the CRF only.
+
+    component: its name, for the message.
+    model: a `bert_crf_layer` whose encoder is loaded. With a shared encoder nothing is checked.
+    texts: the training texts with their gold entities.
+    """
+    own = layers.own_encoder_of(model)
+    if own is None:
+        return
+    found = list(inner_borders(own.loaded.tokenizer, texts))
+    if found:
+        total = sum(len(entities) for _, entities in texts)
+        warnings.warn(
+            f"[{component}] {len(found)} of {total} gold entities begin or end inside a wordpiece "
+            f"of the encoder, so that these borders can't be learned: {named_entities(found)}. The "
+            "tokens on both sides get the same vector. Take an encoder that reads single "
+            "characters there, or move the borders.",
+            stacklevel=4,
+        )
+
+
+def inner_borders(tokenizer: object, texts: Sequence[MarkedText]) -> Iterator[LostEntity]:
+    """The gold entities of which at least one border lies inside a wordpiece.
+
+    tokenizer: a fast tokenizer of transformers.
+    texts: see `warn_inner_borders`.
+    """
+    for at in range(0, len(texts), _BATCH):
+        batch = texts[at : at + _BATCH]
+        all_pieces = tokenize(tokenizer, [text for text, _ in batch])
+        for (text, entities), pieces in zip(batch, all_pieces, strict=True):
+            for start, end, label in entities:
+                if _is_inside(text, pieces, start) or _is_inside(text, pieces, end):
+                    yield LostEntity.in_text(text, start, end, label)
+
+
+def _is_inside(text: str, pieces: Pieces, border: int) -> bool:
+    """Whether a wordpiece has visible characters on both sides of a border."""
+    over = np.flatnonzero((pieces.starts < border) & (border < pieces.ends))
+    return any(
+        text[pieces.starts[i] : border].strip() and text[border : pieces.ends[i]].strip()
+        for i in over
+    )
