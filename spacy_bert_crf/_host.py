@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar, Union
 
 import torch
-from thinc.util import get_torch_default_device
 
 C = TypeVar("C", bound=type)
 
@@ -80,17 +79,24 @@ _METHODS: tuple[str, ...] = (
 )
 
 
-def in_plain_torch(cls: C) -> C:
-    """Let the methods of _METHODS run under `plain_torch`, on the device of the thinc ops."""
-    for name in _METHODS:
-        setattr(cls, name, _wrapped(vars(cls)[name]))
-    return cls
+def in_plain_torch(device: Callable[[], torch.device]) -> Callable[[C], C]:
+    """Class decorator: the methods of _METHODS run under `plain_torch`.
+
+    device: gives the device on which new tensors are made, at each call.
+    """
+
+    def decorate(cls: C) -> C:
+        for name in _METHODS:
+            setattr(cls, name, _wrapped(vars(cls)[name], device))
+        return cls
+
+    return decorate
 
 
-def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+def _wrapped(method: Callable[..., Any], device: Callable[[], torch.device]) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with plain_torch(get_torch_default_device()):
+        with plain_torch(device()):
             return method(*args, **kwargs)
 
     return run

@@ -2,29 +2,30 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Optional
 
 import numpy as np
-from thinc.api import Model
 
 from ..annotation.gold import LostEntity, MarkedText, named_entities
 from ..encoder.passes import Pieces, tokenize
-from ..model import layers
+from ..model.encoder_shim import EncoderShim
 
 #: Texts that are tokenized at once.
 _BATCH = 512
 
 
-def warn_inner_borders(component: str, model: Model, texts: Sequence[MarkedText]) -> None:
+def warn_inner_borders(
+    component: str, own: Optional[EncoderShim], texts: Sequence[MarkedText]
+) -> None:
     """Warn once of gold entities that begin or end inside a wordpiece.
 
     The tokens on both sides of such a border read one vector of the encoder. Their tags can differ
     by the transitions of the CRF only.
 
     component: its name, for the message.
-    model: a `bert_crf_layer` whose encoder is loaded. With a shared encoder nothing is checked.
+    own: the component's own encoder, loaded. With None nothing is checked.
     texts: the training texts with their gold entities.
     """
-    own = layers.own_encoder_of(model)
     if own is None:
         return
     found = list(inner_borders(own.loaded.tokenizer, texts))

@@ -11,6 +11,7 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
+from thinc.util import get_torch_default_device
 from torch import Tensor
 
 from .._host import in_plain_torch
@@ -32,7 +33,7 @@ from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
 
 
-@in_plain_torch
+@in_plain_torch(get_torch_default_device)
 @has_settings
 class BertCrf(TrainablePipe):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
@@ -63,8 +64,7 @@ class BertCrf(TrainablePipe):
         self.cfg: dict[str, Any] = {"labels": []}
         merge_kept(self.cfg, self.settings)
         self.quantize = self.settings.quantize
-        self._golds = GoldReader(name)
-        self._warned_impossible = False
+        self._golds, self._warned_impossible = GoldReader(name), False
         doc_output.register_labels(name)
         self.register_extensions()
 
@@ -246,7 +246,7 @@ class BertCrf(TrainablePipe):
         with named(self.name):
             self._set_labels(choose_labels(labels, self.labels, golds, trained))
         self._build_head(sample)
-        borders.warn_inner_borders(self.name, self.model, texts)
+        borders.warn_inner_borders(self.name, layers.own_encoder_of(self.model), texts)
         if trained is None and self.settings.transitions_from_counts:
             tags = self.tag_set
             counts = count_tags((allowed_tags(gold, tags) for gold in golds), len(tags.tags))

@@ -4,7 +4,6 @@ Uses no spaCy. B texts, T wordpieces, S tokens, K tags.
 """
 
 import copy
-import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
