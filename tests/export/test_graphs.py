@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
 from spacy_bert_crf.crf.chain_weights import ChainWeights
 from spacy_bert_crf.crf.linear_chain import LinearChainCRF
+from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export.graphs import (
     FORBIDDEN,
     TagDecoder,
     best_paths,
+    check_other_shapes,
     token_emissions,
     token_mask,
 )
+from spacy_bert_crf.export.trained import gather
 
 
 def random_crf(tag_set, seed, constraints=True):
@@ -176,3 +179,21 @@ def test_the_decoder_reads_ragged_batches(batch):
     bias = torch.full((crf.n_tags,), np.pi)
     got = TagDecoder(bias, chain(crf))(around, ranges)
     assert torch.equal(got, best_paths(emissions, mask, *baked(crf)))
+
+
+def test_a_graph_that_is_right_for_one_length_only_is_refused(toys):
+    """As of an encoder that chooses its operations by the length of the text."""
+    model = gather(toys["zh"].nlp, "", {}).emission_model("eager")
+    check_other_shapes(model, model, 512)
+    with pytest.raises(BertCrfError, match="type bert does not fit .* wrong for 33 wordpieces"):
+        check_other_shapes(
+            lambda ids, mask, types: model(ids % 19 if ids.shape[1] > 19 else ids, mask, types),
+            model,
+            512,
+        )
+
+    def broken(*inputs):
+        raise RuntimeError("no such length")
+
+    with pytest.raises(BertCrfError, match="type bert does not fit .*no such length"):
+        check_other_shapes(broken, model, 512)

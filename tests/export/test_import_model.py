@@ -10,11 +10,13 @@ import spacy
 import torch
 from safetensors.torch import load_file, save_file
 
+from spacy_bert_crf.export.folder import export_pipeline
 from spacy_bert_crf.export.import_model import import_model
 from spacy_bert_crf.export.trained import gather
+from spacy_bert_crf.model import layers
 from spacy_bert_crf.model.layers import head_of
 from support.commands import cli
-from support.toys import TEXTS, emissions
+from support.toys import TEXTS, emissions, train_toy
 
 COMPANIONS = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
 
@@ -394,3 +396,22 @@ def test_bert4torch_without_labels_or_with_other_tensors(foreign, tmp_path):
 )
 def test_tags_of_no_scheme(huggingface, tmp_path, tags, pattern):
     refused(tmp_path, huggingface(SHUFFLED[:3], tags), [], pattern)
+
+
+def test_the_windows_of_the_pipeline_are_kept(encoder_path, tmp_path):
+    """Texts that are longer than a window have the same entities in the imported pipeline."""
+    nlp = train_toy(encoder_path)
+    shim = layers.own_encoder_of(nlp.get_pipe("bert_crf").model)
+    own = {"max_length": 24, "overlap": 5, "long_texts": "sentences"}
+    shim.cfg.update(own)
+    export_pipeline(nlp, tmp_path / "out")
+    nlp = import_model(tmp_path / "out", tmp_path / "pipeline").nlp
+    cfg = layers.own_encoder_of(nlp.get_pipe("bert_crf").model).cfg
+    assert {key: cfg[key] for key in own} == own
+    # What is no setting is not taken over.
+    sidecar = json.loads((tmp_path / "out" / "best_model.json").read_text("utf8"))
+    sidecar["windows"] = {"max_length": "64", "overlap": None, "long_texts": "whole", "x": 1}
+    (tmp_path / "out" / "best_model.json").write_text(json.dumps(sidecar), encoding="utf8")
+    nlp = import_model(tmp_path / "out", tmp_path / "pipeline").nlp
+    cfg = layers.own_encoder_of(nlp.get_pipe("bert_crf").model).cfg
+    assert (cfg["max_length"], cfg["overlap"], cfg["long_texts"]) == (24, 6, "windows")

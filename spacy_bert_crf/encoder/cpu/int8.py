@@ -108,15 +108,15 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     before: ids of the special tokens before a text.
     after: ids of the special tokens after a text.
     longest: largest number of input ids of a window.
-    Raises BertCrfError if this torch or this machine has no kernels for it, or no layer can have
-    integers.
+    Raises BertCrfError if this torch or this machine has no kernels for it, or the encoder has no
+    linear layer.
     """
     check_kernels()
     copied = copy.deepcopy(model).requires_grad_(False).eval()
     probes = probe_inputs(model.config.vocab_size, before, after, longest)
     smooth(copied, probes)
     ratios = rounding_ratios(copied, probes)
-    need_layers([name for name, ratio in ratios.items() if ratio >= MIN_SNR])
+    need_layers(list(ratios))
     left = {copied.get_submodule(name) for name, ratio in ratios.items() if ratio < MIN_SNR}
     bits = 8 if _has_vnni() else 7
 

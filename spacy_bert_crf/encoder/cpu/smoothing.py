@@ -144,7 +144,7 @@ class Range:
 
 
 def need_layers(names: list[str]) -> list[str]:
-    """The names of the linear layers that get 8 bits.
+    """The names of the linear layers that may get 8 bits.
 
     Raises BertCrfError if there are none, a pooler aside, which has no influence on tokens.
     """

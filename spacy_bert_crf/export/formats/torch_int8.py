@@ -65,7 +65,7 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
     emissions = trained.smoothed_model("sdpa")
     ratios = rounding_ratios(emissions.encoder, trained.probes())
     left = [name for name, ratio in ratios.items() if ratio < MIN_SNR]
-    need_layers([name for name in ratios if name not in left])
+    need_layers(list(ratios))
     emissions.encoder = quantized(emissions.encoder, options.any_cpu, left)
     write_pair(folder, trained, emissions)
     return {"bits": options.bits, "left": float_layers_list(left_in_float(ratios))}
