@@ -25,6 +25,7 @@ setup(
         "thinc>=8.3.12,<8.4",
         "spacy-transformers>=1.4.0,<1.5",
         "transformers>=4.48,<4.53.3",
+        "tokenizers>=0.21",
         "torch>=2.6",
         "safetensors>=0.4.3",
         "numpy>=2.0",

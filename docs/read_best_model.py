@@ -2,7 +2,7 @@
 
 python docs/read_best_model.py export/quickstart "王小明昨天在北京参观了清华大学。"
 """
-import json, re, sys
+import json, re, sys, unicodedata
 from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -29,8 +29,7 @@ def entities(text, info, w, bert, tokenizer):
     tags = info["tags"]  # of the scheme BIO: I- only after B- or I- of the same label
     legal = torch.tensor([[b[0] != "I" or a[2:] == b[2:] for b in tags] for a in tags])
     step = w["crf.transitions"].masked_fill(~legal, -torch.inf)
-    score = w["crf.start_transitions"].masked_fill(~legal[0], -torch.inf) + emissions[0]
-    back = []
+    score, back = w["crf.start_transitions"].masked_fill(~legal[0], -torch.inf) + emissions[0], []
     for row in emissions[1:]:  # Viterbi
         score, source = (score[:, None] + step).max(0)
         score, back = score + row, [*back, source]
@@ -40,9 +39,10 @@ def entities(text, info, w, bert, tokenizer):
     found = []
     for m in re.finditer("BI*", "".join(tags[t][0] for t in path)):
         start, end = tokens[m.start()][0], tokens[m.end() - 1][1]
-        if inside := text[start:end].strip():  # white space at the ends is not part of an entity
-            start += text[start:end].index(inside)
-            found.append((start, start + len(inside), tags[path[m.start()]][2:]))
+        ends = "".join(c for c in text if c.isspace() or unicodedata.category(c) == "Cf")
+        if inside := text[start:end].strip(ends):
+            at = start + text[start:end].index(inside)
+            found.append((at, at + len(inside), tags[path[m.start()]][2:]))
     return found
 
 if __name__ == "__main__":

@@ -266,7 +266,7 @@ BAD = {
         lambda f: edit(
             f / "best_model.pt", lambda t: t.update({"classifier.weight": torch.ones(7, 8)})
         ),
-        [], "vectors of 8.*gives 16",
+        [], "vectors of 8.*returns 16",
     ),
     "NaN in the encoder": (
         lambda f: edit(f / "best_model.pt", lambda t: t[WORDS].fill_(torch.nan)), [], "NaN",

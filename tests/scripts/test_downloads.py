@@ -389,7 +389,7 @@ def test_checkpoint_files(tmp_path):
     with pytest.raises(BertCrfError, match="holds no weights"):
         check_checkpoint_file(path)
     path.write_text("Not Found")
-    with pytest.raises(BertCrfError, match="no torch weights file"):
+    with pytest.raises(BertCrfError, match="is not a torch weights file"):
         check_checkpoint_file(path)
 
 
