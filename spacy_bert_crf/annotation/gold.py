@@ -182,7 +182,7 @@ class GoldReader:
             warnings.warn(
                 f"[{self.component}] gold entities of labels {sorted(unknown)} count as outside: "
                 f"the component has {list(labels)}. (This warning is shown once for each label.)",
-                stacklevel=4,
+                stacklevel=5,
             )
         return golds
 
@@ -192,7 +192,7 @@ class GoldReader:
             self._warned_lost = True
             total = sum(len(gold.spans) + len(gold.lost) for gold in golds)
             report = lost_report(lost, total)
-            warnings.warn(f"[{self.component}] {where}{report}{once}", stacklevel=4)
+            warnings.warn(f"[{self.component}] {where}{report}{once}", stacklevel=5)
 
 
 def choose_labels(
