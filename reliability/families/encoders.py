@@ -231,5 +231,10 @@ def make_folder(path: Path, family: Family, seed: int = 0) -> Path:
     tokenizer.save_pretrained(path)
     config = family.config(len(tokenizer), tokenizer.pad_token_id or 0)
     torch.manual_seed(seed)
-    AutoModel.from_config(config).save_pretrained(path)
+    model = AutoModel.from_config(config)
+    for name, weight in model.named_parameters():
+        # XLNet's attention makes its parameters without values: they are what the memory held.
+        if ".rel_attn." in name and "layer_norm" not in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    model.save_pretrained(path)
     return path
