@@ -59,23 +59,31 @@ def span_score(groups: Sequence[str], span: Span) -> Optional[float]:
         group = span.doc.spans.get(name)
         if group is None or SCORES not in group.attrs:
             continue
-        at = _keys(group).get(key)
+        at = _place(group, *key)
         if at is not None:
             return float(group.attrs[SCORES][at])
     return None
 
 
-def _keys(group: SpanGroup) -> dict[tuple[int, int, str], int]:
-    """The place of each span of a group, by offsets in characters and label."""
+def _place(group: SpanGroup, start: int, end: int, label: str) -> Optional[int]:
+    """The place of a span in a group, by offsets in characters and label; None if it has none.
+
+    Groups are in the order of their starts, so that a doc with many entities is searched by halves.
+    """
     attrs = group.attrs
     if OFFSETS in attrs:
-        offsets = zip(*np.asarray(attrs[OFFSETS]).reshape(-1, 2).T.tolist(), strict=True)
-        pairs = zip(offsets, attrs[LABELS], strict=True)
-        return {(start, end, label): at for at, ((start, end), label) in enumerate(pairs)}
+        offsets = np.asarray(attrs[OFFSETS]).reshape(-1, 2)
+        at = int(np.searchsorted(offsets[:, 0], start))
+        while at < len(offsets) and offsets[at, 0] == start:
+            if offsets[at, 1] == end and attrs[LABELS][at] == label:
+                return at
+            at += 1
+        return None
     try:  # the group was made by an earlier version
-        return {(s.start_char, s.end_char, s.label_): at for at, s in enumerate(group)}
+        keys = [(span.start_char, span.end_char, span.label_) for span in group]
     except IndexError:
-        return {}
+        return None
+    return keys.index((start, end, label)) if (start, end, label) in keys else None
 
 
 def register_labels(component: str) -> None:
