@@ -178,7 +178,7 @@ def read_lock(path: Path, data: bytes) -> bool:
 
 def read_e5(path: Path, data: bytes) -> bool:
     """The quickstart's encoder file."""
-    from scripts.e5_file import read_e5_file
+    from spacy_bert_crf.project.packaged.e5_file import read_e5_file
 
     read_e5_file(path)
     return True

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spacy_bert_crf._files import atomic_folder
-from spacy_bert_crf.encoder.checkpoint_files import AGAIN
-from spacy_bert_crf.errors import BertCrfError
-
+from ..._files import atomic_folder
+from ...encoder.checkpoint_files import AGAIN
+from ...errors import BertCrfError
 from .e5_file import WORD_START, E5File, Floats, read_e5_file
-from .toy_encoder import FIRST_PIECES, legacy_bytes
+from .old_checkpoint import FIRST_PIECES, legacy_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
