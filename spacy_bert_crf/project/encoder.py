@@ -89,8 +89,8 @@ def _download(name: str, dst: Path) -> None:
         weights = next((file for file in reversed(WEIGHT_FILES) if file in files), None)
         if weights is None:
             raise BertCrfError(
-                f"the model {name} on the hub has none of {', '.join(WEIGHT_FILES)}: choose another "
-                "one, or download its weights and name the folder."
+                f"the model {name} on the hub has none of {', '.join(WEIGHT_FILES)}: choose "
+                "another one, or download its weights and name the folder."
             )
         snapshot_download(name, local_dir=dst, allow_patterns=[weights, *_OTHERS])
     except BertCrfError:

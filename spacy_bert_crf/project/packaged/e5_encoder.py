@@ -85,11 +85,11 @@ _LAYER_PARTS = {
     "oln": "output.LayerNorm",
 }
 
-_CHARACTERS = """- Vocabulary: bert-base-chinese's layout, with the embeddings of the source's own pieces: hanzi,
-  kana, symbols, groups of digits and common Latin words. Lower case.
+_CHARACTERS = """- Vocabulary: bert-base-chinese's layout, with the embeddings of the source's own
+  pieces: hanzi, kana, symbols, groups of digits and common Latin words. Lower case.
 """
-_WORD_LIST = """- Vocabulary: BERT's layout, with the embeddings of the source's own pieces: words of one script
-  and their parts, common Latin ones, characters and groups of digits. Case is kept.
+_WORD_LIST = """- Vocabulary: BERT's layout, with the embeddings of the source's own pieces: words
+  of one script and their parts, common Latin ones, characters and groups of digits. Case is kept.
 """
 _README = f"""# multilingual-e5-small with a vocabulary of its own
 
