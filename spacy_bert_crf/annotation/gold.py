@@ -1,5 +1,9 @@
-"""The gold annotation of a spaCy Example on its predicted tokens, and what can't be aligned."""
+"""The gold annotation of a spaCy Example on its predicted tokens, and the tags that it allows.
 
+Allowed tags are a boolean array [tokens, K] over the K tags. The CRF is trained on such arrays.
+"""
+
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Optional
@@ -10,6 +14,9 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import BertCrfError
+from .schemes import Role, TagSet
+
+BoolArray = NDArray[np.bool_]
 
 #: Docs from which the model may infer its sizes.
 _SAMPLE = 10
@@ -227,3 +234,49 @@ def choose_labels(
             "labels after the trained ones, which keep their order."
         )
     return labels
+
+
+def allowed_tags(gold: Gold, tags: TagSet) -> BoolArray:
+    """The tags that each token may have by its gold annotation. bool [tokens, K]
+
+    A known token has one tag. It is O where the entity's label is not in the tag set. An unknown
+    token may have any tag except one that would continue a known entity before it.
+
+    gold: the annotation.
+    tags: the K tags.
+    """
+    n_tokens = len(gold.known)
+    spans = [span for span in gold.spans if span[2] in tags.parts]
+    allowed = np.ones((n_tokens, len(tags.tags)), dtype=bool)
+    # shape: [tokens]
+    ids = np.zeros(n_tokens, dtype=np.int64)
+    for start, end, label in spans:
+        unit, begin, inside, last = tags.parts[label]
+        ids[start:end] = inside
+        ids[end - 1] = last
+        ids[start] = begin if end - start > 1 else unit
+    at = np.flatnonzero(gold.known)
+    allowed[at] = False
+    allowed[at, ids[at]] = True
+    if not tags.has_last:
+        inner = [i for i, (role, _) in enumerate(tags.roles) if role is Role.INSIDE]
+        for _, end, _ in spans:
+            if end < n_tokens and not gold.known[end]:
+                allowed[end, inner] = False
+    return allowed
+
+
+def open_weights(share: float, tags: TagSet) -> Optional[list[float]]:
+    """Logarithm of each tag's weight at tokens without annotation. [K], None for equal weights
+
+    If each entity is annotated with the probability `share`, the likelihood has a factor of
+    1 - share for each entity that is not annotated.
+
+    share: the share of a doc's entities that is annotated, from 0 to below 1. 0 where it is not
+        known.
+    tags: the K tags.
+    """
+    if not share:
+        return None
+    missing = math.log1p(-share)
+    return [missing if begins else 0.0 for begins in tags.begins()]

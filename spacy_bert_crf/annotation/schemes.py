@@ -7,7 +7,7 @@ hyphen counts, so labels may contain hyphens and dots.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from ..errors import BertCrfError
@@ -85,10 +85,20 @@ class TagSet:
         """Tag id of each (role, label)."""
         return {role: i for i, role in enumerate(self.roles)}
 
-    @property
+    @cached_property
     def has_last(self) -> bool:
         """Whether the scheme marks the last token of an entity."""
         return Role.LAST in SCHEMES[self.scheme].values()
+
+    @cached_property
+    def parts(self) -> dict[str, tuple[int, int, int, int]]:
+        """Tag ids of each label: of its only token, of its first, inner and last token."""
+        found = {}
+        for label in self.labels:
+            begin, inside = self.ids[Role.BEGIN, label], self.ids[Role.INSIDE, label]
+            unit = self.ids.get((Role.UNIT, label), begin)
+            found[label] = unit, begin, inside, self.ids.get((Role.LAST, label), inside)
+        return found
 
     def begins(self) -> list[bool]:
         """Whether each tag begins an entity. [K]"""
@@ -131,13 +141,8 @@ class TagSet:
         label: its entity type, one of `labels`.
         RETURNS: the tag ids. [length]
         """
-        ids = self.ids
-        if self.has_last:
-            if length == 1:
-                return [ids[Role.UNIT, label]]
-            inside = [ids[Role.INSIDE, label]] * (length - 2)
-            return [ids[Role.BEGIN, label], *inside, ids[Role.LAST, label]]
-        return [ids[Role.BEGIN, label], *[ids[Role.INSIDE, label]] * (length - 1)]
+        unit, begin, inside, last = self.parts[label]
+        return [unit] if length == 1 else [begin, *[inside] * (length - 2), last]
 
     def closing(self, label: str) -> list[bool]:
         """Whether an entity of this label is complete when each tag follows its last token. [K]
@@ -187,6 +192,12 @@ class TagSet:
         if after[0] in (Role.INSIDE, Role.LAST):
             return before[0] in (Role.BEGIN, Role.INSIDE) and before[1] == after[1]
         return not self._is_open(before[0])
+
+
+@lru_cache(maxsize=64)
+def tag_set_of(labels: tuple[str, ...], scheme: str) -> TagSet:
+    """The TagSet of these labels, made once. Raises BertCrfError as TagSet does."""
+    return TagSet(labels, scheme)
 
 
 def split_tag(tag: str) -> tuple[str, str]:

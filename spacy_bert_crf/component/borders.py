@@ -8,7 +8,7 @@ import numpy as np
 
 from ..annotation.gold import LostEntity, MarkedText, named_entities
 from ..encoder.passes import Pieces, tokenize
-from ..model.encoder_shim import EncoderShim
+from ..model.shims import EncoderShim
 
 #: Texts that are tokenized at once.
 _BATCH = 512

@@ -15,9 +15,8 @@ from thinc.util import get_torch_default_device
 from torch import Tensor
 
 from .._host import in_plain_torch
-from ..annotation.allowed import allowed_for_decoding, allowed_tags, open_weights
-from ..annotation.gold import GoldReader, choose_labels
-from ..annotation.schemes import TagSet
+from ..annotation.gold import GoldReader, allowed_tags, choose_labels, open_weights
+from ..annotation.schemes import TagSet, tag_set_of
 from ..annotation.tag_counts import count_tags
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.hf import LoadedEncoder
@@ -27,7 +26,7 @@ from ..model import crf_batches, layers
 from ..model.crf_batches import BoolArray
 from ..model.optimizer import GroupedAdamW, create_adamw
 from ..model.weights_file import weights_beside
-from . import borders, doc_output, reading
+from . import borders, doc_entities, reading
 from .reading import Alternative, Reading, Spans
 from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
@@ -65,7 +64,7 @@ class BertCrf(TrainablePipe):
         merge_kept(self.cfg, self.settings)
         self.quantize = self.settings.quantize
         self._golds, self._warned_impossible = GoldReader(name), False
-        doc_output.register_labels(name)
+        doc_entities.register_labels(name)
         self.register_extensions()
 
     @property
@@ -81,7 +80,7 @@ class BertCrf(TrainablePipe):
     @property
     def tag_set(self) -> TagSet:
         """The tags in id order."""
-        return TagSet(self.labels, self.settings.scheme)
+        return tag_set_of(tuple(self.cfg["labels"]), self.settings.scheme)
 
     @property
     def crf(self) -> LinearChainCRF:
@@ -115,7 +114,7 @@ class BertCrf(TrainablePipe):
         RETURNS: best tag ids of each doc [tokens], or Readings if a setting needs probabilities.
         """
         docs = list(docs)
-        if self.settings.scores or self.settings.candidates or self.threshold:
+        if self.settings.scores or self.settings.candidates or self.cfg.get("threshold"):
             readings = self.read(docs, candidates=self.settings.candidates)
             return reading.corrected(readings, self.score_map)
         tags, impossible = crf_batches.decode(
@@ -133,13 +132,13 @@ class BertCrf(TrainablePipe):
         scores: the result of `predict`.
         """
         self.register_extensions()  # the component may have been unpickled
-        tag_set, threshold = self.tag_set, self.threshold
+        tag_set = self.tag_set
         for doc, score in zip(docs, scores, strict=True):
             if isinstance(score, Reading):
-                doc_output.set_reading(doc, score, self.name, self.settings, threshold)
+                doc_entities.set_reading(doc, score, self.name, self.settings, self.threshold)
             else:
                 entities = tag_set.decode(score.tolist()) if score.any() else []
-                doc_output.set_entities(doc, entities, self.settings.overwrite)
+                doc_entities.set_entities(doc, entities, self.settings.overwrite)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate a stream of docs in order.
@@ -206,7 +205,7 @@ class BertCrf(TrainablePipe):
         )
         tag_set, overwrite = self.tag_set, self.settings.overwrite
         return [
-            doc_output.alternatives(doc, found, tag_set, overwrite)
+            doc_entities.alternatives(doc, found, tag_set, overwrite)
             for doc, found in zip(docs, paths, strict=True)
         ]
 
@@ -348,7 +347,7 @@ class BertCrf(TrainablePipe):
     def register_extensions(self) -> None:
         """Make the extensions of Doc and Span that the settings need, if there are none."""
         if self.settings.scores:
-            doc_output.register_scores(self.name, self.settings.score_extension)
+            doc_entities.register_scores(self.name, self.settings.score_extension)
 
     def _set_labels(self, labels: Sequence[str]) -> None:
         TagSet(tuple(labels), self.settings.scheme)  # raises for labels that can't be
@@ -373,7 +372,8 @@ class BertCrf(TrainablePipe):
     def _allowed_on(self, docs: list[Doc]) -> list[Optional[BoolArray]]:
         """The tags that each token may have in decoding. [tokens, K] for each doc, None for all"""
         keep = self.settings.constrain_to_ents and not self.settings.overwrite
-        return [allowed_for_decoding(doc, self.tag_set, self.name, keep) for doc in docs]
+        find = doc_entities.allowed_for_decoding
+        return [find(doc, self.tag_set, self.name, keep) for doc in docs]
 
     def _allowed_by_gold(self, examples: list[Example]) -> list[BoolArray]:
         """The tags that each token may have by the gold. [tokens, K] for each example"""

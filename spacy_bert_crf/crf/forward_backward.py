@@ -1,5 +1,7 @@
 """Forward-backward over a batch of sequences: log Z, marginals, and the gradient of log Z.
 
+`LogPartition` and `PathScore` give both to torch.autograd, with explicit gradients.
+
 Rabiner (1989), "A Tutorial on Hidden Markov Models". There are two scans with one interface.
 `ProbabilityScan` works on probabilities in float64 and rescales them every few steps. A step is
 one matrix product and one product with the emissions. `LogScan` works on scores: a step is a
@@ -11,11 +13,13 @@ each step is contiguous. The backward variables are the forward variables of the
 with transposed transitions, so that one scan computes both directions.
 """
 
-from collections.abc import Iterator
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .log_scan import LogScan
 
 #: Score of excluded tags and transitions in training. Its exp() is 0. It is finite, because
 #: inf - inf in a gradient is nan.
@@ -42,7 +46,7 @@ class Weights:
         self.excluded = excluded
 
 
-Scan = Union["ProbabilityScan", "LogScan"]
+Scan = Union["ProbabilityScan", LogScan]
 
 
 def scan(
@@ -64,7 +68,7 @@ def scan(
             fast = ProbabilityScan(emissions, weights, mask, allowed, both)
             done = None if bool(fast.lost) else fast
         if done is None:
-            done = LogScan(emissions, weights, mask, allowed, both)
+            done = LogScan(emissions, weights, Order(mask), allowed, both)
     done.log_z = done.log_z.clone()
     return done
 
@@ -94,7 +98,7 @@ class ProbabilityScan:
         both: bool,
     ) -> None:
         n_batch, n_steps, n_tags = emissions.shape
-        order = _Order(mask)
+        order = Order(mask)
         self.order = order
         # shape: (T, B, 1)
         on = order.mask.unsqueeze(2)
@@ -261,103 +265,7 @@ def _probability(scores: Tensor) -> tuple[Tensor, Tensor]:
     return out, top
 
 
-class LogScan:
-    """Forward-backward on scores. Where there is no path, log_z is -inf and marginals are 0.
-
-    log_z: log Z of each sequence. [B]
-    alpha, gamma: as in ProbabilityScan, as scores. [T, B, K]
-    incoming: alpha without the emission of its step, as scores. [T, B, K]
-    log_scale: the number that each step subtracted from alpha. [T, B]
-    """
-
-    def __init__(
-        self,
-        emissions: Tensor,
-        weights: Weights,
-        mask: Tensor,
-        allowed: Optional[Tensor],
-        both: bool,
-    ) -> None:
-        order = _Order(mask)
-        self.order, self._weights = order, weights
-        scores = emissions.detach().to(weights.transitions.dtype)
-        if allowed is not None:
-            scores = scores.masked_fill(~allowed, weights.excluded)
-        # shape: (T, B, K)
-        scores = scores.transpose(0, 1).contiguous()
-        start, end, transitions = weights.start, weights.end, weights.transitions
-        self.alpha, self.incoming, top = _log_scan(scores, start, transitions)
-        self.log_scale = top.masked_fill(~order.mask, 0.0)
-        log_final = torch.logsumexp(order.last_step(self.alpha) + end, dim=1)
-        self.log_z = log_final + self.log_scale.sum(0)
-        if both:
-            self.gamma = order.reverse(_log_scan(order.reverse(scores), end, transitions.T)[0])
-
-    def gradient(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of log Z: unary marginals [T, B, K], summed pair marginals [K, K].
-
-        grad: the weight of each sequence. [B]
-        """
-        sums = torch.zeros_like(self._weights.transitions)
-        for pairs in self._pair_marginals():
-            sums += (pairs * grad[None, :, None, None]).sum((0, 1))
-        return self.marginals() * grad[None, :, None], sums
-
-    def marginals(self) -> Tensor:
-        """Probability of each tag at each step, 0 in padding. [T, B, K]"""
-        there = self.order.mask & (self.log_z != -torch.inf)
-        joint = torch.softmax(self.incoming + self.gamma, dim=2)
-        return joint.masked_fill(~there.unsqueeze(2), 0.0)
-
-    def expected_pairs(self, values: Tensor) -> Tensor:
-        """Expectation of the sum of values[from, to] over a sequence. [K, K] -> [B]"""
-        out = torch.zeros_like(self.log_z)
-        for pairs in self._pair_marginals():
-            out += (pairs * values).sum((0, 2, 3))
-        return out
-
-    def logs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """alpha, gamma [T, B, K] and total [T, B] as scores."""
-        return self.alpha, self.gamma, torch.logsumexp(self.incoming + self.gamma, dim=2)
-
-    def _pair_marginals(self) -> Iterator[Tensor]:
-        """Pair marginals [t, B, K_from, K_to] for t steps at a time, to bound the memory."""
-        alpha, gamma, transitions = self.alpha, self.gamma, self._weights.transitions
-        there = (self.order.mask & (self.log_z != -torch.inf))[:, :, None, None]
-        n_steps, n_batch, n_tags = alpha.shape
-        # shape of a part: (size, B, K_from, K_to)
-        size = max(1, 4_000_000 // max(1, n_batch * n_tags * n_tags))
-        for i in range(0, n_steps - 1, size):
-            j = min(i + size, n_steps - 1)
-            pairs = alpha[i:j, :, :, None] + gamma[i + 1 : j + 1, :, None, :] + transitions
-            pairs = torch.softmax(pairs.flatten(2), dim=2).view_as(pairs)
-            yield pairs.masked_fill(~there[i + 1 : j + 1], 0.0)
-
-
-def _log_scan(
-    emissions: Tensor, first: Tensor, transitions: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Forward variables with and without their step's emission [T, B, K], and their scales [T, B].
-
-    The first are relative to the largest entry of their step, so that rounding does not grow with
-    the length. The second are in the scale of the step before.
-    """
-    incoming = first.expand_as(emissions[0])
-    states: list[Tensor] = []
-    incomings, tops = [], []
-    for step, scores in enumerate(emissions):
-        if step:
-            incoming = torch.logsumexp(states[-1].unsqueeze(2) + transitions, dim=1)
-        state = incoming + scores
-        top = state.amax(1, keepdim=True)
-        top = top.masked_fill(top == -torch.inf, 0.0)  # Without a path, -inf - -inf is nan.
-        states.append(state - top)  # Values at padding are masked later.
-        incomings.append(incoming)
-        tops.append(top)
-    return torch.stack(states), torch.stack(incomings), torch.stack(tops).squeeze(2)
-
-
-class _Order:
+class Order:
     """Row indices that reverse right-padded sequences and pick their last steps.
 
     mask: True on real steps. [T, B]
@@ -395,3 +303,89 @@ class _Order:
 def wide_dtype(device: torch.device) -> torch.dtype:
     """The dtype of sums over steps: float64, or float32 on a device without it."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+class LogPartition(torch.autograd.Function):
+    """Log Z of each sequence [B]. Its gradient is the marginals of forward-backward.
+
+    apply(emissions, start, end, transitions, mask, allowed, needs_grad)
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        emissions: Tensor,
+        start: Tensor,
+        end: Tensor,
+        transitions: Tensor,
+        mask: Tensor,
+        allowed: Optional[Tensor],
+        needs_grad: bool,
+    ) -> Tensor:
+        done = scan(emissions, Weights(start, end, transitions), mask, allowed, needs_grad)
+        # None of these is an input or an output, so save_for_backward is not needed.
+        ctx.scan, ctx.allowed, ctx.dtypes = done, allowed, (emissions.dtype, transitions.dtype)
+        return done.log_z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:  # type: ignore[override]
+        unary, pairs = ctx.scan.gradient(grad)
+        dtype, weights_dtype = ctx.dtypes
+        d_start = unary[0].sum(0).to(weights_dtype)
+        d_end = ctx.scan.order.last_step(unary).sum(0).to(weights_dtype)
+        # shape: (B, T, K)
+        d_emissions = unary.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format)
+        if ctx.allowed is not None:  # excluded scores have no gradient
+            d_emissions = d_emissions.masked_fill_(~ctx.allowed, 0.0)
+        return d_emissions, d_start, d_end, pairs.to(weights_dtype), None, None, None
+
+
+class PathScore(torch.autograd.Function):
+    """Score of one tag path per sequence [B]. It is a gather, and its gradient is a count.
+
+    apply(emissions, start, end, transitions, mask, tags). Tags of padding are ignored.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        emissions: Tensor,
+        start: Tensor,
+        end: Tensor,
+        transitions: Tensor,
+        mask: Tensor,
+        tags: Tensor,
+    ) -> Tensor:
+        n_tags, wide = len(start), wide_dtype(emissions.device)
+        # shape: (B,)
+        last = tags.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1)
+        # shape: (B, T)
+        unary = emissions.gather(2, tags.unsqueeze(2)).squeeze(2)
+        # shape: (B, T - 1)
+        pair_ids = tags[:, :-1] * n_tags + tags[:, 1:]
+        pairs = transitions.reshape(-1)[pair_ids]
+        ctx.save_for_backward(mask, tags, pair_ids, last)
+        ctx.dtypes, ctx.n_tags = (emissions.dtype, transitions.dtype), n_tags
+        score = unary.masked_fill(~mask, 0.0).sum(1, dtype=wide)
+        score += pairs.masked_fill(~mask[:, 1:], 0.0).sum(1, dtype=wide)
+        return score + start[tags[:, 0]] + end[last]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:  # type: ignore[override]
+        mask, tags, pair_ids, last = ctx.saved_tensors
+        dtype, weights_dtype = ctx.dtypes
+        n_tags = ctx.n_tags
+        # shape: (B, T)
+        weight = (grad.unsqueeze(1) * mask).to(weights_dtype)
+        zeros = weight.new_zeros
+        # shape: (B, T, K)
+        d_emissions = zeros((*mask.shape, n_tags), dtype=dtype)
+        d_emissions.scatter_(2, tags.unsqueeze(2), weight.to(dtype).unsqueeze(2))
+        d_start = zeros(n_tags).index_add_(0, tags[:, 0], weight[:, 0])
+        d_end = zeros(n_tags).index_add_(0, last, weight[:, 0])
+        # shape: (K * K,)
+        d_pairs = zeros(n_tags * n_tags)
+        d_pairs.index_add_(0, pair_ids.flatten(), weight[:, 1:].flatten())
+        return d_emissions, d_start, d_end, d_pairs.view(n_tags, n_tags), None, None

@@ -23,9 +23,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from .autograd import LogPartition, PathScore
 from .chain_weights import NPZ_LEGAL_NAMES, ChainWeights
-from .forward_backward import EXCLUDED, Weights, scan, wide_dtype
+from .forward_backward import EXCLUDED, LogPartition, PathScore, Weights, scan, wide_dtype
 from .posterior import Posterior
 from .viterbi import nbest, viterbi
 from .viterbi_blocks import LONG, viterbi_one_by_one

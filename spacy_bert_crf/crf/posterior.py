@@ -9,8 +9,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from .autograd import PathScore
-from .forward_backward import Weights, scan
+from .forward_backward import PathScore, Weights, scan
 
 
 class Posterior:

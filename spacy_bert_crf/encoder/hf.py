@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -135,23 +135,6 @@ def takes_types(model: Any) -> bool:
     accepted = "token_type_ids" in inspect.signature(model.forward).parameters
     has_types = bool(getattr(model.config, "type_vocab_size", 0))
     return accepted and has_types and model.config.model_type != "funnel"
-
-
-def set_dropout(model: nn.Module, rate: float) -> None:
-    """Set the rate of every dropout of a model, in place.
-
-    Some layers keep their rate as a number, under names such as `dropout`, `attention_dropout` or
-    `dropout_prob`. Whole layers are never dropped (`layerdrop`).
-
-    model: the model.
-    rate: dropout rate, from 0 to 1.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = rate
-        for name, value in list(vars(module).items()):
-            if isinstance(value, float) and "drop" in name:
-                setattr(module, name, 0.0 if "layer" in name else rate)
 
 
 def weights_of(encoder: LoadedEncoder) -> dict[str, Tensor]:

@@ -356,6 +356,23 @@ def run(
     return out if project is None else out + project[1]
 
 
+def set_dropout(model: nn.Module, rate: float) -> None:
+    """Set the rate of every dropout of a model, in place.
+
+    Some layers keep their rate as a number, under names such as `dropout`, `attention_dropout` or
+    `dropout_prob`. Whole layers are never dropped (`layerdrop`).
+
+    model: the model.
+    rate: dropout rate, from 0 to 1.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = rate
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and "drop" in name:
+                setattr(module, name, 0.0 if "layer" in name else rate)
+
+
 def _pool(rows: Tensor, plan: Plan, device: torch.device) -> Tensor:
     if len(plan.rows) == len(plan.counts) and bool((plan.counts == 1).all()):
         return rows.index_select(0, _to(plan.rows, device))

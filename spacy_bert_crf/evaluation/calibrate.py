@@ -17,8 +17,7 @@ from spacy.tokens import Doc
 from thinc.types import Floats2d
 
 from .._files import atomic_folder, write_text
-from ..annotation.allowed import allowed_tags
-from ..annotation.gold import Gold
+from ..annotation.gold import Gold, allowed_tags
 from ..component.pipe import BertCrf
 from ..component.pipelines import find_component
 from ..component.reading import log_partitions, read

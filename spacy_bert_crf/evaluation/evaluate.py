@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .._provenance import versions
 from ..annotation.gold import read_gold
-from ..component.doc_output import span_score
+from ..component.doc_entities import span_score
 from ..component.pipe import BertCrf
 from ..component.pipelines import check_labels
 from ..errors import BertCrfError

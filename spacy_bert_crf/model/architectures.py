@@ -9,8 +9,8 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..errors import BertCrfError
-from .encoder_shim import EncoderShim
 from .layers import bert_crf_layer, encoder_layer
+from .shims import EncoderShim
 
 
 @registry.architectures("spacy_bert_crf.BertCrf.v1")

@@ -16,9 +16,7 @@ from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import padded_batches
 from ..errors import BertCrfError
 from .crf_batches import Emissions, join_rows, split_rows
-from .encoder_shim import EncoderShim
-from .head_shim import HeadShim
-from .shims import TorchShim
+from .shims import EncoderShim, HeadShim, TorchShim
 
 #: Largest number of tokens of a batch of docs in prediction.
 _LOOKAHEAD_TOKENS = 100_000

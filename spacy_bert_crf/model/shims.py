@@ -7,20 +7,40 @@ reach the optimizer as tensors. A shim builds its module itself from what was sa
 
 import copy
 import os
+import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Optional, cast
 
+import safetensors.torch
 import srsly
 import torch
-from thinc.api import Optimizer
+from spacy.tokens import Doc
+from thinc.api import Optimizer, PyTorchGradScaler
 from thinc.shims.shim import Shim
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..crf.tag_head import TagHead
+from ..encoder import hf as enc
+from ..encoder.cpu.fused import packed_encoder, weights_stamp
+from ..encoder.cpu.int8 import int8_encoder
+from ..encoder.cpu.linear import has_bfloat16_products
+from ..encoder.passes import Plan, plan_docs, run, set_dropout, special_ids
 from ..errors import BertCrfError
+from .encoder_rates import held_scale
 from .optimizer import GroupedAdamW
+from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
+
+#: Largest number of wordpieces of an encoder pass where batch_pieces is 0, padding included.
+#: Small passes stay in a CPU's cache. A pass of an update keeps its activations for
+#: backpropagation, half a megabyte for each wordpiece.
+_CPU_PASS, _CPU_UPDATE, _OTHER_PASS = 768, 512, 4096
+
+#: Only one thread makes the fast copy of an encoder.
+_making = threading.Lock()
 
 # OpenMP's threads do not survive a fork. A child process that used them would wait for ever.
 # nlp.pipe(n_process=...) forks. Several processes are best with one thread each.
@@ -57,6 +77,7 @@ class TorchShim(Shim):
         """Hand the parameters that have a gradient to the optimizer, and clear the gradients."""
         if self._model is None:
             return
+        scale = 1.0 if isinstance(optimizer, GroupedAdamW) else self._held_scale(optimizer)
         for name, param in self._model.named_parameters():
             if param.grad is None:
                 continue
@@ -65,8 +86,13 @@ class TorchShim(Shim):
                 optimizer.collect(key, param.data, param.grad)
             else:
                 weights, grad = torch2xp(param.data), torch2xp(param.grad)
-                param.data = xp2torch(optimizer(key, weights, grad)[0], device=param.device)
+                stepped = optimizer(key, weights, grad, lr_scale=scale)[0]
+                param.data = xp2torch(stepped, device=param.device)
             param.grad = None
+
+    def _held_scale(self, optimizer: Optimizer) -> float:
+        """Factor on the one rate of an optimizer that is not made for encoders."""
+        return 1.0
 
     @contextmanager
     def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
@@ -119,6 +145,244 @@ class TorchShim(Shim):
 
     def _unpack(self, saved: dict[str, Any]) -> None:
         raise NotImplementedError
+
+
+class EncoderShim(TorchShim):
+    """Holds a Hugging Face encoder and its tokenizer.
+
+    config: max_length, overlap, long_texts, batch_pieces, mixed_precision, grad_scaler_config;
+        and under "source" the arguments of `load_encoder`.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(None, config)
+        self._tokenizer: Any = None
+        self._quantize = ""
+        # The stamp of the weights, and a module made from them that predicts faster. Made at the
+        # first prediction.
+        self._fast: Optional[tuple[int, Any]] = None
+        self._scaler = PyTorchGradScaler(enabled=False)
+        #: Most input ids of a pass, and whether texts of different length can share one.
+        self._longest, self._padding = 0, True
+
+    @property
+    def loaded(self) -> enc.LoadedEncoder:
+        """The encoder and its tokenizer."""
+        return enc.LoadedEncoder(self.module, self._tokenizer)
+
+    @property
+    def quantize(self) -> str:
+        """ "" to predict in float32, "int8" to predict in 8-bit integers (see int8_encoder)."""
+        return self._quantize
+
+    @quantize.setter
+    def quantize(self, value: str) -> None:
+        if value not in ("", "int8"):
+            raise BertCrfError(f'quantize = {value!r} is not known: use "" or "int8".')
+        self._quantize = value
+        self._fast = None
+
+    def load(self) -> None:
+        """Load the encoder from where the config says, to the device of the current thinc ops."""
+        self.adopt(enc.load_encoder(**self.cfg["source"]))
+        wanted = self.cfg["max_length"]
+        if self._longest < wanted:
+            enc.logger.info(
+                "note: max_length %d is more than the encoder takes: windows have %d wordpieces",
+                wanted, self._longest,
+            )  # fmt: skip
+
+    def adopt(self, loaded: enc.LoadedEncoder) -> None:
+        """Take over an encoder that is loaded already."""
+        self._fast = None
+        self._model, self._tokenizer = loaded
+        self._longest = enc.longest_input(loaded, self.cfg["max_length"])
+        self._padding = enc.takes_padding(loaded.model)
+        self.module.to(get_torch_default_device()).eval()
+
+    def plan(self, docs: list[Doc], is_train: bool = False) -> Plan:
+        """The encoder passes of some docs, and the rows that each of their tokens reads."""
+        return plan_docs(
+            self._tokenizer,
+            docs,
+            longest=self._longest,
+            overlap=self.cfg["overlap"],
+            by_sentences=self.cfg["long_texts"] == "sentences",
+            limit=self.pass_size(is_train),
+            padding=self._padding,
+        )
+
+    def pass_size(self, is_train: bool = False) -> int:
+        """Largest number of wordpieces of an encoder pass, padding included."""
+        if self.cfg["batch_pieces"]:
+            return int(self.cfg["batch_pieces"])
+        if self.device.type != "cpu":
+            return _OTHER_PASS
+        if not is_train:
+            return _CPU_PASS
+        # Activations are half as large in 16 bits.
+        return _CPU_UPDATE if self.autocast() is None else 2 * _CPU_UPDATE
+
+    def autocast(self) -> Optional[torch.dtype]:
+        """dtype of mixed precision: bfloat16 where the device has it, else float16 on a GPU."""
+        if not self.cfg["mixed_precision"]:
+            return None
+        if self.device.type == "cpu":
+            return torch.bfloat16 if has_bfloat16_products() else None
+        if self.device.type != "cuda":
+            return None
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bf16 else torch.float16
+
+    @torch.inference_mode()
+    def predict_vectors(
+        self, docs: list[Doc], project: Optional[tuple[Tensor, Tensor]] = None
+    ) -> Tensor:
+        """See `encoder.run`. Safe from several threads."""
+        dtype = None if self._quantize else self.autocast()
+        is_cpu = self.device.type == "cpu" and dtype is None
+        module = self._fast_module() if is_cpu or self._quantize else self.module
+        return run(module, self.plan(docs), self.device, project, dtype)
+
+    def _fast_module(self) -> Any:
+        made, stamp = self._fast, weights_stamp(self.module)
+        if made is None or made[0] != stamp:
+            with _making:
+                made = self._fast
+                if made is None or made[0] != stamp:
+                    with torch.inference_mode(False):
+                        new = self._make_int8() if self._quantize else packed_encoder(self.module)
+                    made = self._fast = (stamp, new)
+        return made[1]
+
+    def _make_int8(self) -> Any:
+        if self.device.type != "cpu":
+            raise BertCrfError(
+                f'quantize = "int8" runs on the CPU, and the encoder is on {self.device}: leave '
+                "quantize empty, or load the pipeline on the CPU."
+            )
+        before, after, _ = special_ids(self._tokenizer)
+        return int8_encoder(self.module, before, after, self._longest)
+
+    def update_vectors(
+        self, docs: list[Doc], dropout: float
+    ) -> tuple[Tensor, Callable[[Tensor], None]]:
+        """Vectors of all tokens, and the function that takes their gradient. [N, width]"""
+        plan, dtype = self.plan(docs, is_train=True), self.autocast()
+        self._fast = None  # the weights are about to change
+        set_dropout(self.module, dropout)
+        self.module.train()
+        try:
+            with self._attention_for(dtype):
+                vectors = run(self.module, plan, self.device, autocast=dtype)
+        finally:
+            self.module.eval()
+        scaler = self._scaler_for(dtype)
+
+        def backprop(grad: Tensor) -> None:
+            if not vectors.requires_grad:  # no wordpiece in the whole batch
+                return
+            (scaled,) = scaler.scale([grad], inplace=False)
+            torch.autograd.backward([vectors], [scaled])
+
+        return vectors, backprop
+
+    def _held_scale(self, optimizer: Optimizer) -> float:
+        return held_scale(self.module.named_parameters(), optimizer.learn_rate)
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        # Unscaled here and not in each backward pass, since gradients may be accumulated.
+        if self._scaler._enabled:
+            params = [p for p in self.module.parameters() if p.grad is not None]
+            if self._scaler.unscale([p.grad for p in params]):
+                for param in params:
+                    param.grad = None
+        super().finish_update(optimizer)
+        self._scaler.update()
+
+    @contextmanager
+    def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
+        self._fast = None
+        try:
+            with super().use_params(params):
+                yield
+        finally:
+            self._fast = None
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        self._fast = None
+        super().to_device(device_type, device_id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Packed weights can be neither copied nor pickled; they are made again.
+        return {**self.__dict__, "_fast": None}
+
+    def _attention_for(self, dtype: Optional[torch.dtype]) -> AbstractContextManager[Any]:
+        """How an update computes attention.
+
+        On a CPU in bfloat16, backpropagation through torch's fused kernel takes ten times as long
+        as through plain products.
+        """
+        if dtype is None or self.device.type != "cpu":
+            return nullcontext()
+        return cast(AbstractContextManager[Any], sdpa_kernel(SDPBackend.MATH))
+
+    def _scaler_for(self, dtype: Optional[torch.dtype]) -> PyTorchGradScaler:
+        needs_scaling = dtype is torch.float16  # bfloat16 has float32's range
+        if needs_scaling and not self._scaler._enabled:
+            settings = {"enabled": True, **self.cfg.get("grad_scaler_config", {})}
+            self._scaler = PyTorchGradScaler(**settings)
+            self._scaler.to_(self.device)
+        return self._scaler
+
+    def _pack(self) -> dict[str, Any]:
+        packed, weights, file = enc.pack(self.loaded), enc.weights_of(self.loaded), beside()
+        if file is None:
+            return {**packed, "weights": safetensors.torch.save(weights)}
+        return {**packed, XXH3: write_weights(file, weights)}
+
+    def _unpack(self, saved: dict[str, Any]) -> None:
+        if "weights" in saved:
+            self.adopt(enc.unpack(saved, safetensors.torch.load(saved["weights"])))
+            return
+        file = beside()
+        if file is None:
+            raise BertCrfError("its weights are in a file beside it: load the component's folder.")
+        kind = next((key for key in CHECKSUMS if key in saved), None)
+        if kind is None:
+            raise BertCrfError("it holds no checksum of the weights.")
+        pending = PendingWeights(file, kind)
+        self.adopt(enc.unpack(saved, pending.tensors))
+        pending.check(saved[kind])
+
+
+class HeadShim(TorchShim):
+    """Holds a TagHead."""
+
+    def build(self, width: int, n_tags: int) -> None:
+        """Make a new head of this size, or room for more tags in the present one."""
+        if self._model is None or self.module.classifier.in_features != width:
+            self._model = TagHead(width, n_tags)
+        elif self.module.crf.n_tags != n_tags:
+            self.module.extend(n_tags)
+        self.module.to(get_torch_default_device()).eval()
+
+    def _pack(self) -> dict[str, Any]:
+        classifier = self.module.classifier
+        weights = {k: v.cpu().contiguous() for k, v in self.module.state_dict().items()}
+        return {
+            "width": classifier.in_features,
+            "n_tags": classifier.out_features,
+            "weights": safetensors.torch.save(weights),
+        }
+
+    def _unpack(self, saved: dict[str, Any]) -> None:
+        weights = safetensors.torch.load(saved["weights"])
+        n_tags, width = weights["classifier.weight"].shape
+        if (width, n_tags) != (saved["width"], saved["n_tags"]):
+            raise BertCrfError("the weights of its head have another size than was saved.")
+        self._model = TagHead(width, n_tags)
+        self._model.load_state_dict(weights)
 
 
 def _checksum(saved: dict[str, Any]) -> int:

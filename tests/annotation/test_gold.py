@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_bert_crf.annotation.allowed import allowed_tags, open_weights
-from spacy_bert_crf.annotation.gold import lost_report, read_gold
+from spacy_bert_crf.annotation.gold import allowed_tags, lost_report, open_weights, read_gold
 from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
 from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 

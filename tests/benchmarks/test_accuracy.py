@@ -7,8 +7,7 @@ from spacy.training import Example
 
 from benchmarks.accuracy.partial import reduce
 from benchmarks.accuracy.peer import read, score_found, spelling
-from spacy_bert_crf.annotation.allowed import allowed_tags
-from spacy_bert_crf.annotation.gold import read_gold
+from spacy_bert_crf.annotation.gold import allowed_tags, read_gold
 from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.model.optimizer import create_adamw
 from support.toys import TEXTS, entities, make_examples, own_config

@@ -12,7 +12,7 @@ import spacy
 
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model import layers
-from spacy_bert_crf.model.encoder_shim import EncoderShim
+from spacy_bert_crf.model.shims import EncoderShim
 from spacy_bert_crf.model.weights_file import CHECKSUMS, NAME, beside
 from support.toys import TEXTS, entities, make_examples
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spacy_bert_crf.crf.forward_backward import EXCLUDED, LogScan, ProbabilityScan, Weights, scan
+from spacy_bert_crf.crf.forward_backward import EXCLUDED, Order, ProbabilityScan, Weights, scan
+from spacy_bert_crf.crf.log_scan import LogScan
 from support.crf import batch, make
 
 
@@ -116,7 +117,7 @@ def test_both_scans_agree_wherever_nothing_is_lost(lengths, scale, constrain, sh
         allowed = sets_with(torch.zeros_like(mask, dtype=torch.long), crf.n_tags, share, seed)
     weights = Weights(*weights_of(crf, constrain))
     fast = ProbabilityScan(emissions, weights, mask, allowed, True)
-    safe = LogScan(emissions, weights, mask, allowed, True)
+    safe = LogScan(emissions, weights, Order(mask), allowed, True)
     if not fast.lost:
         torch.testing.assert_close(fast.log_z, safe.log_z, rtol=1e-12, atol=1e-10)
         grad = torch.rand(len(lengths), dtype=torch.float64)

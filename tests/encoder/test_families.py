@@ -15,12 +15,11 @@ from spacy_bert_crf.encoder.hf import (
     load_encoder,
     longest_input,
     pack,
-    set_dropout,
     takes_padding,
     unpack,
     weights_of,
 )
-from spacy_bert_crf.encoder.passes import plan_docs, run, special_ids
+from spacy_bert_crf.encoder.passes import plan_docs, run, set_dropout, special_ids
 from spacy_bert_crf.errors import BertCrfError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

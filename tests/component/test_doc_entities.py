@@ -12,7 +12,7 @@ import spacy
 from spacy.cli.find_threshold import find_threshold
 from spacy.tokens import Doc, DocBin, Span
 
-from spacy_bert_crf.component.doc_output import span_score
+from spacy_bert_crf.component.doc_entities import span_score
 from spacy_bert_crf.component.pipelines import load_pipeline
 from spacy_bert_crf.errors import BertCrfError
 from support.predictions import SHORT, make_random

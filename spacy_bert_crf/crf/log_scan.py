@@ -1,0 +1,109 @@
+"""Forward-backward on scores, for batches whose probabilities underflow.
+
+A step is a log-sum-exp over K * K, so it takes several times as long as `ProbabilityScan`, whose
+interface and shapes it has.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Optional
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .forward_backward import Order, Weights
+
+
+class LogScan:
+    """Forward-backward on scores. Where there is no path, log_z is -inf and marginals are 0.
+
+    log_z: log Z of each sequence. [B]
+    alpha, gamma: as in ProbabilityScan, as scores. [T, B, K]
+    incoming: alpha without the emission of its step, as scores. [T, B, K]
+    log_scale: the number that each step subtracted from alpha. [T, B]
+    """
+
+    def __init__(
+        self,
+        emissions: Tensor,
+        weights: "Weights",
+        order: "Order",
+        allowed: Optional[Tensor],
+        both: bool,
+    ) -> None:
+        self.order, self._weights = order, weights
+        scores = emissions.detach().to(weights.transitions.dtype)
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed, weights.excluded)
+        # shape: (T, B, K)
+        scores = scores.transpose(0, 1).contiguous()
+        start, end, transitions = weights.start, weights.end, weights.transitions
+        self.alpha, self.incoming, top = _log_scan(scores, start, transitions)
+        self.log_scale = top.masked_fill(~order.mask, 0.0)
+        log_final = torch.logsumexp(order.last_step(self.alpha) + end, dim=1)
+        self.log_z = log_final + self.log_scale.sum(0)
+        if both:
+            self.gamma = order.reverse(_log_scan(order.reverse(scores), end, transitions.T)[0])
+
+    def gradient(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of log Z: unary marginals [T, B, K], summed pair marginals [K, K].
+
+        grad: the weight of each sequence. [B]
+        """
+        sums = torch.zeros_like(self._weights.transitions)
+        for pairs in self._pair_marginals():
+            sums += (pairs * grad[None, :, None, None]).sum((0, 1))
+        return self.marginals() * grad[None, :, None], sums
+
+    def marginals(self) -> Tensor:
+        """Probability of each tag at each step, 0 in padding. [T, B, K]"""
+        there = self.order.mask & (self.log_z != -torch.inf)
+        joint = torch.softmax(self.incoming + self.gamma, dim=2)
+        return joint.masked_fill(~there.unsqueeze(2), 0.0)
+
+    def expected_pairs(self, values: Tensor) -> Tensor:
+        """Expectation of the sum of values[from, to] over a sequence. [K, K] -> [B]"""
+        out = torch.zeros_like(self.log_z)
+        for pairs in self._pair_marginals():
+            out += (pairs * values).sum((0, 2, 3))
+        return out
+
+    def logs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha, gamma [T, B, K] and total [T, B] as scores."""
+        return self.alpha, self.gamma, torch.logsumexp(self.incoming + self.gamma, dim=2)
+
+    def _pair_marginals(self) -> Iterator[Tensor]:
+        """Pair marginals [t, B, K_from, K_to] for t steps at a time, to bound the memory."""
+        alpha, gamma, transitions = self.alpha, self.gamma, self._weights.transitions
+        there = (self.order.mask & (self.log_z != -torch.inf))[:, :, None, None]
+        n_steps, n_batch, n_tags = alpha.shape
+        # shape of a part: (size, B, K_from, K_to)
+        size = max(1, 4_000_000 // max(1, n_batch * n_tags * n_tags))
+        for i in range(0, n_steps - 1, size):
+            j = min(i + size, n_steps - 1)
+            pairs = alpha[i:j, :, :, None] + gamma[i + 1 : j + 1, :, None, :] + transitions
+            pairs = torch.softmax(pairs.flatten(2), dim=2).view_as(pairs)
+            yield pairs.masked_fill(~there[i + 1 : j + 1], 0.0)
+
+
+def _log_scan(
+    emissions: Tensor, first: Tensor, transitions: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Forward variables with and without their step's emission [T, B, K], and their scales [T, B].
+
+    The first are relative to the largest entry of their step, so that rounding does not grow with
+    the length. The second are in the scale of the step before.
+    """
+    incoming = first.expand_as(emissions[0])
+    states: list[Tensor] = []
+    incomings, tops = [], []
+    for step, scores in enumerate(emissions):
+        if step:
+            incoming = torch.logsumexp(states[-1].unsqueeze(2) + transitions, dim=1)
+        state = incoming + scores
+        top = state.amax(1, keepdim=True)
+        top = top.masked_fill(top == -torch.inf, 0.0)  # Without a path, -inf - -inf is nan.
+        states.append(state - top)  # Values at padding are masked later.
+        incomings.append(incoming)
+        tops.append(top)
+    return torch.stack(states), torch.stack(incomings), torch.stack(tops).squeeze(2)
