@@ -71,7 +71,7 @@ def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -
         _write_corpus(tmp, survey)
         config = _make_config(tmp / "encoder", survey, seed)
         (tmp / "config.cfg").write_text(config.to_str(interpolate=False) + "\n", encoding="utf8")
-        _write_template(tmp, folder, survey, encoder, report)
+        _write_template(tmp, folder, survey, encoder, report, seed)
     return Project(folder, report, unknown, config["training"]["max_epochs"])
 
 
@@ -107,7 +107,12 @@ def _make_config(encoder: Path, survey: Survey, seed: int) -> Any:
 
 
 def _write_template(
-    tmp: Path, folder: Path, survey: Survey, encoder: str, report: CheckpointReport
+    tmp: Path,
+    folder: Path,
+    survey: Survey,
+    encoder: str,
+    report: CheckpointReport,
+    seed: int,
 ) -> None:
     from .. import __version__
 
@@ -121,6 +126,7 @@ def _write_template(
         "encoder": f"{encoder}: {report.model_type}, {report.layers} layers, width "
         f"{report.hidden_size}",
         "version": __version__,
+        "seed": seed,
     }
     for name in ("project.yml", "README.md"):
         text = _template(name).render(values)
