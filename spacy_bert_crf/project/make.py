@@ -1,6 +1,7 @@
 """Write the folder of a new project."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -122,7 +123,7 @@ def _write_template(
         "lang": survey.language.lang,
         "labels": survey.labels,
         "parts": list(survey.texts),
-        "source": Path(encoder).resolve().as_posix() if is_folder else "",
+        "source": shlex.quote(Path(encoder).resolve().as_posix()) if is_folder else "",
         "encoder": f"{encoder}: {report.model_type}, {report.layers} layers, width "
         f"{report.hidden_size}",
         "version": __version__,
