@@ -1,5 +1,6 @@
 """`bert-crf init-config` and `bert-crf train`: a training config, and the training loop."""
 
+import sys
 from pathlib import Path
 from typing import Optional
 
@@ -78,6 +79,9 @@ def train_command(
     resume: bool = typer.Option(
         False, "--resume", help="Continue from the state of an interrupted training in OUT"
     ),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Start anew where OUT holds an interrupted training"
+    ),
     state: bool = typer.Option(
         True,
         "--state/--no-state",
@@ -100,7 +104,8 @@ def train_command(
     --training.max_epochs 3 changes max_epochs in [training].
 
     Folders are replaced by rename, so that they are always complete. --resume continues an
-    interrupted training. The logger in [training.logger] shows the progress.
+    interrupted training. Without it, a new training in its folder needs --overwrite. The logger in
+    [training.logger] shows the progress.
 
     \b
     Example:
@@ -113,6 +118,7 @@ def train_command(
 
     from ..errors import BertCrfError
     from ..training.loop import train
+    from ..training.state import FOLDER
 
     if not config_path.is_file():
         raise BertCrfError(
@@ -122,6 +128,8 @@ def train_command(
         config = load_config(config_path, overrides=overrides, interpolate=False)
     except ValueError as err:
         raise BertCrfError(f"{config_path} is not a config that can be used: {err}") from err
+    if not (resume or overwrite) and (output / FOLDER).is_dir() and sys.stdin.isatty():
+        overwrite = typer.confirm(f"{output} holds an interrupted training. Start anew?")
     history = train(
         config,
         output,
@@ -129,6 +137,7 @@ def train_command(
         resume=resume,
         keep_state=state,
         save_minutes=save_minutes,
+        overwrite=overwrite,
     )
     best = next(row for row in history["epochs"] if row["epoch"] == history["best_epoch"])
     print(
