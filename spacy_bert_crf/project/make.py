@@ -67,7 +67,8 @@ def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -
         if unknown > MAX_UNKNOWN:
             raise BertCrfError(
                 f"the encoder {encoder} does not know {unknown:.0%} of the wordpieces of the "
-                f"texts, so it can't learn from them. Use an encoder made for {survey.language.lang}."
+                "texts, so it can't learn from them. Use an encoder made for "
+                f"{survey.language.lang}."
             )
         _write_corpus(tmp, survey)
         config = _make_config(tmp / "encoder", survey, seed)
