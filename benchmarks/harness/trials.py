@@ -27,7 +27,7 @@ from benchmarks.harness.common import (
 )
 from benchmarks.harness.machine_info import describe_machine
 from benchmarks.harness.workers import quiet_environ
-from spacy_bert_crf.annotation.formats.tags import SCHEME_NAMES
+from spacy_bert_crf.annotation.tags import SCHEME_NAMES
 from spacy_bert_crf.annotation.formats import ON_ERROR
 from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.encoder.checkpoint_files import read_json
@@ -162,7 +162,7 @@ def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus, dict[st
 
 def _scheme_of(path: Path) -> str:
     from spacy_bert_crf.annotation.formats.columns import read_columns
-    from spacy_bert_crf.annotation.formats.tags import detect_scheme
+    from spacy_bert_crf.annotation.tags import detect_scheme
 
     return detect_scheme(read_columns(path).sentences)
 

@@ -19,8 +19,7 @@ from .formats import (
     make_doc,
     write_corpus,
 )
-from .formats.columns import choose_join, text_rows
-from .formats.text import LOST, MENDED, SKIPPED
+from .formats.text import LOST, MENDED, SKIPPED, Options, choose_join
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -152,7 +151,7 @@ def convert_corpus(
         kind = "a DocBin" if was_docbin else f"to become {to}"
         raise BertCrfError(f"{src} is {kind}, so the file to write must not end in .spacy: {dst}.")
     if not (is_docbin or was_docbin or to):
-        title = "column file" if examined.format == "columns" else FORMATS[examined.format].title
+        title = FORMATS[examined.format].title
         raise BertCrfError(
             f"{src} is a {title}, so the file to write must end in .spacy: {dst}. Or give its "
             f"format: --to {', '.join(writable)}."
@@ -222,11 +221,10 @@ class _TextWriter:
     def prepare(self, item: AnnotatedText) -> list[Problem]:
         """Take a text. RETURNS: why the format can't hold it, if so."""
         self.item = item
-        if self.format == "columns":
-            try:
-                text_rows(item, self.join or "")
-            except BertCrfError as err:
-                return [Problem(item.number, str(err), SKIPPED, item.place)]
+        try:
+            FORMATS[self.format].check(item, Options(join=self.join))
+        except BertCrfError as err:
+            return [Problem(item.number, str(err), SKIPPED, item.place)]
         return []
 
     def add(self) -> tuple[int, list[str]]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_bert_crf.annotation.formats.columns import read_columns
-from spacy_bert_crf.annotation.formats.tags import SCHEME_NAMES, detect_scheme, read_spans
+from spacy_bert_crf.annotation.tags import SCHEME_NAMES, detect_scheme, read_spans
 from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.errors import BertCrfError
 from support.columns import GOOD, ODD, columns_of, rows_of, texts_and_spans, write
@@ -99,7 +99,7 @@ def test_all_short_sequences_against_the_tag_set(scheme):
             legal = legal and all(pairs[a][b] for a, b in itertools.pairwise(ids))
             assert spans == tag_set.decode(ids)
             assert legal is not bool(problems)
-            assert all(problem.outcome == "mended" for problem in problems)
+            assert all(problem.repairable for problem in problems)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from spacy_bert_crf.annotation.formats.columns import read_columns
-from spacy_bert_crf.annotation.formats.tags import Row
+from spacy_bert_crf.annotation.tags import Row
 from spacy_bert_crf.annotation.schemes import EntitySpan
 
 GOOD = "北 B-LOC\n京 I-LOC\n\n好 O\n"

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Optional
 
 from ...errors import BertCrfError, first_of
+from ..tags import IOB1, SCHEME_NAMES
 from . import columns as column_files
-from . import docs, records
+from . import docs, records, standoff, tables, tools
+from .columns import check_columns
 from .detect import detect_format
 from .docs import make_doc, text_of, to_docs
 from .spans import CODE_POINTS, OVERLAP, check_texts
-from .tags import IOB1, SCHEME_NAMES
+from .standoff import check_brat
 from .text import MENDED, AnnotatedText, Corpus, Entity, Options, Problem, RawText
 
 __all__ = [
@@ -46,18 +48,30 @@ class Format:
     title: its name in messages and tables.
     read: makes raw texts and details of a file.
     write: writes texts to a path; None if this format is only read.
+    check: raises BertCrfError if the format can't hold a text.
     """
 
     title: str
     read: Callable[[Path, Options], tuple[list[RawText], dict[str, str]]]
     write: Optional[Callable[[Path, Sequence[AnnotatedText], Options], None]] = None
+    check: Callable[[AnnotatedText, Options], None] = lambda item, options: None
 
 
 #: The formats by name.
 FORMATS: dict[str, Format] = {
-    "columns": Format("columns", column_files.read, column_files.write),
-    "doccano": Format("doccano JSONL", records.read_flat, None),
-    "spacy": Format("spaCy DocBin", docs.read),
+    "columns": Format("column file", column_files.read, column_files.write, check=check_columns),
+    "doccano": Format("doccano JSONL", records.read_flat, records.write_doccano),
+    "label-studio": Format("Label Studio JSON", tools.read_label_studio, tools.write_label_studio),
+    "json-min": Format("Label Studio JSON-MIN", records.read_flat, tools.write_json_min),
+    "prodigy": Format("Prodigy JSONL", records.read_flat, records.write_prodigy),
+    "cluener": Format("CLUENER JSONL", tools.read_cluener, tools.write_cluener),
+    "spacy-json": Format("spaCy JSON", tools.read_spacy_json, records.write_spacy_json),
+    "huggingface": Format("Hugging Face JSONL", tables.read_huggingface, tables.write_huggingface),
+    "parquet": Format("Parquet", tables.read_parquet),
+    "csv": Format("CSV", tables.read_csv, tables.write_csv),
+    "brat": Format("brat folder", standoff.read_brat, standoff.write_brat, check=check_brat),
+    "webanno": Format("WebAnno TSV", standoff.read_webanno),
+    "spacy": Format("DocBin", docs.read),
 }
 
 
@@ -85,8 +99,8 @@ def read_corpus(
     overlap: which of two overlapping entities stays: `longest`, `first` in the file, or `fail`.
     partial: whether all texts are annotated in part. Else each text may say so itself.
     on_error: what happens to texts with errors. `fail` raises an error that lists them.
-        `skip-sentence` leaves the texts out. `repair` mends what it can. It leaves out entities that
-        can't be mended, and texts that can't be read.
+        `skip-sentence` leaves the texts out. `repair` mends what it can. It leaves out
+        entities that can't be mended, and texts that can't be read.
     names: the tags of numbers in `ner_tags`, in their order.
     RETURNS: the texts, what was wrong and what was found out.
     Raises BertCrfError for errors (see on_error), and if no text is left. Also for a file that

@@ -5,38 +5,41 @@ characters belong to the corpus, but str.split, str.strip and str.splitlines wou
 """
 
 import re
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import Optional
 
 from ..._files import write_text
 from ...errors import BertCrfError
-from ..schemes import EntitySpan
-from .tags import (
+from ..tags import (
     IOB1,
     Row,
     detect_scheme,
     find_style,
+    has_space,
     is_iob1,
     is_tag,
     make_tag_set,
     parse_tag,
+    quote,
     read_spans,
 )
 from .text import (
     BOM,
+    MENDED,
+    SKIPPED,
     AnnotatedText,
     Options,
     Problem,
     RawSpan,
     RawText,
-    has_space,
-    quote,
+    choose_join,
+    is_unspaced,
     read_text,
+    text_rows,
 )
 
 #: Lines from which the layout is found.
@@ -45,11 +48,6 @@ _SAMPLE = 20_000
 _CHARACTERS = 0.7
 #: Labels of syntactic chunks, which CoNLL-2003 has in a column of its own.
 _CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PC"}
-#: Scripts that have no spaces between words: kana, Chinese characters, Thai, Lao, Khmer, Burmese.
-_UNSPACED = re.compile(
-    "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-    "\U00020000-\U0003ffff]"
-)
 _CHARACTER_ROW = re.compile(r".[ \t][^ \t]+", re.DOTALL)
 _DOCSTART = "-DOCSTART-"
 
@@ -95,16 +93,10 @@ class Columns:
 def read(path: Path, options: Options) -> tuple[list[RawText], dict[str, str]]:
     """The sentences of a column file as texts. Raises BertCrfError as `read_columns` does."""
     table = read_columns(path, options.columns, options.join)
-    layout, scheme = table.layout, options.scheme
-    if scheme == "auto":
-        try:
-            scheme = detect_scheme(table.sentences)
-        except BertCrfError as err:
-            raise BertCrfError(f"{path}: {err}") from None
-        if scheme == "bio" and is_iob1(table.sentences):
-            scheme = IOB1
+    layout = table.layout
+    scheme = find_scheme(path, table.sentences, options.scheme)
     raws = [
-        _sentence(path, rows, document, scheme, layout)
+        tagged_text(path, rows, document, scheme, layout)
         for rows, document in zip(table.sentences, table.documents, strict=True)
     ]
     tokens = "characters" if layout.characters else "words"
@@ -120,9 +112,29 @@ def read(path: Path, options: Options) -> tuple[list[RawText], dict[str, str]]:
     return raws, details
 
 
-def _sentence(
+def find_scheme(path: Path, sentences: Sequence[Sequence[Row]], scheme: str) -> str:
+    """The scheme of a file's tags. Raises BertCrfError that names the file if they have none.
+
+    scheme: the scheme, or `auto`.
+    """
+    if scheme != "auto":
+        return scheme
+    try:
+        found = detect_scheme(sentences)
+    except BertCrfError as err:
+        raise BertCrfError(f"{path}: {err}") from None
+    return IOB1 if found == "bio" and is_iob1(sentences) else found
+
+
+def tagged_text(
     path: Path, rows: Sequence[Row], document: str, scheme: str, layout: Layout
 ) -> RawText:
+    """The text of a sentence of tokens and tags.
+
+    document: the name of its document.
+    scheme: a key of SCHEME_NAMES, or IOB1.
+    layout: says how the tokens are joined.
+    """
     spans, problems = read_spans(rows, scheme)
     join = layout.join
     starts = [0, *accumulate(len(row.token) + len(join) for row in rows)]
@@ -137,8 +149,8 @@ def _sentence(
         lines=[row.line for row in rows],
         exact=True,
         problems=[
-            Problem(line, message, outcome, f"{path}:{line}")
-            for line, message, outcome in sorted(problems)
+            Problem(line, message, MENDED if repairable else SKIPPED, f"{path}:{line}")
+            for line, message, repairable in sorted(problems)
         ],
     )
 
@@ -210,12 +222,6 @@ def find_layout(lines: Sequence[str], columns: str = "", join: Optional[str] = N
     if sum(len(each) == 1 for each in tokens) >= _CHARACTERS * len(tokens):
         return layout
     return replace(layout, join="" if is_unspaced("".join(tokens)) else " ", characters=False)
-
-
-def is_unspaced(text: str) -> bool:
-    """Whether a text is mainly in scripts that have no spaces between words."""
-    letters = sum(char.isalpha() for char in text)
-    return letters > 0 and len(_UNSPACED.findall(text)) >= 0.3 * letters
 
 
 def tag_share(lines: Sequence[str], layout: Layout) -> float:
@@ -338,7 +344,7 @@ def write(path: Path, texts: Sequence[AnnotatedText], options: Options) -> None:
     """
     scheme = options.scheme
     join = choose_join(texts) if options.join is None else options.join
-    lines = []
+    lines: list[str] = []
     for item in texts:
         try:
             units, spans = text_rows(item, join)
@@ -353,51 +359,6 @@ def write(path: Path, texts: Sequence[AnnotatedText], options: Options) -> None:
     write_text(path, BOM + text if text.startswith(BOM) else text)
 
 
-def choose_join(texts: Iterable[AnnotatedText]) -> str:
-    """The text between two tokens: "" for scripts without spaces between words, else " "."""
-    return "" if is_unspaced("".join(item.text for item in texts)) else " "
-
-
-def text_rows(item: AnnotatedText, join: str) -> tuple[list[str], list[EntitySpan]]:
-    """The first column of a text's lines, and the text's entities over these lines.
-
-    join: with "" a line is a character, with " " a word. Words leave out tokens of whitespace.
-    Raises BertCrfError if a column file can't represent the text.
-    """
-    if item.partial:
-        raise BertCrfError("no entity annotation for some tokens, and columns have no tag for it")
-    if "\n" in item.text or "\r" in item.text:
-        raise BertCrfError(f"a line break in the text would end the line: {quote(item.text)}")
-    for entity in item.entities:
-        if has_space(entity.label):
-            raise BertCrfError(f"the label {entity.label!r} holds whitespace")
-    if not join:
-        if not item.text:
-            raise BertCrfError("the doc is empty")
-        return list(item.text), [EntitySpan(*entity) for entity in item.entities]
-    words = [(s, e) for s, e in _words(item) if not item.text[s:e].isspace()]
-    for start, end in words:
-        if has_space(item.text[start:end]):
-            raise BertCrfError(f"the token {quote(item.text[start:end])} holds whitespace")
-    if not words:
-        raise BertCrfError("the doc is empty")
-    starts, ends = [start for start, _ in words], [end for _, end in words]
-    spans = []
-    for start, end, label in item.entities:
-        first, last = bisect_right(ends, start), bisect_left(starts, end)
-        if first == last:
-            raise BertCrfError(f"the entity {quote(item.text[start:end])} ({label}) is whitespace")
-        spans.append(EntitySpan(first, last, label))
-    return [item.text[start:end] for start, end in words], spans
-
-
-def _words(item: AnnotatedText) -> list[tuple[int, int]]:
-    """The tokens of a text. Without any these are its words, which end at entity borders too."""
-    if item.words is not None:
-        return item.words
-    borders = {border for start, end, _ in item.entities for border in (start, end)}
-    words = []
-    for match in re.finditer(r"\S+", item.text):
-        cuts = sorted({match.start(), match.end(), *borders & set(range(*match.span()))})
-        words.extend(pairwise(cuts))
-    return words
+def check_columns(item: AnnotatedText, options: Options) -> None:
+    """Raise BertCrfError if columns can't hold a text."""
+    text_rows(item, options.join or "")

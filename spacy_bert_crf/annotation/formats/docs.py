@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Optional
 
 from ...errors import BertCrfError
 from ..docbin import read_docbin
-from .columns import is_unspaced
+from ..tags import quote
 from .text import (
     LOST,
     MENDED,
@@ -18,7 +18,7 @@ from .text import (
     Problem,
     RawSpan,
     RawText,
-    quote,
+    is_unspaced,
 )
 
 if TYPE_CHECKING:

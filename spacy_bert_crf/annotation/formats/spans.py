@@ -5,17 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from .text import (
-    LOST,
-    MENDED,
-    SKIPPED,
-    AnnotatedText,
-    Entity,
-    Problem,
-    RawSpan,
-    RawText,
-    quote,
-)
+from ..tags import quote
+from .text import LOST, MENDED, SKIPPED, AnnotatedText, Entity, Problem, RawSpan, RawText
 
 OVERLAP = ("longest", "first", "fail")
 CODE_POINTS = "characters (code points)"

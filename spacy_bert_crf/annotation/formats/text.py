@@ -1,11 +1,22 @@
 """What every reader returns: texts with entities, and the problems of the file."""
 
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from ...errors import BertCrfError
+from ..schemes import EntitySpan
+from ..tags import has_space, quote
 
+#: Scripts that have no spaces between words: kana, Chinese characters, Thai, Lao, Khmer, Burmese.
+_UNSPACED = re.compile(
+    "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+    "\U00020000-\U0003ffff]"
+)
 #: The byte order mark.
 BOM = "\ufeff"
 #: Outcomes of a problem: the entity was corrected, the entity was lost, the text was left out.
@@ -156,11 +167,57 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def has_space(text: str) -> bool:
-    """Whether a text contains whitespace of any kind."""
-    return any(char.isspace() for char in text)
+def is_unspaced(text: str) -> bool:
+    """Whether a text is mainly in scripts that have no spaces between words."""
+    letters = sum(char.isalpha() for char in text)
+    return letters > 0 and len(_UNSPACED.findall(text)) >= 0.3 * letters
 
 
-def quote(text: str) -> str:
-    """A text as messages show it: quoted, and cut after 60 characters."""
-    return repr(text if len(text) <= 60 else text[:60] + "…")
+def choose_join(texts: Iterable[AnnotatedText]) -> str:
+    """The text between two tokens: "" for scripts without spaces between words, else " "."""
+    return "" if is_unspaced("".join(item.text for item in texts)) else " "
+
+
+def text_rows(item: AnnotatedText, join: str) -> tuple[list[str], list[EntitySpan]]:
+    """The first column of a text's lines, and the text's entities over these lines.
+
+    join: with "" a line is a character, with " " a word. Words leave out tokens of whitespace.
+    Raises BertCrfError if a column file can't represent the text.
+    """
+    if item.partial:
+        raise BertCrfError("no entity annotation for some tokens, and columns have no tag for it")
+    if "\n" in item.text or "\r" in item.text:
+        raise BertCrfError(f"a line break in the text would end the line: {quote(item.text)}")
+    for entity in item.entities:
+        if has_space(entity.label):
+            raise BertCrfError(f"the label {entity.label!r} holds whitespace")
+    if not join:
+        if not item.text:
+            raise BertCrfError("the doc is empty")
+        return list(item.text), [EntitySpan(*entity) for entity in item.entities]
+    words = [(s, e) for s, e in _words(item) if not item.text[s:e].isspace()]
+    for start, end in words:
+        if has_space(item.text[start:end]):
+            raise BertCrfError(f"the token {quote(item.text[start:end])} holds whitespace")
+    if not words:
+        raise BertCrfError("the doc is empty")
+    starts, ends = [start for start, _ in words], [end for _, end in words]
+    spans = []
+    for start, end, label in item.entities:
+        first, last = bisect_right(ends, start), bisect_left(starts, end)
+        if first == last:
+            raise BertCrfError(f"the entity {quote(item.text[start:end])} ({label}) is whitespace")
+        spans.append(EntitySpan(first, last, label))
+    return [item.text[start:end] for start, end in words], spans
+
+
+def _words(item: AnnotatedText) -> list[tuple[int, int]]:
+    """The tokens of a text. Without any these are its words, which end at entity borders too."""
+    if item.words is not None:
+        return item.words
+    borders = {border for start, end, _ in item.entities for border in (start, end)}
+    words: list[tuple[int, int]] = []
+    for match in re.finditer(r"\S+", item.text):
+        cuts = sorted({match.start(), match.end(), *borders & set(range(*match.span()))})
+        words.extend(pairwise(cuts))
+    return words

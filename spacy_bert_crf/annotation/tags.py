@@ -7,9 +7,8 @@ from functools import lru_cache
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from ...errors import BertCrfError
-from ..schemes import SCHEMES, EntitySpan, Role, TagSet, split_tag
-from .text import MENDED, SKIPPED, has_space, quote
+from ..errors import BertCrfError
+from .schemes import SCHEMES, EntitySpan, Role, TagSet, split_tag
 
 #: Keys of schemes.SCHEMES by their names on the command line, the smallest scheme first.
 SCHEME_NAMES = {"bio": "BIO", "bmes": "BMES", "bioes": "BIOES", "bilu": "BILUO"}
@@ -47,12 +46,12 @@ class TagProblem(NamedTuple):
 
     line: line number.
     message: what is wrong.
-    outcome: MENDED, or SKIPPED if no entities can be read from the sentence.
+    repairable: whether entities can still be read from the sentence.
     """
 
     line: int
     message: str
-    outcome: str
+    repairable: bool = False
 
 
 def find_style(tags: Iterable[str]) -> str:
@@ -148,10 +147,10 @@ def read_spans(rows: Sequence[Row], scheme: str) -> tuple[list[EntitySpan], list
     problems: list[TagProblem] = []
     for before, row in pairwise([outside, *rows, outside]):
         if row.wrong:
-            problems.append(TagProblem(row.line, row.wrong, SKIPPED))
+            problems.append(TagProblem(row.line, row.wrong))
         if row.prefix and row.prefix not in roles:
             message = f"unknown tag prefix {row.prefix!r} (scheme {scheme}: {_prefixes(scheme)})"
-            problems.append(TagProblem(row.line, f"{message}: {_quote_row(row)}", SKIPPED))
+            problems.append(TagProblem(row.line, f"{message}: {_quote_row(row)}"))
         if before.prefix not in roles or row.prefix not in roles:
             continue  # Any tag may be next to one that can't be read.
         opened = roles[before.prefix] in (Role.BEGIN, Role.INSIDE)
@@ -159,10 +158,10 @@ def read_spans(rows: Sequence[Row], scheme: str) -> tuple[list[EntitySpan], list
         continued = opened and continuation and before.label == row.label
         if opened and not continued and tag_set.has_last:
             message = f"unfinished entity, nothing continues {_quote_row(before)}"
-            problems.append(TagProblem(before.line, message, MENDED))
+            problems.append(TagProblem(before.line, message, repairable=True))
         if continuation and not continued and scheme != IOB1:
             message = f"orphan continuation, no entity of this label before {_quote_row(row)}"
-            problems.append(TagProblem(row.line, message, MENDED))
+            problems.append(TagProblem(row.line, message, repairable=True))
     if any(row.prefix not in roles for row in rows):
         return [], problems
     return tag_set.decode([tag_set.ids[roles[row.prefix], row.label] for row in rows]), problems
@@ -183,3 +182,13 @@ def _prefixes(scheme: str) -> str:
 
 def _quote_row(row: Row) -> str:
     return quote(f"{row.token} {row.prefix}-{row.label}")
+
+
+def has_space(text: str) -> bool:
+    """Whether a text contains whitespace of any kind."""
+    return any(char.isspace() for char in text)
+
+
+def quote(text: str) -> str:
+    """A text as messages show it: quoted, and cut after 60 characters."""
+    return repr(text if len(text) <= 60 else text[:60] + "…")
