@@ -19,7 +19,14 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["spacy_bert_crf", "spacy_bert_crf.*"]),
-    package_data={"spacy_bert_crf": ["py.typed", "export/readme/*.md", "project/template/*", "project/packaged/*.txt"]},
+    package_data={
+        "spacy_bert_crf": [
+            "py.typed",
+            "export/readme/*.md",
+            "project/template/*",
+            "project/packaged/*.txt",
+        ]
+    },
     install_requires=[
         "spacy>=3.8.15,<3.9",
         "thinc>=8.3.12,<8.4",

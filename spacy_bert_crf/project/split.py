@@ -8,9 +8,12 @@ import random
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..annotation.formats import AnnotatedText
 from ..errors import BertCrfError
+
+if TYPE_CHECKING:
+    from ..annotation.formats import AnnotatedText
 
 #: Shares of dev and of test where they are split off.
 SHARES = {"dev": 0.1, "test": 0.1}
@@ -31,7 +34,7 @@ class Split:
 
 
 def split_texts(
-    texts: Sequence[AnnotatedText], *, shares: Mapping[str, float], seed: int = 0
+    texts: "Sequence[AnnotatedText]", *, shares: Mapping[str, float], seed: int = 0
 ) -> Split:
     """Divide texts at random, so that each part has about its share of the entities of each label.
 
@@ -70,7 +73,7 @@ def text_key(text: str) -> str:
     return " ".join(text.split())
 
 
-def _groups(texts: Sequence[AnnotatedText], by_document: bool) -> list[list[int]]:
+def _groups(texts: "Sequence[AnnotatedText]", by_document: bool) -> list[list[int]]:
     """Indices of texts that stay together: of one document, or equal, and so on from these."""
     above = list(range(len(texts)))
 
