@@ -57,7 +57,7 @@ def new_command(
       python -m spacy bert-crf new my-project --train annotated.jsonl
       python -m spacy project run all my-project
     """
-    from ..project.make import DOUBTFUL_UNKNOWN, check_folder, make_project
+    from ..project.make import check_folder, make_project
     from ..project.read import survey_corpus
 
     check_folder(folder)
@@ -76,7 +76,7 @@ def new_command(
     print(survey.table() + "\n", flush=True)
     project = make_project(folder, survey, encoder=encoder, seed=seed)
     print(project.encoder.text())
-    if project.unknown > DOUBTFUL_UNKNOWN:
-        print(f"Doubtful: the encoder does not know {project.unknown:.0%} of the wordpieces.")
+    for doubt in project.doubts():
+        print(f"Doubtful: {doubt}.")
     print(f"\nMade {folder}. The training will take {project.epochs} epochs. Next:")
     print(f"  python -m spacy project run all {folder}")

@@ -3,8 +3,12 @@
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ..annotation.formats import AnnotatedText
+from ..annotation.gold import MarkedText
+from ..component.borders import inner_borders
 from ..encoder.checkpoint import CheckpointReport, convert_checkpoint
 from ..encoder.checkpoint_files import WEIGHT_FILES
 from ..errors import BertCrfError, first_line
@@ -56,23 +60,37 @@ def obtain_encoder(source: str, dst: Path, *, script: str) -> CheckpointReport:
         return convert_checkpoint(downloaded, dst)
 
 
-def unknown_share(folder: Path, texts: Sequence[str]) -> float:
-    """The share of wordpieces of the texts that the encoder does not know.
+@dataclass(frozen=True)
+class Fit:
+    """How well an encoder's wordpieces suit a corpus.
+
+    unknown: share of wordpieces that the encoder does not know, from 0 to 1.
+    inner_borders: number of entities that begin or end inside a wordpiece, where no border can be
+        learned.
+    """
+
+    unknown: float
+    inner_borders: int
+
+
+def check_fit(folder: Path, texts: Sequence[AnnotatedText]) -> Fit:
+    """Compare an encoder's wordpieces with a corpus.
 
     folder: a converted encoder.
-    texts: the texts; of many texts, about 2,000 at equal distances are read.
-    RETURNS: a share from 0 to 1; 0 for texts without wordpieces.
+    texts: the texts; of many texts, about 2,000 at equal distances are read for unknown wordpieces.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
         str(folder), local_files_only=True, trust_remote_code=False
     )
-    sample = list(texts[:: max(1, len(texts) // _TEXTS)])
+    sample = [text.text for text in texts[:: max(1, len(texts) // _TEXTS)]]
     rows = tokenizer(sample, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
     total = sum(map(len, rows))
     unknown = sum(row.count(tokenizer.unk_token_id) for row in rows)
-    return unknown / total if total else 0.0
+    marked: list[MarkedText] = [(text.text, [*text.entities]) for text in texts]
+    inner = list(inner_borders(tokenizer, marked))
+    return Fit(unknown / total if total else 0.0, len(inner))
 
 
 def _download(name: str, dst: Path) -> None:

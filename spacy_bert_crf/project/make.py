@@ -13,7 +13,7 @@ from .._files import atomic_folder
 from ..encoder.checkpoint import CheckpointReport
 from ..errors import BertCrfError
 from ..training.config import make_config
-from .encoder import obtain_encoder, unknown_share
+from .encoder import Fit, check_fit, obtain_encoder
 from .survey import Survey
 
 if TYPE_CHECKING:
@@ -29,14 +29,26 @@ class Project:
 
     folder: its folder.
     encoder: what was converted.
-    unknown: share of wordpieces of the texts that the encoder does not know, from 0 to 1.
+    fit: how well its wordpieces suit the texts.
     epochs: epochs that the training will take.
     """
 
     folder: Path
     encoder: CheckpointReport
-    unknown: float
+    fit: Fit
     epochs: int
+
+    def doubts(self) -> list[str]:
+        """What may be wrong with the encoder for this corpus, a line for each."""
+        lines = []
+        if self.fit.unknown > DOUBTFUL_UNKNOWN:
+            lines.append(f"the encoder does not know {self.fit.unknown:.0%} of the wordpieces")
+        if self.fit.inner_borders:
+            lines.append(
+                f"{self.fit.inner_borders:,} entities begin or end inside a wordpiece of the "
+                "encoder, where no border can be learned"
+            )
+        return lines
 
 
 def check_folder(folder: Path) -> None:
@@ -60,13 +72,13 @@ def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -
     """
     folder = Path(folder)
     check_folder(folder)
-    texts = [text.text for part in survey.texts.values() for text in part]
+    texts = [text for part in survey.texts.values() for text in part]
     with atomic_folder(folder) as tmp:
         report = obtain_encoder(encoder, tmp / "encoder", script=survey.language.script)
-        unknown = unknown_share(tmp / "encoder", texts)
-        if unknown > MAX_UNKNOWN:
+        fit = check_fit(tmp / "encoder", texts)
+        if fit.unknown > MAX_UNKNOWN:
             raise BertCrfError(
-                f"the encoder {encoder} does not know {unknown:.0%} of the wordpieces of the "
+                f"the encoder {encoder} does not know {fit.unknown:.0%} of the wordpieces of the "
                 "texts, so it can't learn from them. Use an encoder made for "
                 f"{survey.language.lang}."
             )
@@ -74,7 +86,7 @@ def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -
         config = _make_config(tmp / "encoder", survey, seed)
         (tmp / "config.cfg").write_text(config.to_str(interpolate=False) + "\n", encoding="utf8")
         _write_template(tmp, folder, survey, encoder, report, seed)
-    return Project(folder, report, unknown, config["training"]["max_epochs"])
+    return Project(folder, report, fit, config["training"]["max_epochs"])
 
 
 def _write_corpus(folder: Path, survey: Survey) -> None:

@@ -3,9 +3,10 @@
 import pytest
 from transformers import BertTokenizerFast
 
+from spacy_bert_crf.annotation.formats import AnnotatedText, Entity
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.project.encoder import obtain_encoder, unknown_share
+from spacy_bert_crf.project.encoder import Fit, check_fit, obtain_encoder
 from spacy_bert_crf.project.packaged import fetch, word_vocab
 from spacy_bert_crf.project.packaged.e5_encoder import make_e5_encoder
 from spacy_bert_crf.project.packaged.e5_file import read_e5_file
@@ -81,9 +82,15 @@ def test_the_packaged_encoder_has_the_vocabulary_of_the_script(source, tmp_path,
     monkeypatch.setattr(fetch, "installed_member", lambda: source)
     obtain_encoder("packaged", tmp_path / "latin", script="LATIN")
     obtain_encoder("packaged", tmp_path / "chinese", script="CJK")
-    assert unknown_share(tmp_path / "latin", ["the Paris", "北京"]) == 0.5
-    assert unknown_share(tmp_path / "chinese", ["北京"]) == 0.0
-    assert unknown_share(tmp_path / "chinese", [""]) == 0.0
+
+    def fit(name, *texts):
+        found = [AnnotatedText(text, [Entity(0, 2, "LOC")] if text else []) for text in texts]
+        return check_fit(tmp_path / name, found)
+
+    # Two hanzi, each unknown, and two known words.
+    assert fit("latin", "the Paris", "北京") == Fit(0.5, 1)
+    assert fit("chinese", "北京") == Fit(0.0, 0)
+    assert fit("chinese", "") == Fit(0.0, 0)
 
 
 def test_a_wheel_of_the_packaged_encoder(tmp_path):
