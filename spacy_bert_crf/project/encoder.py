@@ -88,7 +88,7 @@ def check_fit(folder: Path, texts: Sequence[AnnotatedText]) -> Fit:
     rows = tokenizer(sample, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
     total = sum(map(len, rows))
     unknown = sum(row.count(tokenizer.unk_token_id) for row in rows)
-    marked: list[MarkedText] = [(text.text, [*text.entities]) for text in texts]
+    marked = [MarkedText(text.text, [*text.entities]) for text in texts]
     inner = list(inner_borders(tokenizer, marked))
     return Fit(unknown / total if total else 0.0, len(inner))
 
