@@ -41,6 +41,8 @@ setup(
         # What the project's steps (scripts/) import beside the package.
         "project": ["pooch>=1.8", "requests>=2.32.2", "urllib3>=2.0.7"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
+        # Parquet files as corpora.
+        "parquet": ["pyarrow>=15"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
