@@ -38,7 +38,7 @@ BAD = {
     "three columns": ("王 B-PER\n明 x O\n", ":2"),
     "unknown prefix": ("王 B-PER\n明 Q-PER\n", ":2.*Q-PER|Q"),
     "orphan": ("王 O\n明 I-PER\n", ":2.*I-PER"),
-    "two characters": ("王明 B-PER\n", ":1"),
+    "two characters": ("王 B-PER\n明 I-PER\n在 O\n王明 B-PER\n", ":4: 2 characters"),
     "not utf-8": (b"\xe7\x8e O\n", "UTF-8"),
     "empty": ("", "no sentence"),
 }
@@ -48,7 +48,8 @@ def test_each_problem_is_printed_on_a_line_of_its_own(tmp_path):
     """At most ten, then how many more there are, then what to do."""
     src = tmp_path / "bad.txt"
     src.write_text("王 I-PER\n\n" * 13, encoding="utf8")
-    lines = cli("convert-corpus", src, tmp_path / "a.spacy", code=1).splitlines()
+    words = ["convert-corpus", src, tmp_path / "a.spacy", "--scheme", "bio"]
+    lines = cli(*words, code=1).splitlines()
     assert [line.split(": ")[0] for line in lines[:10]] == [
         f"{'✘ ' * (i == 0)}{src}:{2 * i + 1}" for i in range(10)
     ]
