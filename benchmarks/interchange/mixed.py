@@ -263,8 +263,8 @@ def main() -> int:
     parser = parser_for(__doc__ or "")
     add = parser.add_argument
     add("--texts", type=int, default=500, help="texts that are predicted")
-    add("--train", type=int, default=3000, help="texts to train with")
-    add("--epochs", type=int, default=15, help="epochs of each training")
+    add("--train", type=int, default=9000, help="texts to train with")
+    add("--epochs", type=int, default=12, help="epochs of each training")
     add("--rate", type=float, default=1e-3, help="learning rate")
     add("--seed", type=int, default=42, help="seed of both trainings")
     add("--threads", type=int, default=1, help="threads of both sides")
