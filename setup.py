@@ -41,6 +41,7 @@ setup(
         # What the project's steps (scripts/) import beside the package.
         "project": ["pooch>=1.8", "requests>=2.32.2", "urllib3>=2.0.7"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
+        "tensorboard": ["tensorboard>=2.14"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
@@ -73,6 +74,8 @@ setup(
         "spacy_loggers": [
             "spacy_bert_crf.ProgressLogger.v1 = "
             "spacy_bert_crf.training.progress:create_progress_logger",
+            "spacy_bert_crf.TensorBoardLogger.v1 = "
+            "spacy_bert_crf.training.loggers:create_tensorboard_logger",
         ],
         "thinc_optimizers": [
             "spacy_bert_crf.AdamW.v1 = spacy_bert_crf.model.optimizer:create_adamw"

@@ -1,5 +1,6 @@
-"""`bert-crf train`: the training loop."""
+"""`bert-crf init-config` and `bert-crf train`: a training config, and the training loop."""
 
+import sys
 from pathlib import Path
 from typing import Optional
 
@@ -11,6 +12,65 @@ from .app import command
 _OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
+@command("init-config", context_settings=_OVERRIDES)
+def init_config_command(
+    ctx: typer.Context,
+    output: Path = typer.Argument(..., metavar="OUT", help="Config to write (.cfg)"),
+    lang: str = typer.Option(..., "--lang", "-l", help="Code of the language, such as en or zh"),
+    encoder: str = typer.Option("", "--encoder", help="Folder of a Hugging Face encoder"),
+    train: Optional[Path] = typer.Option(
+        None, "--train", help="Training corpus (.spacy); its size sets epochs and batch size"
+    ),
+    dev: Optional[Path] = typer.Option(None, "--dev", help="Dev corpus (.spacy)"),
+    labels: str = typer.Option("", "--labels", help="JSON file of the labels, else found in train"),
+    scheme: str = typer.Option("BIO", "--scheme", help="Tags: BIO, BIOES, BMES or BILUO"),
+    force: bool = typer.Option(False, "--force", "-F", help="Replace OUT if it is there"),
+) -> None:
+    """Write a complete training config for a language and a corpus.
+
+    The tokenizer is that of the language. The encoder's learning rate follows its width. Epochs and
+    batch size follow the size of the corpus. Options such as --training.max_epochs 3 set any
+    setting. `spacy init config -p bert_crf` knows none of these: use this command in its place.
+
+    \b
+    Example:
+      python -m spacy bert-crf init-config config.cfg --lang en --encoder encoders/mine \\
+        --train corpus/train.spacy --dev corpus/dev.spacy
+      python -m spacy bert-crf train config.cfg training/mine
+    """
+    overrides = parse_config_overrides(ctx.args)
+
+    from spacy.vocab import Vocab
+
+    from .._files import write_text
+    from ..annotation.docbin import read_docbin
+    from ..errors import BertCrfError
+    from ..training.config import make_config
+
+    if output.exists() and not force:
+        raise BertCrfError(f"{output} is there already: name another file, or use --force.")
+    sentences = sum(1 for _ in read_docbin(train, Vocab())) if train else 0
+    config = make_config(
+        lang=lang,
+        encoder=encoder,
+        scheme=scheme,
+        train=train.as_posix() if train else "",
+        dev=dev.as_posix() if dev else "",
+        labels=labels,
+        sentences=sentences,
+        settings=overrides,
+    )
+    write_text(output, config.to_str(interpolate=False) + "\n")
+    training = config["training"]
+    of = f" for {sentences:,} training texts" if sentences else ""
+    print(
+        f"{output}: {training['max_epochs']} epochs, batches of {training['batcher']['size']}{of}"
+    )
+    todo = {"--encoder": encoder, "--train": train, "--dev": dev}
+    if missing := [name for name, value in todo.items() if not value]:
+        print(f"before training, set what was left out: {', '.join(missing)}")
+
+
 @command("train", context_settings=_OVERRIDES)
 def train_command(
     ctx: typer.Context,
@@ -18,6 +78,9 @@ def train_command(
     output: Path = typer.Argument(..., metavar="OUT", help="Folder for model-best, model-last"),
     resume: bool = typer.Option(
         False, "--resume", help="Continue from the state of an interrupted training in OUT"
+    ),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Start anew where OUT holds an interrupted training"
     ),
     state: bool = typer.Option(
         True,
@@ -41,13 +104,12 @@ def train_command(
     --training.max_epochs 3 changes max_epochs in [training].
 
     Folders are replaced by rename, so that they are always complete. --resume continues an
-    interrupted training. The logger in [training.logger] shows the progress.
+    interrupted training. Without it, a new training in its folder needs --overwrite. The logger in
+    [training.logger] shows the progress.
 
     \b
     Example:
-      python -m spacy bert-crf train configs/bert_crf.cfg training/mine \\
-        --paths.train corpus/train.spacy --paths.dev corpus/dev.spacy \\
-        --components.bert_crf.model.tok2vec.name encoders/mine
+      python -m spacy bert-crf train config.cfg training/mine --training.max_epochs 5
     """
     overrides = parse_config_overrides(ctx.args)
     import_code(code_path)
@@ -56,13 +118,18 @@ def train_command(
 
     from ..errors import BertCrfError
     from ..training.loop import train
+    from ..training.state import FOLDER
 
     if not config_path.is_file():
-        raise BertCrfError(f"there is no config {config_path}: copy configs/bert_crf.cfg.")
+        raise BertCrfError(
+            f"there is no config {config_path}: make one with `spacy bert-crf init-config`."
+        )
     try:
         config = load_config(config_path, overrides=overrides, interpolate=False)
     except ValueError as err:
         raise BertCrfError(f"{config_path} is not a config that can be used: {err}") from err
+    if not (resume or overwrite) and (output / FOLDER).is_dir() and sys.stdin.isatty():
+        overwrite = typer.confirm(f"{output} holds an interrupted training. Start anew?")
     history = train(
         config,
         output,
@@ -70,6 +137,7 @@ def train_command(
         resume=resume,
         keep_state=state,
         save_minutes=save_minutes,
+        overwrite=overwrite,
     )
     best = next(row for row in history["epochs"] if row["epoch"] == history["best_epoch"])
     print(

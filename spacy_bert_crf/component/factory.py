@@ -17,7 +17,7 @@ _MODEL = """
 
 [model.tok2vec]
 @architectures = "spacy_bert_crf.Encoder.v1"
-name = "bert-base-chinese"
+name = ""
 tokenizer_config = {"use_fast": true}
 transformer_config = {}
 grad_factor = 1.0

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from ..errors import BertCrfError
+from .encoder_rates import encoder_rates
 from .parameter_groups import decays, group_of, layer_of
 
 Key = tuple[int, str]
@@ -34,7 +35,7 @@ _BLIND_WARMUP = 20
 
 @registry.optimizers("spacy_bert_crf.AdamW.v1")
 def create_adamw(
-    encoder_lr: float = 5e-5,
+    encoder_lr: float = 0.0,
     head_lr: float = 1e-3,
     crf_lr: float = 1e-2,
     weight_decay: float = 0.01,
@@ -50,7 +51,8 @@ def create_adamw(
 ) -> Optimizer:
     """AdamW whose parameter groups have learning rates of their own.
 
-    encoder_lr: peak learning rate of an encoder's parameters.
+    encoder_lr: peak learning rate of an encoder's parameters. 0 chooses it by the encoder's width
+        (`suggested_encoder_lr`). An encoder that must not learn has `grad_factor = 0`.
     head_lr: peak learning rate of the classifier, and of other components' parameters outside an
         encoder.
     crf_lr: peak learning rate of the CRF's parameters. See `group_of` for the three groups.
@@ -76,10 +78,8 @@ def create_adamw(
     """
     return GroupedAdamW(
         rates={"encoder": encoder_lr, "head": head_lr, "crf": crf_lr},
+        **{"beta1": beta1, "beta2": beta2, "eps": eps},
         weight_decay=weight_decay,
-        beta1=beta1,
-        beta2=beta2,
-        eps=eps,
         grad_clip=grad_clip,
         warmup=warmup,
         decay=decay,
@@ -109,7 +109,7 @@ class GroupedAdamW(Optimizer):
 
     __slots__ = (
         "rates", "weight_decay", "warmup", "decay", "total_steps", "averaging",
-        "layer_decay", "state",
+        "layer_decay", "state", "encoder_rates", "_by_width",
         "n_updates", "last_norm", "skipped", "_pending", "_stepped", "_loop_steps",
     )  # fmt: skip
 
@@ -156,6 +156,9 @@ class GroupedAdamW(Optimizer):
         self.layer_decay = layer_decay
         #: First and second moment and number of steps of each parameter.
         self.state: dict[Key, tuple[Tensor, Tensor, Tensor]] = {}
+        #: Peak rate of each encoder that was met, by the id of its layer or shim.
+        self.encoder_rates: dict[int, float] = {}
+        self._by_width = not rates["encoder"]
         self.n_updates = 0
         self.last_norm = 0.0
         self.skipped = 0
@@ -202,11 +205,19 @@ class GroupedAdamW(Optimizer):
             self._step()
         if key in self._stepped:
             self._advance()
-        name = key[1]
-        decay = self.weight_decay if decays(name) else 0.0
-        self._pending[key] = _Pending(
-            weight.detach(), grad.detach(), group_of(name), decay, average, lr_scale
+        decay = self.weight_decay if decays(key[1]) else 0.0
+        kept = (weight.detach(), grad.detach())
+        self._pending[key] = _Pending(*kept, group_of(key[1]), decay, average, lr_scale)
+
+    def meet(self, parameters: Iterable[tuple[Key, Tensor]]) -> None:
+        """Choose the rates of new encoders; see `encoder_rates`. A first step does it too."""
+        self.encoder_rates |= encoder_rates(
+            parameters,
+            known=self.encoder_rates,
+            encoder_lr=None if self._by_width else self.rates["encoder"],
+            layer_decay=self.layer_decay,
         )
+        self._set_learn_rate()
 
     def end_component(self) -> None:
         """End the update of one component. Steps now, unless the loop calls `step_schedules`."""
@@ -248,7 +259,7 @@ class GroupedAdamW(Optimizer):
                 tensors[f"{names[owner]}|{name}|average"] = tensor
         counters = {"n_updates": self.n_updates, "total_steps": self.total_steps}
         counters |= {"skipped": self.skipped, "loop_steps": self._loop_steps}
-        return {"tensors": tensors, "counters": counters}
+        return {"tensors": tensors, "counters": counters | {"by_width": self._by_width}}
 
     def load_state_dict(self, data: dict[str, Any], ids: dict[str, int]) -> None:
         """Restore the state that `state_dict` returned.
@@ -271,6 +282,8 @@ class GroupedAdamW(Optimizer):
             self.averages.clear()
             self.averages.update({k: p["average"] for k, p in parts.items() if "average" in p})
         self.n_updates = data["counters"]["n_updates"]
+        # In states of the first version an encoder_lr of 0 trained no encoder.
+        self._by_width &= data["counters"].get("by_width", False)
         self.total_steps = data["counters"]["total_steps"]
         self.skipped = data["counters"]["skipped"]
         self._loop_steps = data["counters"]["loop_steps"]
@@ -284,8 +297,8 @@ class GroupedAdamW(Optimizer):
 
     def _set_learn_rate(self) -> None:
         # A slot of the base class, which mypy does not see.
-        rate = self.rates["encoder"] * self.factor(self.n_updates)
-        setattr(self, "learn_rate", rate)  # noqa: B010
+        peak = self.rates["encoder"] or max(self.encoder_rates.values(), default=0.0)
+        setattr(self, "learn_rate", peak * self.factor(self.n_updates))  # noqa: B010
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -294,23 +307,22 @@ class GroupedAdamW(Optimizer):
         self._stepped |= pending.keys()
         if not pending or not self._clip([entry.grad for entry in pending.values()]):
             return
+        encoders = {key[0] for key, entry in pending.items() if entry.group == "encoder"}
+        if not encoders <= self.encoder_rates.keys():
+            self.meet((key, entry.weight) for key, entry in pending.items())
         factor = self.factor(self.n_updates)
         groups: dict[tuple[Any, ...], list[Key]] = {}
         depths = self._depths(pending) if self.layer_decay < 1 else {}
         for key, entry in pending.items():
-            scale = entry.lr_scale
-            if depths and entry.group == "encoder":
-                scale *= self.layer_decay ** (depths[key[0]] - layer_of(key[1]))
-            kind = (
-                entry.group,
-                entry.decay,
-                scale,
-                entry.weight.device,
-                entry.weight.dtype,
-            )
+            rate = self.rates[entry.group] * entry.lr_scale
+            if entry.group == "encoder":
+                rate = (self.rates["encoder"] or self.encoder_rates[key[0]]) * entry.lr_scale
+                if depths:
+                    rate *= self.layer_decay ** (depths[key[0]] - layer_of(key[1]))
+            kind = (rate * factor, entry.decay, entry.weight.device, entry.weight.dtype)
             groups.setdefault(kind, []).append(key)
-        for (group, decay, lr_scale, _, _), keys in groups.items():
-            self._adamw(keys, pending, self.rates[group] * factor * lr_scale, decay)
+        for (rate, decay, _, _), keys in groups.items():
+            self._adamw(keys, pending, rate, decay)
         if self.averaging:
             self._average(pending)
 

@@ -1,24 +1,11 @@
 """Which group, layer and weight decay a parameter has in the optimizer, by its name."""
 
-import math
 import re
 
 #: Groups with learning rates of their own.
 GROUPS = ("encoder", "head", "crf")
 #: How Hugging Face encoders number their layers in names of parameters.
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h|block)\.(\d+)\.")
-
-
-def suggested_encoder_lr(hidden_size: int) -> float:
-    """A learning rate for fine-tuning a BERT of this width, with a `layer_decay` of 0.85.
-
-    It is 5e-4 at a width of 384, 8e-5 at 768, and log-linear between and beyond, at most 1e-3.
-    Both were measured. Without layer decay, 0.6 of it is a good rate.
-
-    hidden_size: width of the encoder.
-    """
-    slope = math.log(5e-4 / 8e-5) / math.log(768 / 384)
-    return float(f"{min(1e-3, 5e-4 * (384 / hidden_size) ** slope):.2g}")
 
 
 def group_of(name: str) -> str:

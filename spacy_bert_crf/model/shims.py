@@ -30,6 +30,7 @@ from ..encoder.cpu.int8 import int8_encoder
 from ..encoder.cpu.linear import has_bfloat16_products
 from ..encoder.passes import Plan, plan_docs, run, set_dropout, special_ids
 from ..errors import BertCrfError
+from .encoder_rates import held_scale
 from .optimizer import GroupedAdamW
 from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
 
@@ -76,6 +77,7 @@ class TorchShim(Shim):
         """Hand the parameters that have a gradient to the optimizer, and clear the gradients."""
         if self._model is None:
             return
+        scale = 1.0 if isinstance(optimizer, GroupedAdamW) else self._held_scale(optimizer)
         for name, param in self._model.named_parameters():
             if param.grad is None:
                 continue
@@ -84,8 +86,13 @@ class TorchShim(Shim):
                 optimizer.collect(key, param.data, param.grad)
             else:
                 weights, grad = torch2xp(param.data), torch2xp(param.grad)
-                param.data = xp2torch(optimizer(key, weights, grad)[0], device=param.device)
+                stepped = optimizer(key, weights, grad, lr_scale=scale)[0]
+                param.data = xp2torch(stepped, device=param.device)
             param.grad = None
+
+    def _held_scale(self, optimizer: Optimizer) -> float:
+        """Factor on the one rate of an optimizer that is not made for encoders."""
+        return 1.0
 
     @contextmanager
     def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
@@ -279,6 +286,9 @@ class EncoderShim(TorchShim):
             torch.autograd.backward([vectors], [scaled])
 
         return vectors, backprop
+
+    def _held_scale(self, optimizer: Optimizer) -> float:
+        return held_scale(self.module.named_parameters(), optimizer.learn_rate)
 
     def finish_update(self, optimizer: Optimizer) -> None:
         # Unscaled here and not in each backward pass, since gradients may be accumulated.

@@ -1,19 +1,29 @@
-"""Checks before the first epoch: on the dev corpus, and on settings without effect."""
+"""Checks before the first epoch: of the tokenizer, the output, the optimizer and the dev corpus."""
 
 import random
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.tokens import Doc
+from thinc.api import Config, Model
+from torch import Tensor, nn
 
+from .._files import remove_folder
 from ..component.pipe import BertCrf
 from ..component.pipelines import check_labels
 from ..errors import BertCrfError
 from ..model.optimizer import GroupedAdamW
+from .config import tokenizer_of
+from .loggers import check_logger
+from .state import FOLDER
 
+#: Languages written without spaces, which spaCy's general tokenizer does not divide.
+_WITHOUT_SPACES = ("zh", "ja", "th")
 #: Settings of spaCy's own loop that `train` does not use, and what it does instead.
 _UNUSED = {"eval_frequency": "the pipeline is evaluated at the end of every epoch"}
 
@@ -26,6 +36,85 @@ def same_random() -> Iterator[None]:
         yield
     finally:
         random.setstate(before)
+
+
+def check_start(config: Config, output: Path, resume: bool, overwrite: bool) -> None:
+    """Check all that can be checked before a corpus or an encoder is read.
+
+    config: the training config.
+    output, resume, overwrite: as for `train`.
+    Raises BertCrfError for a tokenizer, a logger or an output that can't be used.
+    """
+    check_tokenizer(config.get("nlp", {}))
+    check_logger(config.get("training", {}).get("logger"))
+    check_output(output, resume, overwrite)
+
+
+def check_tokenizer(settings: dict[str, Any]) -> None:
+    """Check that the tokenizer of a config suits its language.
+
+    settings: the section [nlp].
+    Raises BertCrfError for the tokenizer of another language, which names both.
+    """
+    lang = settings.get("lang")
+    name = (settings.get("tokenizer") or {}).get("@tokenizers", "")
+    own = re.fullmatch(r"spacy\.(\w+)\.\w+\.?\w*", name)
+    other = own is not None and own[1] != lang and lang != "xx"
+    general = name == "spacy.Tokenizer.v1" and lang in _WITHOUT_SPACES
+    if not isinstance(lang, str) or not (other or general):
+        return
+    section = "".join(f'  {key} = "{value}"\n' for key, value in tokenizer_of(lang).items())
+    whose = f"is that of the language {own[1]!r}" if own else "divides text at spaces"
+    raise BertCrfError(
+        f"[nlp] lang = {lang!r}, but its tokenizer {name} {whose}. Set lang to the language of the "
+        f"corpus, or set the tokenizer:\n  [nlp.tokenizer]\n{section}"
+        f"`spacy bert-crf init-config --lang {lang}` makes a config that fits."
+    )
+
+
+def check_output(output: Path, resume: bool, overwrite: bool) -> None:
+    """Check that a new training does not replace an interrupted one unasked.
+
+    output: folder of the training.
+    resume: whether the training goes on from the state there.
+    overwrite: remove the state there.
+    Raises BertCrfError if a state is there, and neither is set.
+    """
+    state = output / FOLDER
+    if resume or not state.is_dir():
+        return
+    if not overwrite:
+        raise BertCrfError(
+            f"{output} holds an interrupted training: go on with --resume, or start anew with "
+            "--overwrite."
+        )
+    remove_folder(state)
+
+
+def choose_rates(nlp: Language, optimizer: Any, frozen: list[str]) -> None:
+    """Let the optimizer choose the learning rates of all encoders that learn.
+
+    nlp: the pipeline, initialised.
+    optimizer: nothing is done for one that is no GroupedAdamW.
+    frozen: components that do not learn.
+    """
+    if isinstance(optimizer, GroupedAdamW):
+        optimizer.meet(_parameters(nlp, frozen))
+
+
+def _parameters(nlp: Language, frozen: list[str]) -> Iterator[tuple[tuple[int, str], Tensor]]:
+    for name, pipe in nlp.pipeline:
+        model = getattr(pipe, "model", None)
+        if name in frozen or not isinstance(model, Model):
+            continue
+        for layer in model.walk():
+            if layer.attrs.get("grad_factor") == 0:
+                continue
+            for shim in layer.shims:
+                module = getattr(shim, "_model", None)
+                if isinstance(module, nn.Module):
+                    for key, value in module.named_parameters():
+                        yield (shim.id, key), value
 
 
 def warn_unused(settings: dict[str, Any]) -> None:

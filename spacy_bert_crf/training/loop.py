@@ -45,7 +45,7 @@ from ..errors import BertCrfError, first_line
 from ..model.optimizer import GroupedAdamW
 from . import state as ts
 from .batcher import count_batches
-from .checks import can_keep_state, check_dev, same_random, warn_unused
+from .checks import can_keep_state, check_dev, check_start, choose_rates, same_random, warn_unused
 from .new_labels import learn_new_labels
 from .progress import Finalize, LogStep, Progress
 
@@ -64,6 +64,7 @@ def train(
     resume: bool = False,
     keep_state: bool = True,
     save_minutes: float = 10.0,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Train a pipeline; write `model-best`, `model-last` and `history.json` under `output`.
 
@@ -76,9 +77,11 @@ def train(
     resume: go on from the state under `output`, if there is one.
     keep_state: save a state at each evaluation and every `save_minutes`; removed at the end.
     save_minutes: minutes between two saved states.
+    overwrite: start anew where `output` holds an interrupted training.
     RETURNS: the history: epochs, best epoch, seconds, seed, versions.
     Raises BertCrfError for a config, data or state that can't be used, and after a signal.
     """
+    check_start(config, output, resume, overwrite)
     use_device(use_gpu)
     output.mkdir(parents=True, exist_ok=True)
     sweep(output)  # of a run that was killed while it wrote
@@ -167,6 +170,7 @@ class _Run:
 
         Raises BertCrfError after SIGINT or SIGTERM, once the state is saved.
         """
+        choose_rates(self.nlp, self.optimizer, self.T["frozen_components"])
         log_step, finalize = self._start_logger()
         try:
             with Stop() as stop:

@@ -76,7 +76,8 @@ class Progress:
         self._steps = self._first_step = state.step
         self._print(f"pipeline: {', '.join(pipe_names)}")
         if isinstance(optimizer, GroupedAdamW):
-            rates = ", ".join(f"{name} {rate:g}" for name, rate in optimizer.rates.items())
+            found = ((name, rate) for name, rate in optimizer.rates.items() if rate)
+            rates = ", ".join(f"{name} {rate:g}" for name, rate in found)
             total = optimizer.total_steps or "an open number of"
             self._print(f"peak learning rates: {rates}; {total} updates, {optimizer.decay} decay")
         self._start()

@@ -10,8 +10,9 @@ from thinc.api import Adam
 
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model import layers
+from spacy_bert_crf.model.encoder_rates import suggested_encoder_lr
 from spacy_bert_crf.model.optimizer import GroupedAdamW, create_adamw
-from spacy_bert_crf.model.parameter_groups import decays, group_of, suggested_encoder_lr
+from spacy_bert_crf.model.parameter_groups import decays, group_of
 from support.toys import make_examples, own_config, shared_config, transformer_config
 
 

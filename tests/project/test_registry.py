@@ -15,7 +15,10 @@ NAMES = {
     "spacy_batchers": ["spacy_bert_crf.batch_by_length.v1"],
     "spacy_callbacks": ["spacy_bert_crf.learn_new_labels.v1"],
     "spacy_tokenizers": ["spacy_bert_crf.WholePieces.v1"],
-    "spacy_loggers": ["spacy_bert_crf.ProgressLogger.v1"],
+    "spacy_loggers": [
+        "spacy_bert_crf.ProgressLogger.v1",
+        "spacy_bert_crf.TensorBoardLogger.v1",
+    ],
     "thinc_optimizers": ["spacy_bert_crf.AdamW.v1"],
 }
 

@@ -58,7 +58,7 @@ def test_train_learns_them_and_keeps_the_old_ones(source, tmp_path):
 
 def test_old_rows_and_transitions_stay(source, tmp_path):
     """With learning rates of 0, all that is new is the tags after the old ones."""
-    rates = dict.fromkeys(("encoder_lr", "head_lr", "crf_lr"), 0.0)
+    rates = {"encoder_lr": 1e-30, "head_lr": 0.0, "crf_lr": 0.0}
     source["training"]["optimizer"] |= rates
     source["training"]["max_epochs"] = 1
     train(source, tmp_path / "out", keep_state=False)
