@@ -324,7 +324,7 @@ def _tokenizer_config(src: Path) -> dict[str, Any]:
 
 def _ignored_settings(settings: dict[str, Any]) -> list[str]:
     """Settings of a BERT tokenizer that change how text is cut, and that conversion leaves out."""
-    usual = {"do_basic_tokenize": True, "never_split": None}
+    usual: dict[str, Any] = {"do_basic_tokenize": True, "never_split": None}
     usual |= {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")}
     found = ((name, settings[name]) for name in usual if name in settings)
     texts = ((name, v.get("content") if isinstance(v, dict) else v) for name, v in found)
