@@ -27,8 +27,8 @@ from benchmarks.harness.common import (
 )
 from benchmarks.harness.machine_info import describe_machine
 from benchmarks.harness.workers import quiet_environ
-from spacy_bert_crf.annotation.columns import SCHEME_NAMES
-from spacy_bert_crf.annotation.convert import ON_ERROR
+from spacy_bert_crf.annotation.tags import SCHEME_NAMES
+from spacy_bert_crf.annotation.formats import ON_ERROR
 from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.encoder.checkpoint_files import read_json
 from spacy_bert_crf.errors import BertCrfError
@@ -161,9 +161,10 @@ def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus, dict[st
 
 
 def _scheme_of(path: Path) -> str:
-    from spacy_bert_crf.annotation.columns import detect_scheme, read_columns
+    from spacy_bert_crf.annotation.formats.columns import read_columns
+    from spacy_bert_crf.annotation.tags import detect_scheme
 
-    return detect_scheme(read_columns(path))
+    return detect_scheme(read_columns(path).sentences)
 
 
 def count(docs: list[Doc]) -> dict[str, int]:

@@ -91,7 +91,6 @@ def convert_corpus_command(
     report = convert_corpus(
         src, dst, scheme=scheme.value, lang=lang, join=join, on_error=on_error.value
     )
-    problems = [f"{src}:{line}: {message}" for line, message in report.problems]
-    for text in first_of(problems):
+    for text in first_of(report.messages):
         print(text, file=sys.stderr)
     print(report.table())

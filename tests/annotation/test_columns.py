@@ -6,12 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf.annotation.columns import (
-    SCHEME_NAMES,
-    detect_scheme,
-    read_columns,
-    read_spans,
-)
+from spacy_bert_crf.annotation.formats.columns import read_columns
+from spacy_bert_crf.annotation.tags import SCHEME_NAMES, detect_scheme, read_spans
 from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.errors import BertCrfError
 from support.columns import GOOD, ODD, columns_of, rows_of, texts_and_spans, write
@@ -45,7 +41,7 @@ def test_accepted_forms_read_the_same(tmp_path, content):
 @pytest.mark.parametrize("separator", [" ", "\t"])
 def test_odd_characters_are_characters(tmp_path, separator):
     path = write(tmp_path, "x O\n" + "".join(f"{char}{separator}B-LOC\n" for char in ODD))
-    (rows,) = read_columns(path)
+    (rows,) = read_columns(path).sentences
     assert [row.token for row in rows] == ["x", *ODD]
     assert [row.line for row in rows] == list(range(1, len(ODD) + 2))
     assert not any(row.wrong for row in rows)

@@ -15,14 +15,16 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from spacy_bert_crf.annotation.columns import SCHEME_NAMES, Row
-from spacy_bert_crf.annotation.convert import (
+from spacy_bert_crf.annotation.convert import CorpusReport, convert_corpus
+from spacy_bert_crf.annotation.formats import (
     ON_ERROR,
-    CorpusReport,
-    convert_corpus,
-    doc_units,
+    AnnotatedText,
+    Entity,
     make_doc,
+    text_of,
 )
+from spacy_bert_crf.annotation.formats.text import text_rows
+from spacy_bert_crf.annotation.tags import SCHEME_NAMES
 from spacy_bert_crf.annotation.schemes import EntitySpan, TagSet
 from spacy_bert_crf.errors import BertCrfError
 from support.columns import GOOD, columns_of, labels, texts_and_spans, write
@@ -139,7 +141,7 @@ def test_bad_line_is_reported_with_number_and_text(tmp_path, line, message):
 )
 def test_bad_word_lines(tmp_path, line, message):
     with pytest.raises(BertCrfError, match=rf"corpus\.txt:1: {message}"):
-        convert(tmp_path, line, lang="en", join=" ")
+        convert(tmp_path, f"{line}\nYork O\nis O\n", lang="en", join=" ")
 
 
 @pytest.mark.parametrize(
@@ -169,14 +171,15 @@ def test_file_without_sentences_always_fails(tmp_path, content, on_error):
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(BertCrfError, match=r"can't read .*none\.txt: No such file"):
         convert_corpus(tmp_path / "none.txt", tmp_path / "out.spacy")
-    with pytest.raises(BertCrfError, match=r"can't read .*: Is a directory"):
+    message = "looks like a folder without .ann files, .*\nIt holds nothing."
+    with pytest.raises(BertCrfError, match=message):
         convert_corpus(tmp_path, tmp_path / "out.spacy")
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"scheme": "iob1"}, "--scheme can't be 'iob1': use one of 'auto', 'bio'"),
+        ({"scheme": "iob3"}, "--scheme can't be 'iob3': use one of 'auto', 'bio'"),
         ({"join": "_"}, "--join can't be '_': use one of '', ' '"),
         ({"on_error": "ignore"}, "--on-error can't be 'ignore'"),
         ({"lang": "qq"}, "can't make a tokenizer for language 'qq'"),
@@ -231,7 +234,7 @@ def test_fail_lists_every_bad_line_and_keeps_the_old_file(tmp_path):
 @pytest.mark.parametrize(("count", "more"), [(10, None), (11, "... and 1 more")])
 def test_fail_shows_ten(tmp_path, count, more):
     with pytest.raises(BertCrfError) as error:
-        convert(tmp_path, "字\n" * count)
+        convert(tmp_path, "字\n" * count, format="columns")
     *lines, last = str(error.value).split("\n")
     assert last.startswith(f"{count} problem(s)")
     assert len([line for line in lines if line.endswith("no tag: '字'")]) == 10
@@ -267,7 +270,7 @@ def test_repair_closes_an_unfinished_entity(tmp_path):
 @pytest.mark.parametrize("on_error", ["skip-sentence", "repair"])
 def test_nothing_left_fails(tmp_path, on_error):
     with pytest.raises(BertCrfError, match=r"txt:1: no tag: '字'\n1 problem.*no sentence is left"):
-        convert(tmp_path, "字\n", on_error=on_error)
+        convert(tmp_path, "字\n", on_error=on_error, format="columns")
     assert not (tmp_path / "out.spacy").exists()
 
 
@@ -315,20 +318,23 @@ def test_border_inside_a_token_dropped_if_it_would_overlap(tmp_path):
     assert len(report.problems) == 2
 
 
+def by_line(text, *entities):
+    """The text of a file with one character a line."""
+    lines = list(range(1, len(text) + 1))
+    return AnnotatedText(text, [Entity(*entity) for entity in entities], lines=lines)
+
+
 def test_widening_gives_way_to_entities_that_fit():
-    rows = [Row(i, char, "O", "") for i, char in enumerate("ab-c", 1)]
-    spans = [EntitySpan(0, 3, "X"), EntitySpan(3, 4, "Y")]
-    doc, problems, dropped = make_doc(spacy.blank("en"), rows, spans, "")
+    nlp = spacy.blank("en")
+    doc, problems = make_doc(nlp, by_line("ab-c", (0, 3, "X"), (3, 4, "Y")))
     assert [token.text for token in doc] == ["ab", "-", "c"]
-    assert (entities(doc), problems, dropped) == ([(0, 3, "X"), (3, 4, "Y")], [], 0)
-    spans = [EntitySpan(1, 3, "X"), EntitySpan(0, 1, "Y")]
-    doc, problems, dropped = make_doc(spacy.blank("en"), rows, spans, "")
-    assert (entities(doc), dropped) == ([(0, 3, "X")], 1)
-    assert [problem.line for problem in problems] == [2, 1]
+    assert (entities(doc), problems) == ([(0, 3, "X"), (3, 4, "Y")], [])
+    doc, problems = make_doc(nlp, by_line("ab-c", (1, 3, "X"), (0, 1, "Y")))
+    assert entities(doc) == [(0, 3, "X")]
+    assert [(p.number, p.outcome) for p in problems] == [(2, "mended"), (1, "lost")]
     assert "entity 'b-' (X) has a border inside the tokenizer's token 'ab'" in problems[0].message
-    rows = [Row(i, char, "O", "") for i, char in enumerate("c-ab", 1)]
-    doc, problems, dropped = make_doc(spacy.blank("en"), rows, [EntitySpan(0, 3, "X")], "")
-    assert (entities(doc), dropped) == ([(0, 4, "X")], 0)
+    doc, problems = make_doc(nlp, by_line("c-ab", (0, 3, "X")))
+    assert (entities(doc), [p.outcome for p in problems]) == ([(0, 4, "X")], ["mended"])
     assert "entity 'c-a' (X) has a border inside the tokenizer's token 'ab'" in problems[0].message
 
 
@@ -478,7 +484,7 @@ def unfit_docs():
     return [
         ("", zh_doc("北\n京"), r"a line break in the text would end the line: '北\\n京'"),
         (" ", zh_doc("北\r京"), "a line break"),
-        ("", ZH.make_doc("北京"), "no entity annotation at all"),
+        ("", ZH.make_doc("北京"), "no entity annotation for some tokens"),
         ("", partly, "no entity annotation for some tokens"),
         ("", blocked, "no entity annotation for some tokens"),
         ("", ZH.make_doc(""), "the doc is empty"),
@@ -549,7 +555,7 @@ def test_columns_survive_docbin(tmp_path_factory, sentences, scheme):
     report = convert_corpus(source, folder / "out.spacy", scheme=scheme)
     docs = load(folder / "out.spacy")
     assert [(doc.text, entities(doc)) for doc in docs] == sentences
-    back = convert_corpus(folder / "out.spacy", folder / "back.txt", scheme=scheme)
+    back = convert_corpus(folder / "out.spacy", folder / "back.txt", scheme=scheme, join="")
     assert (folder / "back.txt").read_bytes() == source.read_bytes()
     assert back == report
 
@@ -558,13 +564,12 @@ def test_columns_survive_docbin(tmp_path_factory, sentences, scheme):
 @given(texts_and_spans())
 def test_repair_gives_entities_of_whole_tokens(case):
     text, spans = case
-    rows = [Row(i, char, "O", "") for i, char in enumerate(text, 1)]
-    doc, problems, dropped = make_doc(ZH, rows, spans, "")
+    doc, problems = make_doc(ZH, by_line(text, *spans))
+    dropped = [problem for problem in problems if problem.outcome == "lost"]
     assert doc.text == text
-    assert len(doc.ents) == len(spans) - dropped
-    assert dropped <= len(problems)
+    assert len(doc.ents) == len(spans) - len(dropped)
     assert doc.has_annotation("ENT_IOB")
-    units, again = doc_units(doc, "")
+    units, again = text_rows(text_of(doc), "")
     assert units == list(text)
     assert [tuple(span) for span in again] == entities(doc)
     if not problems:

@@ -2,10 +2,8 @@
 
 from hypothesis import strategies as st
 
-from spacy_bert_crf.annotation.columns import (
-    Row,
-    read_columns,
-)
+from spacy_bert_crf.annotation.formats.columns import read_columns
+from spacy_bert_crf.annotation.tags import Row
 from spacy_bert_crf.annotation.schemes import EntitySpan
 
 GOOD = "北 B-LOC\n京 I-LOC\n\n好 O\n"
@@ -29,9 +27,10 @@ def rows_of(*tags, token="字"):
     return [Row(i, token, prefix, label) for i, (prefix, _, label) in enumerate(parts, 1)]
 
 
-def columns_of(path, join=""):
+def columns_of(path, join=None):
     return [
-        [(row.token, row.prefix, row.label) for row in rows] for rows in read_columns(path, join)
+        [(row.token, row.prefix, row.label) for row in rows]
+        for rows in read_columns(path, join=join).sentences
     ]
 
 
