@@ -27,9 +27,9 @@ from benchmarks.harness.common import (
 )
 from benchmarks.harness.machine_info import describe_machine
 from benchmarks.harness.workers import quiet_environ
-from spacy_bert_crf.annotation.tags import SCHEME_NAMES
-from spacy_bert_crf.annotation.formats import ON_ERROR
 from spacy_bert_crf.annotation.docbin import read_docbin
+from spacy_bert_crf.annotation.formats import ON_ERROR
+from spacy_bert_crf.annotation.tags import SCHEME_NAMES
 from spacy_bert_crf.encoder.checkpoint_files import read_json
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.training.config import fill_config

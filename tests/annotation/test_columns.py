@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_bert_crf.annotation.formats.columns import read_columns
-from spacy_bert_crf.annotation.tags import SCHEME_NAMES, detect_scheme, read_spans
 from spacy_bert_crf.annotation.schemes import TagSet
+from spacy_bert_crf.annotation.tags import SCHEME_NAMES, detect_scheme, read_spans
 from spacy_bert_crf.errors import BertCrfError
 from support.columns import GOOD, ODD, columns_of, rows_of, texts_and_spans, write
 

@@ -24,8 +24,8 @@ from spacy_bert_crf.annotation.formats import (
     text_of,
 )
 from spacy_bert_crf.annotation.formats.text import text_rows
+from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.annotation.tags import SCHEME_NAMES
-from spacy_bert_crf.annotation.schemes import EntitySpan, TagSet
 from spacy_bert_crf.errors import BertCrfError
 from support.columns import GOOD, columns_of, labels, texts_and_spans, write
 from support.paths import ROOT, SHARED

@@ -3,8 +3,8 @@
 from hypothesis import strategies as st
 
 from spacy_bert_crf.annotation.formats.columns import read_columns
-from spacy_bert_crf.annotation.tags import Row
 from spacy_bert_crf.annotation.schemes import EntitySpan
+from spacy_bert_crf.annotation.tags import Row
 
 GOOD = "北 B-LOC\n京 I-LOC\n\n好 O\n"
 ODD = "\u3000 \t\xa0\u2028\u2029\x0b\x0c\x85\x1c\x1d\x1e\x1f\0\u200b\ufeff\ue000\ufffd😀-O龘"
