@@ -19,7 +19,14 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["spacy_bert_crf", "spacy_bert_crf.*"]),
-    package_data={"spacy_bert_crf": ["py.typed", "export/readme/*.md"]},
+    package_data={
+        "spacy_bert_crf": [
+            "py.typed",
+            "export/readme/*.md",
+            "project/template/*",
+            "project/packaged/*.txt",
+        ]
+    },
     install_requires=[
         "spacy>=3.8.15,<3.9",
         "thinc>=8.3.12,<8.4",
@@ -36,6 +43,8 @@ setup(
         "tqdm>=4.60",
         "packaging>=22",
         "xxhash>=3.2",
+        "jinja2>=3.1",
+        "huggingface-hub>=0.30",
     ],
     extras_require={
         # What the project's steps (scripts/) import beside the package.

@@ -3,6 +3,7 @@
     python -m reliability.hostile.fuzz --cases 1000000            # all of it, 20 minutes or so
     python -m reliability.hostile.fuzz --cases 250000 --seed 2     # a piece; pieces add up
     python -m reliability.hostile.fuzz --target DocBin --case 123  # one case, with its traceback
+    python -m reliability.hostile.fuzz --corpora --cases 200000   # the formats of corpora only
     python -m reliability.hostile.fuzz --engine atheris           # coverage-guided: guided.py
 
 A case is good if its input is refused with BertCrfError, or accepted and not nonsense. Any other
@@ -224,6 +225,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=1_000_000, help="over all targets")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--target", action="append", default=[])
+    parser.add_argument("--corpora", action="store_true", help="all formats of corpora")
     parser.add_argument("--case", type=int, help="only this case of the --target")
     parser.add_argument("--engine", choices=("mutate", "atheris"), default="mutate")
     args = parser.parse_args()
@@ -233,6 +235,10 @@ def main() -> int:
         from reliability.hostile import guided
 
         return guided.run(args.cases, args.seed)
+    if args.corpora:
+        from reliability.hostile import readers
+
+        args.target = [name for name in readers.targets() if name.startswith("corpus ")]
     return fuzz(args.target, args.cases, args.seed)
 
 

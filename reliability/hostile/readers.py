@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from reliability.common import ROOT
-from reliability.hostile import mutate
+from reliability.hostile import corpora, mutate
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,18 @@ class Target:
 
 def read_columns(path: Path, data: bytes) -> bool:
     """Column files: rows, scheme, entities; and back."""
-    from spacy_bert_crf.annotation.columns import (
-        detect_scheme,
-        make_tag_set,
-        read_columns,
-        read_spans,
-    )
+    from spacy_bert_crf.annotation.formats.columns import read_columns
+    from spacy_bert_crf.annotation.tags import detect_scheme, make_tag_set, read_spans
 
-    join = " " if len(data) % 3 == 0 else ""
-    sentences = read_columns(path, join)
+    table = read_columns(path, join=" " if len(data) % 3 == 0 else "")
+    sentences = table.sentences
     scheme = detect_scheme(sentences)
     for rows in sentences:
         spans, problems = read_spans(rows, scheme)
         tag_set = make_tag_set((row.label for row in rows if row.label), scheme)
         ids = tag_set.encode(spans, len(rows))
         assert tag_set.decode(ids) == spans
-        if problems:
+        if problems or table.layout.style != "B-PER":
             continue
         given = [f"{row.prefix}-{row.label}" if row.label else row.prefix for row in rows]
         assert [tag_set.tags[i] for i in ids] == given, (given, spans)
@@ -178,7 +174,7 @@ def read_lock(path: Path, data: bytes) -> bool:
 
 def read_e5(path: Path, data: bytes) -> bool:
     """The quickstart's encoder file."""
-    from scripts.e5_file import read_e5_file
+    from spacy_bert_crf.project.packaged.e5_file import read_e5_file
 
     read_e5_file(path)
     return True
@@ -202,6 +198,10 @@ def targets() -> dict[str, Target]:
         "transitions.npz": Target([_npz()], mutate.mutate_zip, read_transitions, 0.03, ".npz"),
         "tar.gz": Target([_tar()], mutate.mutate_tar, read_archive, 0.03, ".tar.gz"),
         "e5 file": Target(_e5(), plain, read_e5, 0.03, ".bin"),
+        **{
+            name: Target(good, change, read, 0.02, suffix)
+            for name, (good, change, read, suffix) in corpora.targets(_docbins()).items()
+        },
     }
 
 

@@ -22,6 +22,7 @@ BEGIN, END = "<!-- rooms: written by scripts/docs_site/draw_rooms.py -->\n", "<!
 CAPTIONS = {
     "cli": ("the commands", 1.0),
     "export": ("files for other programs, and back", 1.5),
+    "project": ("a project of one's own", 0.0),
     "training": ("the loop of the train command", 0.5),
     "evaluation": ("scores, calibration, likely errors", 1.5),
     "component": ("what nlp.add_pipe gives", 1.0),

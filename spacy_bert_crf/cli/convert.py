@@ -3,6 +3,7 @@
 import sys
 from enum import Enum
 from pathlib import Path
+from typing import Optional
 
 import typer
 
@@ -26,6 +27,15 @@ class Scheme(str, Enum):
     bioes = "bioes"
     bmes = "bmes"
     bilu = "bilu"
+    iob1 = "iob1"
+
+
+class Overlap(str, Enum):
+    """Which of two overlapping entities stays."""
+
+    longest = "longest"
+    first = "first"
+    fail = "fail"
 
 
 class OnError(str, Enum):
@@ -63,33 +73,59 @@ def convert_checkpoint_command(
 
 @command("convert-corpus")
 def convert_corpus_command(
-    src: Path = typer.Argument(..., help="Column file (one character and its tag a line)"),
-    dst: Path = typer.Argument(..., help="DocBin to write (.spacy)"),
+    src: Path = typer.Argument(..., help="Annotated corpus: a file, or a folder of brat"),
+    dst: Path = typer.Argument(..., help="DocBin to write (.spacy), or another file; see --to"),
+    format: str = typer.Option("auto", "--format", help="Format of SRC; auto finds it"),
+    to: str = typer.Option("", "--to", help="Format of DST if it is no .spacy file"),
+    columns: str = typer.Option(
+        "", "--columns", help="Columns of token and tag (0,3), or of text and spans in CSV"
+    ),
     scheme: Scheme = typer.Option(Scheme.auto, "--scheme", help="Tag scheme of the columns"),
+    names: str = typer.Option(
+        "", "--names", help="Names of ner_tags that are numbers: O,B-PER,I-PER"
+    ),
     lang: str = typer.Option("zh", "--lang", help="Language whose tokenizer is used"),
-    join: str = typer.Option(
-        "", "--join", help='Text between tokens: "" for characters, " " for words'
+    join: Optional[str] = typer.Option(
+        None, "--join", help='Text between tokens: "" for characters, " " for words; else found'
+    ),
+    overlap: Overlap = typer.Option(
+        Overlap.longest, "--overlap", help="Which of two overlapping entities stays"
+    ),
+    partial: bool = typer.Option(
+        False, "--partial", help="Texts are annotated in part: other tokens are unknown"
     ),
     on_error: OnError = typer.Option(
         OnError.fail,
         "--on-error",
-        help="Bad lines: list them and stop, leave their sentence out, or repair them where "
-        "possible (an I- after O becomes a B-)",
+        help="Errors: list them and stop, leave their text out, or repair them where possible (an "
+        "I- after O becomes a B-)",
     ),
 ) -> None:
-    """Convert a column corpus to spaCy's DocBin, or a DocBin back to columns.
+    """Convert an annotated corpus to spaCy's DocBin, or to another format.
 
-    A blank line separates sentences. A space or a tab separates the columns. If SRC ends in .spacy,
-    DST becomes a column file.
+    The format of SRC is found by its content: columns, doccano, Label Studio, Prodigy, CLUENER,
+    spaCy JSON, Hugging Face JSONL or Parquet, CSV, WebAnno TSV, or a folder of brat. If SRC ends in
+    .spacy, DST becomes a column file or what --to says.
 
     \b
     Example:
-      python -m spacy bert-crf convert-corpus train.txt corpus/train.spacy --scheme bio
+      python -m spacy bert-crf convert-corpus admin.jsonl corpus/train.spacy --lang en
     """
     from ..annotation.convert import convert_corpus
 
     report = convert_corpus(
-        src, dst, scheme=scheme.value, lang=lang, join=join, on_error=on_error.value
+        src,
+        dst,
+        format=format,
+        to=to,
+        columns=columns,
+        scheme=scheme.value,
+        names=[name.strip() for name in names.split(",")] if names else (),
+        lang=lang,
+        join=join,
+        overlap=overlap.value,
+        partial=partial,
+        on_error=on_error.value,
     )
     for text in first_of(report.messages):
         print(text, file=sys.stderr)

@@ -203,8 +203,9 @@ def _encoder_forward(
     vectors, backprop_torch = shim.update_vectors(docs, model.attrs["dropout_rate"])
 
     def backprop(d_vectors: list[Floats2d]) -> list[Doc]:
-        grad = join_rows(d_vectors, vectors.device) * model.attrs["grad_factor"]
-        backprop_torch(grad)
+        # Gradients of 0 would not do: the optimizer's weight decay would still move the encoder.
+        if factor := model.attrs["grad_factor"]:
+            backprop_torch(join_rows(d_vectors, vectors.device) * factor)
         return []
 
     return split_rows(vectors.detach(), lengths), backprop

@@ -58,7 +58,7 @@ def check_tokenizer(settings: dict[str, Any]) -> None:
     """
     lang = settings.get("lang")
     name = (settings.get("tokenizer") or {}).get("@tokenizers", "")
-    own = re.fullmatch(r"spacy\.(\w+)\.\w+\.?\w*", name)
+    own = re.fullmatch(r"spacy\.([a-z]+)\.\w+", name)
     other = own is not None and own[1] != lang and lang != "xx"
     general = name == "spacy.Tokenizer.v1" and lang in _WITHOUT_SPACES
     if not isinstance(lang, str) or not (other or general):

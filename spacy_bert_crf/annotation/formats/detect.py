@@ -133,9 +133,9 @@ def _zip_kind(path: Path) -> tuple[str, str]:
 def _detect_json(path: Path, text: str) -> str:
     records = read_records(path, text)
     values = [record.value for record in records if not record.wrong]
-    for value in values[:_RECORDS]:
-        if name := _format_of(value):
-            return name
+    names = [name for value in values[:_RECORDS] if (name := _format_of(value))]
+    if names:  # A record without entities looks like doccano's whatever the tool.
+        return next((name for name in names if name != "doccano"), "doccano")
     if not values:
         wrong = records[0].wrong if records else "it holds no record"
         _refuse(path, "no JSON, though it begins as one", f"{wrong}.", "Export the file again.")

@@ -38,10 +38,12 @@ def check_texts(raws: Sequence[RawText], overlap: str) -> Checked:
     for raw in raws:
         problems = list(raw.problems)
         done.problems.append(problems)
-        if wrong := _unusable(raw):
+        is_skipped = any(problem.outcome == SKIPPED for problem in problems)
+        if not is_skipped and (wrong := _unusable(raw)):
             message, noted = wrong
             problems.append(Problem(raw.number, message, SKIPPED, raw.place, noted))
-        if any(problem.outcome == SKIPPED for problem in problems):
+            is_skipped = True
+        if is_skipped:
             done.texts.append(None)
             continue
         spans = raw.spans if raw.exact else _in_bounds(raw, unit, problems)
@@ -67,24 +69,33 @@ def find_unit(raws: Iterable[RawText]) -> str:
     either if the file records another text for the entity than the text has there.
     """
     inexact = [(raw, span) for raw in raws if not raw.exact for span in raw.spans]
-    if all(_fits(raw, span) for raw, span in inexact):
-        return CODE_POINTS
-    for unit, convert in UNITS.items():
-        there = [(raw, convert(raw, span)) for raw, span in inexact]
-        if all(span is not None and _fits(raw, span) for raw, span in there):
-            return unit
+    for same in (same_characters, same_surface):
+        if all(_fits(raw, span, same) for raw, span in inexact):
+            return CODE_POINTS
+        for unit, convert in UNITS.items():
+            there = [(raw, convert(raw, span)) for raw, span in inexact]
+            if all(span is not None and _fits(raw, span, same) for raw, span in there):
+                return unit
     return CODE_POINTS
 
 
-def _fits(raw: RawText, span: RawSpan) -> bool:
-    if not 0 <= span.start < span.end <= len(raw.text):
-        return False
-    return span.surface is None or same_surface(raw.text[span.start : span.end], span.surface)
+def same_characters(text: str, surface: str) -> bool:
+    """Whether two texts are the same but for the kind of each whitespace character."""
+    return text == surface or (
+        len(text) == len(surface)
+        and all(a == b or (a.isspace() and b.isspace()) for a, b in zip(text, surface, strict=True))
+    )
 
 
 def same_surface(text: str, surface: str) -> bool:
-    """Whether two texts are the same but for the kind of whitespace and whitespace at the ends."""
+    """Whether two texts are the same but for whitespace."""
     return text == surface or " ".join(text.split()) == " ".join(surface.split())
+
+
+def _fits(raw: RawText, span: RawSpan, same: Callable[[str, str], bool] = same_surface) -> bool:
+    if not 0 <= span.start < span.end <= len(raw.text):
+        return False
+    return span.surface is None or same(raw.text[span.start : span.end], span.surface)
 
 
 def _encoded(encoding: str, width: int) -> Callable[[RawText, RawSpan], Optional[RawSpan]]:

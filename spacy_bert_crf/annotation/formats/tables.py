@@ -108,7 +108,7 @@ def _read_rows(
         try:
             if wrong:
                 raise BadRecord(wrong)
-            tokens, tags = _tokens_and_tags(value, options.names)
+            tokens, tags = _tokens_and_tags(path, value, options.names)
             find_marks(value, raw)
             parsed.append((number, tokens, tags, raw.document, raw.partial))
         except BadRecord as err:
@@ -138,7 +138,7 @@ def _read_rows(
     return raws, details
 
 
-def _tokens_and_tags(value: Any, names: Sequence[str]) -> tuple[list[str], list[str]]:
+def _tokens_and_tags(path: Path, value: Any, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The tokens and tags of a row. Raises BadRecord, and BertCrfError for tags without names."""
     if not isinstance(value, dict):
         raise BadRecord(f"an object with tokens and ner_tags was expected, not {shown(value)}")
@@ -159,8 +159,8 @@ def _tokens_and_tags(value: Any, names: Sequence[str]) -> tuple[list[str], list[
         if type(tag) is int:
             if not names:
                 raise BertCrfError(
-                    "the ner_tags are numbers, and the file does not name them: give the names in "
-                    "their order, --names O,B-PER,I-PER."
+                    f"{path}: the ner_tags are numbers, and the file does not name them: give the "
+                    "names in their order, --names O,B-PER,I-PER."
                 )
             if not 0 <= tag < len(names):
                 raise BadRecord(f"the tag {tag} has no name: there are {len(names)}")

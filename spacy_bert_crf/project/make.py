@@ -1,0 +1,142 @@
+"""Write the folder of a new project."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import srsly
+
+from .._files import atomic_folder
+from ..encoder.checkpoint import CheckpointReport
+from ..errors import BertCrfError
+from ..training.config import make_config
+from .encoder import obtain_encoder, unknown_share
+from .survey import Survey
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+#: Shares of wordpieces that the encoder does not know: doubtful, and too many to learn anything.
+DOUBTFUL_UNKNOWN, MAX_UNKNOWN = 0.02, 0.5
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project that was written.
+
+    folder: its folder.
+    encoder: what was converted.
+    unknown: share of wordpieces of the texts that the encoder does not know, from 0 to 1.
+    epochs: epochs that the training will take.
+    """
+
+    folder: Path
+    encoder: CheckpointReport
+    unknown: float
+    epochs: int
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BertCrfError unless the folder is new or empty."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise BertCrfError(f"the folder {folder} is not empty: name a new one.")
+    if folder.exists() and not folder.is_dir():
+        raise BertCrfError(f"{folder} is a file: name a new folder.")
+
+
+def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -> Project:
+    """Write a project: encoder, texts, DocBins, labels, config.cfg, project.yml and README.md.
+
+    folder: the folder, which must be new or empty. On failure nothing is left of it.
+    survey: the corpus.
+    encoder: see `obtain_encoder`.
+    seed: seed of the training.
+    RETURNS: what was written.
+    Raises BertCrfError if the folder holds files or can't be written, or if the encoder can't be
+    had, can't be used, or does not know most of the texts.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    texts = [text.text for part in survey.texts.values() for text in part]
+    with atomic_folder(folder) as tmp:
+        report = obtain_encoder(encoder, tmp / "encoder", script=survey.language.script)
+        unknown = unknown_share(tmp / "encoder", texts)
+        if unknown > MAX_UNKNOWN:
+            raise BertCrfError(
+                f"the encoder {encoder} does not know {unknown:.0%} of the wordpieces of the "
+                "texts, so it can't learn from them. Use an encoder made for "
+                f"{survey.language.lang}."
+            )
+        _write_corpus(tmp, survey)
+        config = _make_config(tmp / "encoder", survey, seed)
+        (tmp / "config.cfg").write_text(config.to_str(interpolate=False) + "\n", encoding="utf8")
+        _write_template(tmp, folder, survey, encoder, report, seed)
+    return Project(folder, report, unknown, config["training"]["max_epochs"])
+
+
+def _write_corpus(folder: Path, survey: Survey) -> None:
+    from spacy.tokens import DocBin
+
+    (folder / "assets").mkdir()
+    (folder / "corpus").mkdir()
+    for part, texts in survey.texts.items():
+        rows = []
+        for text in texts:
+            row: dict[str, Any] = {"text": text.text, "label": [list(e) for e in text.entities]}
+            row |= {"partial": True} if text.partial else {}
+            rows.append(row | ({"document": text.document} if text.document else {}))
+        srsly.write_jsonl(folder / "assets" / f"{part}.jsonl", rows)
+        docs = DocBin(docs=survey.docs[part], store_user_data=False)
+        (folder / "corpus" / f"{part}.spacy").write_bytes(docs.to_bytes())
+    labels = json.dumps(survey.labels, ensure_ascii=False)
+    (folder / "labels.json").write_text(labels + "\n", encoding="utf8")
+
+
+def _make_config(encoder: Path, survey: Survey, seed: int) -> Any:
+    """The config. Its paths are relative to the project, where the steps run."""
+    return make_config(
+        lang=survey.language.lang,
+        encoder=str(encoder),
+        train="corpus/train.spacy",
+        dev="corpus/dev.spacy",
+        labels="labels.json",
+        sentences=len(survey.texts["train"]),
+        settings={"components.bert_crf.model.tok2vec.name": "encoder", "system.seed": seed},
+    )
+
+
+def _write_template(
+    tmp: Path,
+    folder: Path,
+    survey: Survey,
+    encoder: str,
+    report: CheckpointReport,
+    seed: int,
+) -> None:
+    from .. import __version__
+
+    is_folder = Path(encoder).is_dir()
+    values = {
+        "name": folder.resolve().name,
+        "lang": survey.language.lang,
+        "labels": survey.labels,
+        "parts": list(survey.texts),
+        "source": shlex.quote(Path(encoder).resolve().as_posix()) if is_folder else "",
+        "encoder": f"{encoder}: {report.model_type}, {report.layers} layers, width "
+        f"{report.hidden_size}",
+        "version": __version__,
+        "seed": seed,
+    }
+    for name in ("project.yml", "README.md"):
+        text = _template(name).render(values)
+        (tmp / name).write_text(text + "\n", encoding="utf8", newline="\n")
+
+
+def _template(name: str) -> "Template":
+    from jinja2 import Environment, StrictUndefined
+
+    text = (files(__package__) / "template" / name).read_text(encoding="utf8")
+    return Environment(undefined=StrictUndefined).from_string(text)
