@@ -51,6 +51,8 @@ setup(
         "project": ["pooch>=1.8", "requests>=2.32.2", "urllib3>=2.0.7"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
         "tensorboard": ["tensorboard>=2.14"],
+        # Parquet files as corpora.
+        "parquet": ["pyarrow>=15"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",

@@ -47,7 +47,7 @@ BAD = {
 def test_each_problem_is_printed_on_a_line_of_its_own(tmp_path):
     """At most ten, then how many more there are, then what to do."""
     src = tmp_path / "bad.txt"
-    src.write_text("王 I-PER\n\n" * 13, encoding="utf8")
+    src.write_text("王 I-PER\n\n" * 13 + "王 B-PER\n", encoding="utf8")
     lines = cli("convert-corpus", src, tmp_path / "a.spacy", code=1).splitlines()
     assert [line.split(": ")[0] for line in lines[:10]] == [
         f"{'✘ ' * (i == 0)}{src}:{2 * i + 1}" for i in range(10)
@@ -56,7 +56,6 @@ def test_each_problem_is_printed_on_a_line_of_its_own(tmp_path):
     assert lines[10] == "... and 3 more"
     assert lines[11].startswith("13 problem(s), nothing was written") and len(lines) == 12
     # Where the conversion goes on, they are listed the same way.
-    src.write_text("王 I-PER\n\n" * 13 + "王 B-PER\n", encoding="utf8")
     words = ["convert-corpus", src, tmp_path / "a.spacy", "--on-error", "skip-sentence"]
     lines = cli(*words).splitlines()
     shown = [line.split(": ")[0] for line in lines if line.startswith(str(src))]

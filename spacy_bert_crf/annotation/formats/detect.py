@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from ...errors import BertCrfError
 from ..tags import quote
 from .columns import find_layout, tag_share
-from .records import TEXT_KEYS, as_object, find_list, is_span, read_records
+from .records import TEXT_KEYS, as_object, find_list, is_json, is_span, read_records
 from .tables import TAG_KEYS, TOKEN_KEYS, csv_header, find_csv_columns
 from .text import read_bytes, read_text
 
@@ -65,6 +65,8 @@ def detect_format(path: Path) -> str:
             f"{path}: file has no sentences: choose a file with tokens and tags, or with texts and "
             "entities."
         )
+    if is_json(text):
+        return _detect_json(path, text)
     if _is_columns(text):
         return "columns"
     if text.lstrip()[:1] in ("{", "["):
@@ -80,7 +82,10 @@ def _is_columns(text: str) -> bool:
     lines = [line.removesuffix("\r") for line in text.split("\n", 1000)[:1000]]
     sample = [line for line in lines if line.strip(" \t\r") and not line.startswith("#")]
     sample = sample or [line for line in lines if line.strip(" \t\r")]
-    return tag_share(sample, find_layout(sample)) >= _TAGGED
+    layout = find_layout(sample)
+    if layout.count > 4 and len(sample) == 1:
+        return False  # A line of text, in which a word looks like a tag.
+    return tag_share(sample, layout) >= _TAGGED
 
 
 def _detect_folder(path: Path) -> str:

@@ -83,6 +83,20 @@ def read_records(path: Path, text: str) -> list[Record]:
     return records
 
 
+def is_json(text: str) -> bool:
+    """Whether a text, or its first line, is a JSON array or object."""
+    text = text.strip()
+    if text[:1] not in ("{", "["):
+        return False
+    for part in (text.partition("\n")[0], text):
+        try:
+            _loads(part)
+        except ValueError:
+            continue
+        return True
+    return False
+
+
 def _is_lines(text: str) -> bool:
     """Whether the first two lines are JSON each."""
     lines = [line for line in text.split("\n", 200)[:200] if line.strip()][:2]

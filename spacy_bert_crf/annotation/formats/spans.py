@@ -51,7 +51,7 @@ def check_texts(raws: Sequence[RawText], overlap: str) -> Checked:
             AnnotatedText(
                 text=raw.text,
                 entities=_choose(raw, spans, overlap, problems, done.overlaps),
-                document=raw.document,
+                document=raw.document.encode("utf8", "replace").decode("utf8"),
                 partial=raw.partial,
                 place=raw.place,
                 words=raw.words,
