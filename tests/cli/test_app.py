@@ -68,12 +68,15 @@ def test_each_command_has_an_example_that_fits_it():
 
     from spacy_bert_crf.cli import cli as app
 
-    for name, found in get_command(app).commands.items():
+    commands = get_command(app).commands
+    for name in commands:
         example = cli(name, "--help").split("Example:\n")[1].split("\n\n")[0]
-        words = " ".join(example.replace("\\\n", " ").split())
-        assert f"python -m spacy bert-crf {name} " in words
-        with found.make_context(name, words.split(f"bert-crf {name} ")[1].split()) as context:
-            assert context.params
+        lines = [line.split() for line in example.replace("\\\n", " ").splitlines()]
+        used = [line[4:] for line in lines if line[:4] == "python -m spacy bert-crf".split()]
+        assert name in [words[0] for words in used]
+        for word, *others in used:
+            with commands[word].make_context(word, others) as context:
+                assert context.params
 
 
 @pytest.mark.parametrize("name", BAD)
