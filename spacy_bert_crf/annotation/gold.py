@@ -161,8 +161,9 @@ class GoldReader:
 
     def read_corpus(self, examples: Iterable[Example]) -> Corpus:
         """All examples, each read once."""
-        corpus = Corpus([], [], [])
+        corpus, n_open = Corpus([], [], []), 0
         for example in examples:
+            n_open += len(example.predicted) > 0 and not example.reference.has_annotation("ENT_IOB")
             gold, doc = read_gold(example), example.predicted
             corpus.golds.append(gold)
             if len(corpus.sample) < _SAMPLE:
@@ -172,6 +173,12 @@ class GoldReader:
                 entities = [(span.start_char, span.end_char, label) for span, label in spans]
                 corpus.texts.append(MarkedText(doc.text, entities))
         self._warn_lost(corpus.golds, "", "")
+        if n_open:
+            warnings.warn(
+                f"[{self.component}] {n_open} of {len(corpus.golds)} training texts have no entity "
+                "annotation and train nothing. For a text without entities, set doc.ents = [].",
+                stacklevel=4,
+            )
         return corpus
 
     def read_batch(self, examples: Iterable[Example], labels: Sequence[str]) -> list[Gold]:

@@ -19,7 +19,8 @@ def import_model_command(
     constraints: Optional[bool] = typer.Option(
         None,
         "--constraints/--no-constraints",
-        help="Whether decoding follows the tag scheme; by default as in best_model.json, else yes",
+        help="Whether decoding follows the tag scheme; by default as in best_model.json, else as "
+        "the source does: yes with a CRF, no without",
     ),
     lang: str = typer.Option(
         "",
@@ -37,8 +38,9 @@ def import_model_command(
         --labels)
       - a Hugging Face folder for token classification
 
-    The last has no transitions, so their scores are 0, and only the constraints of the tag scheme
-    act. Models with one tag for each label (scheme IO) become BIO. No code in a file is executed.
+    The last has no CRF. Its pipeline takes the best tag of each token, as the model does, unless
+    --constraints is given. Models with one tag for each label (scheme IO) become BIO. No code in a
+    file is executed.
 
     \b
     Example:

@@ -139,8 +139,12 @@ def _attribute(name: str) -> property:
                 pipe.cfg[name] = _CHECKS[name](name, value)
             else:
                 setattr(pipe.settings, name, value)
-        if name == "temperature":
-            pipe.cfg.pop(SCORE_MAP, None)  # it was fitted with the old one
+        if name == "temperature" and pipe.cfg.pop(SCORE_MAP, None) is not None:
+            warnings.warn(
+                f"[{pipe.name}] the correction that calibrate fitted with another temperature is "
+                "left out. Calibrate again.",
+                stacklevel=2,
+            )
         pipe.register_extensions()
 
     return property(read, change, doc=f"The setting {name}; see Settings. May be changed.")

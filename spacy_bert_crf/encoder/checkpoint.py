@@ -154,6 +154,8 @@ def _notes(
             f"the tokenizer is made of vocab.txt alone: {', '.join(more)} had no influence, and "
             "tokens added there are left out"
         )
+    if is_bert and (ignored := _ignored_settings(_tokenizer_config(src))):
+        notes.append(f"tokenizer_config.json: {', '.join(ignored)} had no influence")
     return notes
 
 
@@ -318,6 +320,15 @@ def _write_weights(folder: Path, tensors: "dict[str, Tensor]", base: "dict[str, 
 def _tokenizer_config(src: Path) -> dict[str, Any]:
     path = src / "tokenizer_config.json"
     return read_json(path) if path.exists() else {}
+
+
+def _ignored_settings(settings: dict[str, Any]) -> list[str]:
+    """Settings of a BERT tokenizer that change how text is cut, and that conversion leaves out."""
+    usual: dict[str, Any] = {"do_basic_tokenize": True, "never_split": None}
+    usual |= {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")}
+    found = ((name, settings[name]) for name in usual if name in settings)
+    texts = ((name, v.get("content") if isinstance(v, dict) else v) for name, v in found)
+    return [name for name, value in texts if value not in (usual[name], [])]
 
 
 def is_lower_case(src: Path, vocab: list[str], requested: str) -> bool:

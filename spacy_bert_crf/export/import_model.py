@@ -99,7 +99,9 @@ def import_model(
     labels: entity types in the order of their tags; empty if the files name them.
     scheme: BIO, BIOES, BMES, BILUO, or IO for models with one tag for each label. Empty if the
         files or the tags show it. IO becomes BIO.
-    constraints: whether decoding keeps to the scheme; None for the value in the files, else True.
+    constraints: whether decoding keeps to the scheme. None for the value in the files, else True
+        for a model with a CRF. A model without one then decodes as it did: the best tag of each
+        token.
     lang: language of the pipeline. Empty for the one in the files, else `zh` for a vocabulary with
         Chinese and `xx` for others.
     RETURNS: the pipeline, and a line that describes the source.
@@ -177,7 +179,7 @@ def make_pipeline(source: Source, requested: Requested) -> tuple[Language, TagRo
     encoder = _encoder(source, tensors, int(head["classifier.weight"].shape[1]))
     constraints = requested.constraints
     if constraints is None:
-        constraints = bool(source.info.get("constraints", True))
+        constraints = bool(source.info.get("constraints", "crf.transitions" in head))
     nlp = _blank(source, requested, encoder.tokenizer)
     tok2vec = _windows(source.info)
     scheme = tags.tag_set.scheme

@@ -79,4 +79,9 @@ def import_notes(source: Source, pipe: Any, tags: TagRows) -> list[str]:
             "decoding keeps to the tag scheme, which the source's own may break: "
             "--no-constraints decodes as the source does"
         )
+    elif source.kind != BERT4TORCH:
+        notes.append(
+            "decoding takes the best tag of each token, as the source does: --constraints keeps "
+            "to the tag scheme"
+        )
     return notes

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_bert_crf.annotation.gold import allowed_tags, lost_report, open_weights, read_gold
+from spacy_bert_crf.annotation.gold import (
+    GoldReader,
+    allowed_tags,
+    lost_report,
+    open_weights,
+    read_gold,
+)
 from spacy_bert_crf.annotation.schemes import SCHEMES, TagSet
 from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 
@@ -114,6 +120,14 @@ def test_entities_that_cut_a_token_are_lost_and_named():
     assert tags_of(eg) == [ALL, "O"]
     report = lost_report(read.lost, 1)
     assert "1 of 1" in report and "'a' (LOC)" in report
+
+
+def test_texts_without_annotation_are_counted():
+    reader = GoldReader("ner")
+    examples = [example("张三在"), example("张三在", [(0, 2, "PER")]), example("张三在", [])]
+    with pytest.warns(UserWarning, match=r"\[ner\] 1 of 3 training texts have no entity annot"):
+        corpus = reader.read_corpus(examples)
+    assert len(corpus.golds) == 3 and len(corpus.texts) == 1
 
 
 def test_whitespace_is_outside():

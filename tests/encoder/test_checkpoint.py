@@ -186,6 +186,16 @@ def test_converts_what_hugging_face_saves(src, dst, tmp_path):
     assert (tmp_path / "again/tokenizer.json").read_bytes() == content(dst)["tokenizer.json"]
 
 
+def test_settings_of_the_tokenizer_that_are_left_out_are_named(src, dst):
+    settings = {"do_lower_case": True, "cls_token": "[CLS]", "never_split": None}
+    (src / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
+    assert "had no influence" not in "".join(convert_checkpoint(src, dst).notes)
+    settings |= {"never_split": ["某"], "do_basic_tokenize": False, "unk_token": {"content": "UNK"}}
+    (src / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
+    note = convert_checkpoint(src, dst).notes[-1]
+    assert "do_basic_tokenize, never_split, unk_token had no influence" in note
+
+
 def test_legacy_model_saved_alone_and_position_ids(src, dst):
     plain = {n.removeprefix("bert."): t for n, t in weights(src).items() if n[:4] == "bert"}
     plain = {n: t for n, t in plain.items() if "pooler" not in n}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -360,6 +361,18 @@ def test_probabilities_of_find_errors_equal_enumeration(encoder_path, tmp_path):
         for read in row["reading"]:
             span = (read["start"], read["end"], read["label"])
             assert read["probability"] == pytest.approx(truth.entities[span], rel=1e-4)
+
+
+def test_another_temperature_drops_the_correction_with_a_warning(drawn):
+    store(fit(drawn), drawn / "p", drawn / "p")
+    pipe = spacy.load(drawn / "p").get_pipe("bert_crf")
+    assert "score_map" in pipe.cfg
+    with pytest.warns(UserWarning, match="Calibrate again"):
+        pipe.temperature = 3.0
+    assert "score_map" not in pipe.cfg
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe.temperature = 2.0
 
 
 def test_nbest_command(trained_path, tmp_path):

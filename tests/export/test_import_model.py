@@ -123,9 +123,19 @@ def huggingface(toys, tmp_path):
 SHUFFLED = ["I-PER", "B-ORG", "O", "B-LOC", "I-ORG", "B-PER", "I-LOC"]
 
 
+def test_a_model_without_crf_decodes_as_it_did(huggingface, tmp_path):
+    folder = huggingface(SHUFFLED)
+    nlp = import_model(folder, tmp_path / "pipe").nlp
+    pipe = nlp.get_pipe("bert_crf")
+    assert not pipe.constraints and pipe.crf.legal_transitions.all()
+    doc = nlp.make_doc("东风钢厂在武汉招工。王小明昨天在北京。")
+    (emissions,) = pipe.model.predict([doc])
+    assert pipe.predict([doc])[0].tolist() == emissions.argmax(1).tolist()
+
+
 def test_a_huggingface_folder_in_another_order(toys, huggingface, tmp_path):
     folder = huggingface(SHUFFLED)
-    text = cli("import-model", folder, tmp_path / "pipe")
+    text = cli("import-model", folder, tmp_path / "pipe", "--constraints")
     assert "Hugging Face" in text and "scheme BIO" in text
     nlp = spacy.load(tmp_path / "pipe")
     pipe, ours = nlp.get_pipe("bert_crf"), toys["zh"].nlp.get_pipe("bert_crf")

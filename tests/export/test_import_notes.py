@@ -46,12 +46,12 @@ def test_notes_of_hugging_face(classifier, tmp_path):
         "weights in float16 became float32",
         "no CRF: all scores of transitions are 0",
         "no tag I-PER",
-        "--no-constraints",
+        "as the source does: --constraints",
     ):
         assert part in " ".join(text.split()), part
     assert text.count("note: ") == 5
-    free = import_model(folder, tmp_path / "free", constraints=False)
-    assert len(free.notes) == 4 and not any("constraints" in note for note in free.notes)
+    legal = import_model(folder, tmp_path / "legal", constraints=True)
+    assert len(legal.notes) == 5 and "--no-constraints" in legal.notes[-1]
 
 
 def test_notes_of_io(classifier, tmp_path):
