@@ -19,7 +19,7 @@ from .formats import (
     make_doc,
     write_corpus,
 )
-from .formats.text import LOST, MENDED, SKIPPED, Options, choose_join
+from .formats.text import LOST, MENDED, SKIPPED, Options, choose_join, is_unspaced
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -43,7 +43,7 @@ class CorpusReport:
     dropped: number of entities left out.
     format: the format that was read, a name of FORMATS.
     details: what the reader found out, for example the unit of the offsets.
-    messages: each problem with its file and line or record.
+    messages: each problem with its file and line or record, and doubts about the settings.
     """
 
     scheme: str = ""
@@ -180,6 +180,10 @@ def convert_corpus(
         report.add(*writer.add())
     report.problems = [(problem.number, problem.message) for problem in problems]
     report.messages = [f"{problem} [{problem.outcome}]" for problem in problems]
+    texts = (item.text for item, _ in examined.items if item)
+    if is_docbin and lang == "zh" and not is_unspaced("".join(texts)):
+        message = "few characters are Chinese, but tokens of the language zh are characters"
+        report.messages.insert(0, f"{src}: {message}: is --lang right? [note]")
     check_problems(src, problems, on_error, report.sentences > 0)
     writer.write(dst)
     return report

@@ -14,12 +14,13 @@ from .schemes import SCHEMES, EntitySpan, Role, TagSet, split_tag
 SCHEME_NAMES = {"bio": "BIO", "bmes": "BMES", "bioes": "BIOES", "bilu": "BILUO"}
 #: The scheme of CoNLL-2003's first edition: B only separates an entity from one before it.
 IOB1 = "iob1"
+_PREFIX = f"([{''.join(sorted({prefix for roles in SCHEMES.values() for prefix in roles}))}])"
 #: Spellings of a tag, the usual one first.
 _STYLES = {
-    "B-PER": re.compile(r"([BIESMLU])-(.+)", re.DOTALL),
-    "B_PER": re.compile(r"([BIESMLU])_(.+)", re.DOTALL),
-    "PER-B": re.compile(r"(.+)-([BIESMLU])", re.DOTALL),
-    "PER_B": re.compile(r"(.+)_([BIESMLU])", re.DOTALL),
+    "B-PER": re.compile(f"{_PREFIX}-(.+)", re.DOTALL),
+    "B_PER": re.compile(f"{_PREFIX}_(.+)", re.DOTALL),
+    "PER-B": re.compile(f"(.+)-{_PREFIX}", re.DOTALL),
+    "PER_B": re.compile(f"(.+)_{_PREFIX}", re.DOTALL),
 }
 STYLES = tuple(_STYLES)
 

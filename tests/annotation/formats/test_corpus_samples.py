@@ -370,3 +370,12 @@ def test_convert_to_another_format(tmp_path):
     assert surfaces(read_corpus(tmp_path / "folder")) == [("New York", "LOC")]
     with pytest.raises(BertCrfError, match="partial, and brat has no mark for it"):
         convert_corpus(tmp_path / "corpus", tmp_path / "f2", to="brat", partial=True)
+
+
+def test_a_language_that_does_not_fit_is_doubted(tmp_path):
+    (tmp_path / "corpus").write_text(NESTED, encoding="utf8")
+    doubt = "few characters are Chinese, but tokens of the language zh are characters"
+    report = convert_corpus(tmp_path / "corpus", tmp_path / "out.spacy", lang="zh")
+    assert doubt in report.messages[0]
+    report = convert_corpus(tmp_path / "corpus", tmp_path / "out.spacy", lang="en")
+    assert doubt not in "".join(report.messages)
