@@ -38,7 +38,7 @@ BAD = {
     "three columns": ("王 B-PER\n明 x O\n", ":2"),
     "unknown prefix": ("王 B-PER\n明 Q-PER\n", ":2.*Q-PER|Q"),
     "orphan": ("王 O\n明 I-PER\n", ":2.*I-PER"),
-    "two characters": ("王明 B-PER\n", ":1"),
+    "two characters": ("王 B-PER\n明 I-PER\n在 O\n王明 B-PER\n", ":4: 2 characters"),
     "not utf-8": (b"\xe7\x8e O\n", "UTF-8"),
     "empty": ("", "no sentence"),
 }
