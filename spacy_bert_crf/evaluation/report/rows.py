@@ -12,7 +12,7 @@ from spacy.util import minibatch
 from tqdm import tqdm
 
 from ...annotation.gold import Gold, read_gold
-from ...component.doc_output import span_score
+from ...component.doc_entities import span_score
 from ...component.pipe import BertCrf
 from ...component.pipelines import docs_before
 from ..evaluate import Predictions
