@@ -120,7 +120,8 @@ def report_command(
         raise BertCrfError(f"the page {output} must be an .html file.")
     use_device(gpu_id)
     nlp = load_pipeline(pipeline)
-    beside = pipeline.resolve().parent / "history.json"
+    folder = pipeline.resolve()
+    beside = folder.parent / "history.json"
     if history is None and beside.is_file():
         history = beside
     found = make_report(
@@ -128,7 +129,7 @@ def report_command(
         read_docs(data, nlp),
         component=component,
         history=history,
-        title=title or f"{pipeline} on {data.name}",
+        title=title or f"{folder.parent.name}/{folder.name} on {data.name}",
         progress=True,
     )
     write_text(output, found.html())

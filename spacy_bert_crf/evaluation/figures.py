@@ -128,7 +128,7 @@ def confusion_picture(found: Confusion, title: str) -> str:
             out.append(_box(css, x, y, step, _CELL_H, 0.1 + 0.9 * share if n else 0.0))
             out.append(f'<path class="frame" d="M{x} {y}h{step}v{_CELL_H}h-{step}z"/>')
             if n:
-                tone = "light" if share > 0.5 else ""
+                tone = "light" if share > 0.75 else ""
                 out.append(_text(x + step / 2, y + 20, str(n), "middle", tone))
     out.append(_text(20, below, "Overlapping, other borders", "start"))
     bars = [(f"same label, {kind}", _kind(found, kind)) for kind in BORDERS]

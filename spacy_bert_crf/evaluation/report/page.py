@@ -54,7 +54,7 @@ def render(report: "Report") -> str:
         else Markup(confusion_picture(found.confusion, "Gold and predicted labels")),
         reliability=None
         if found.reliability is None
-        else Markup(reliability_picture(found.reliability, "Calibration")),
+        else Markup(reliability_picture(found.reliability, "Entities by probability")),
         learning=_learning(report.history),
         data={
             "labels": labels,
@@ -111,7 +111,7 @@ def _kinds(rows: list[Row]) -> dict[str, int]:
 def _learning(history: Optional[dict[str, Any]]) -> Optional[Markup]:
     if history is None or not history["epochs"]:
         return None
-    drawn = learning_picture(history["epochs"], history["best_epoch"], "Learning curve")
+    drawn = learning_picture(history["epochs"], history["best_epoch"], "Scores by epoch")
     return Markup(drawn)
 
 
