@@ -19,7 +19,13 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["spacy_bert_crf", "spacy_bert_crf.*"]),
-    package_data={"spacy_bert_crf": ["py.typed", "export/readme/*.md"]},
+    package_data={
+        "spacy_bert_crf": [
+            "py.typed",
+            "export/readme/*.md",
+            *(f"evaluation/report/page.{kind}" for kind in ("html", "css", "js")),
+        ]
+    },
     install_requires=[
         "spacy>=3.8.15,<3.9",
         "thinc>=8.3.12,<8.4",
@@ -36,6 +42,8 @@ setup(
         "tqdm>=4.60",
         "packaging>=22",
         "xxhash>=3.2",
+        "jinja2>=3.1",
+        "markupsafe>=2.1",
     ],
     extras_require={
         # What the project's steps (scripts/) import beside the package.
@@ -49,6 +57,7 @@ setup(
             "seqeval>=1.2.2",
             "pytorch-crf==0.7.2",
             "build",
+            "playwright>=1.40",
         ],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
         "lint": ["ruff", "mypy", "codespell", "import-linter", "types-requests", "types-tqdm"],
