@@ -11,9 +11,10 @@ from spacy.tokens import Doc
 from ..._provenance import versions
 from ...component.pipelines import entity_labels, find_component
 from ..evaluate import Evaluation, aligned_spans, predict, read_history
+from .entities import Row
 from .intervals import Intervals, bootstrap
 from .page import render
-from .rows import Row, make_rows
+from .rows import make_rows
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from ..figures import confusion_picture, learning_picture, reliability_picture
 from ..scores import Count
+from .entities import KINDS, RIGHT, SPURIOUS, UNKNOWN, Entity, Row
 from .intervals import COVERAGE, N_RESAMPLES
-from .rows import KINDS, RIGHT, SPURIOUS, UNKNOWN, Entity, Row
 
 if TYPE_CHECKING:
     from .make import Report
