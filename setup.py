@@ -57,9 +57,10 @@ setup(
             "seqeval>=1.2.2",
             "pytorch-crf==0.7.2",
             "build",
-            "playwright>=1.40",
         ],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
+        # The test of the report's page. It is skipped where no Chromium is found.
+        "browser": ["playwright>=1.40"],
         "lint": ["ruff", "mypy", "codespell", "import-linter", "types-requests", "types-tqdm"],
     },
     entry_points={

@@ -63,6 +63,12 @@ def shown(tab):
     return numbers
 
 
+def wait_for_rows(tab, count):
+    from playwright.sync_api import expect
+
+    expect(tab.locator("#rows li")).to_have_count(count)
+
+
 def test_filters_and_order(opened, report):
     tab = opened()
     wrong = [row.number for row in report.rows if row.surprise > 0]
@@ -91,10 +97,10 @@ def test_search(opened, report):
     tab = opened()
     tab.select_option("#kind", "")
     tab.fill("#search", "IPHONE")
-    tab.wait_for_function("document.querySelectorAll('#rows li').length < 5")
+    wait_for_rows(tab, sum("iphone" in row.text for row in report.rows))
     assert shown(tab) == [row.number for row in report.rows if "iphone" in row.text]
     tab.fill("#search", "no such text")
-    tab.wait_for_function("!document.querySelector('#rows li')")
+    wait_for_rows(tab, 0)
     assert shown(tab) == []
 
 
@@ -134,7 +140,7 @@ def test_the_pointer_shows_the_probability(opened, report):
 def test_hostile_text_stays_text(opened):
     tab = opened()
     tab.fill("#search", "onerror")
-    tab.wait_for_function("document.querySelectorAll('#rows li').length === 1")
+    wait_for_rows(tab, 1)
     assert tab.locator("img").count() == 0
     text = tab.locator("#rows .text").last.evaluate(
         "e => { e = e.cloneNode(true); e.querySelectorAll('small').forEach(s => s.remove());"
@@ -147,8 +153,7 @@ def test_hostile_text_stays_text(opened):
 def test_it_fits_a_phone_in_both_schemes(opened, scheme):
     tab = opened(390, 844, scheme)
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
-    colours = tab.evaluate(
-        "['backgroundColor', 'color'].map(c => getComputedStyle(document.body)[c])"
-    )
+    style = "getComputedStyle(document.body)"
+    colours = [tab.evaluate(f"{style}.{name}") for name in ("backgroundColor", "color")]
     dark = [sum(map(int, c.strip("rgb()").split(","))) < 3 * 128 for c in colours]
     assert dark == [scheme == "dark", scheme == "light"]
