@@ -25,6 +25,7 @@ setup(
             "export/readme/*.md",
             "project/template/*",
             "project/packaged/*.txt",
+            *(f"evaluation/report/page.{kind}" for kind in ("html", "css", "js")),
         ]
     },
     install_requires=[
@@ -45,6 +46,7 @@ setup(
         "xxhash>=3.2",
         "jinja2>=3.1",
         "huggingface-hub>=0.30",
+        "markupsafe>=2.1",
     ],
     extras_require={
         # What the project's steps (scripts/) import beside the package.
@@ -62,6 +64,8 @@ setup(
             "build",
         ],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
+        # The test of the report's page. It is skipped where no Chromium is found.
+        "browser": ["playwright>=1.40"],
         "lint": ["ruff", "mypy", "codespell", "import-linter", "types-requests", "types-tqdm"],
     },
     entry_points={

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 from wasabi.util import locale_escape
 
 from .._files import write_text
@@ -18,8 +19,22 @@ from ..errors import BertCrfError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: The commands in the order of use, in which `--help` lists them. Others come last.
+_ORDER = (
+    *("new", "init-config", "convert-corpus", "convert-checkpoint", "train", "evaluate", "report"),
+    *("find-errors", "calibrate", "nbest", "export", "compare-exports", "import-model"),
+)
+
+
+class _InOrderOfUse(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
 cli = typer.Typer(
     name="bert-crf",
+    cls=_InOrderOfUse,
     help="BERT + CRF named entities: convert checkpoints and corpora, train, evaluate, export.",
     no_args_is_help=True,
     add_completion=False,

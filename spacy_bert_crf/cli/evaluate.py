@@ -1,4 +1,4 @@
-"""`bert-crf evaluate`: scores of a trained pipeline."""
+"""`bert-crf evaluate` and `report`: scores of a trained pipeline, as text and as a page."""
 
 import time
 from pathlib import Path
@@ -79,3 +79,60 @@ def evaluate_command(
     for written in (output, picture, confused):
         if written is not None and written.is_file():
             print(f"wrote {written}")
+
+
+@command("report")
+def report_command(
+    pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
+    data: Path = typer.Argument(..., help="Annotated docs (.spacy)"),
+    output: Path = typer.Option(
+        Path("report.html"), "--output", "-o", help="Page to write (.html)"
+    ),
+    history: Optional[Path] = typer.Option(
+        None,
+        "--history",
+        help="history.json of the training, for the learning curve; by default the one beside "
+        "PIPELINE, if there is one",
+    ),
+    title: str = typer.Option(
+        "", "--title", help="Title of the page; by default made of the names"
+    ),
+    component: str = typer.Option("", "--component", help="Which bert_crf, if there are several"),
+    gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU"),
+) -> None:
+    """Write a page to look at: scores, errors, calibration, learning curve and every sentence.
+
+    The page is one HTML file that needs no network. Scores have 95 % intervals. Sentences show
+    gold entities above predicted ones, the worst first. They can be filtered by kind of error,
+    label and text. Each entity shows its probability.
+
+    \b
+    Example:
+      python -m spacy bert-crf report training/quickstart/model-best \\
+        corpus/quickstart/dev.spacy --output report.html
+    """
+    from .._files import write_text
+    from ..annotation.docbin import read_docs
+    from ..component.pipelines import load_pipeline, use_device
+    from ..evaluation.report.make import make_report
+
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise BertCrfError(f"the page {output} must be an .html file.")
+    use_device(gpu_id)
+    nlp = load_pipeline(pipeline)
+    folder = pipeline.resolve()
+    beside = folder.parent / "history.json"
+    if history is None and beside.is_file():
+        history = beside
+    found = make_report(
+        nlp,
+        read_docs(data, nlp),
+        component=component,
+        history=history,
+        title=title or f"{folder.parent.name}/{folder.name} on {data.name}",
+        progress=True,
+    )
+    write_text(output, found.html())
+    entities = found.evaluation.scores.entities
+    print(f"F1 {entities.f * 100:.2f} on {data.name}, {found.evaluation.scores.docs} sentences")
+    print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB): open it in a browser")

@@ -78,6 +78,7 @@ def export_command(
         calibration=calibration,
         calibration_texts=texts,
         any_cpu=any_cpu,
+        progress=True,
     )
     size = (dst / "best_model.pt").stat().st_size / 1e6
     print(f"{dst / 'best_model.pt'}: {size:.1f} MB, tags {', '.join(sidecar['tags'])}")

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -38,11 +38,18 @@ _PIPELINE_FILES: dict[str, Callable[[Path], Any]] = {
     "vocab/vectors": lambda path: Vectors().from_disk(path.parent),
 }
 
+#: The pipelines in the folder that a training writes. The first one is to be used.
+_TRAINED = ("model-best", "model-last")
+
 
 def load_pipeline(path: Path) -> Language:
     """Load a trained pipeline. Raises BertCrfError naming the folder if it can't be loaded."""
     if not path.is_dir():
         raise BertCrfError(f"there is no pipeline folder {path}: name the folder of a pipeline.")
+    if not (path / "config.cfg").is_file() or not (path / "meta.json").is_file():
+        inside = [path / name for name in _TRAINED if (path / name / "meta.json").is_file()]
+        if inside:
+            raise BertCrfError(f"{path} is no pipeline, but the folder of one: name {inside[0]}.")
     try:
         return util.load_model(path)
     except Exception as err:
@@ -97,12 +104,15 @@ def entity_labels(nlp: Language) -> Optional[set[str]]:
     return labels
 
 
-def check_labels(nlp: Language, docs: list[Doc], corpus: str) -> None:
+def check_labels(
+    nlp: Language, docs: Sequence[Doc], corpus: str, effect: str = "These entities count as missed."
+) -> None:
     """Compare the labels of annotated docs with those that the pipeline can predict.
 
     nlp: the pipeline.
     docs: annotated docs.
     corpus: name of the docs, for messages.
+    effect: what happens to entities of unknown labels, for the warning.
     Warns of labels that the pipeline does not have.
     Raises BertCrfError if it has none of the labels, so that every score would be 0.
     """
@@ -122,7 +132,7 @@ def check_labels(nlp: Language, docs: list[Doc], corpus: str) -> None:
     message += f" The pipeline has: {', '.join(sorted(known)) or 'none'}."
     if len(unknown) == len(counts):
         raise BertCrfError(f"{message} Nothing can be scored: use the same labels in both.")
-    warnings.warn(f"{message} These entities count as missed.", stacklevel=3)
+    warnings.warn(f"{message} {effect}", stacklevel=3)
 
 
 def is_bert_crf(nlp: Language, name: str) -> bool:

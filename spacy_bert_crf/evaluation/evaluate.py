@@ -81,6 +81,43 @@ def evaluate(
     Warns of labels that the pipeline does not have.
     Raises BertCrfError if no doc is annotated, or the pipeline has none of their labels.
     """
+    return predict(nlp, docs, progress=progress).evaluation(confusion=confusion)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a pipeline predicts for annotated docs.
+
+    gold: the annotated docs.
+    docs: the predicted docs of the same texts, in the same order.
+    groups: names of the span groups that hold the probabilities of entities.
+    scheme: the tag scheme in which tokens are compared.
+    seconds: time that prediction took, in seconds.
+    """
+
+    gold: list[Doc]
+    docs: list[Doc]
+    groups: list[str]
+    scheme: str
+    seconds: float
+
+    def evaluation(self, *, confusion: bool) -> Evaluation:
+        """The figures. confusion: also count how predicted entities differ from gold ones."""
+        pairs = list(aligned_spans(self.docs, self.gold))
+        return Evaluation(
+            score(pairs, self.scheme),
+            reliability(_outcomes(self.docs, self.gold, self.groups)) if self.groups else None,
+            count_confusion((ours, gold) for ours, gold, _ in pairs) if confusion else None,
+            sum(len(doc.text) for doc in self.gold),
+            self.seconds,
+        )
+
+
+def predict(nlp: Language, docs: list[Doc], *, progress: bool = False) -> Predictions:
+    """Run a pipeline, with probabilities, on the texts of annotated docs.
+
+    Arguments, warnings and errors are those of `evaluate`.
+    """
     docs = [doc for doc in docs if doc.has_annotation("ENT_IOB") or not len(doc)]
     if not any(len(doc) for doc in docs):
         raise BertCrfError(
@@ -97,14 +134,7 @@ def evaluate(
         bar = tqdm(nlp.pipe(texts), total=len(docs), disable=None if progress else True)
         predicted = list(bar)
         seconds = time.perf_counter() - began
-    pairs = list(aligned_spans(predicted, docs))
-    return Evaluation(
-        score(pairs, scheme),
-        reliability(_outcomes(predicted, docs, groups)) if groups else None,
-        count_confusion((ours, gold) for ours, gold, _ in pairs) if confusion else None,
-        sum(len(doc.text) for doc in docs),
-        seconds,
-    )
+    return Predictions(docs, predicted, groups, scheme, seconds)
 
 
 def metrics(
@@ -126,7 +156,7 @@ def metrics(
     if dev is not None:
         out["dev"] = dev.to_dict()
     if history is not None:
-        out |= _from_history(history)
+        out |= read_history(history)
     return {**out, "evaluation_seconds": round(seconds, 3), "versions": versions()}
 
 
@@ -197,7 +227,12 @@ def _probabilities(nlp: Language) -> Iterator[list[str]]:
             pipe.scores = before[name]
 
 
-def _from_history(path: Path) -> dict[str, Any]:
+def read_history(path: Path) -> dict[str, Any]:
+    """Epochs, best epoch, seconds and seed of a training.
+
+    path: the history.json that `train` wrote.
+    Raises BertCrfError if it can't be read.
+    """
     try:
         history = json.loads(path.read_text(encoding="utf8"))
         epochs = [

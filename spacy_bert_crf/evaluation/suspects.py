@@ -6,7 +6,7 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..component.pipelines import find_component
+from ..component.pipelines import check_labels, find_component
 from ..component.reading import Reading, ScoredSpan
 from .gold_docs import GoldDoc, gold_docs
 
@@ -118,9 +118,12 @@ def find_errors(
     component: name of the bert_crf component, if there are several.
     progress: show a progress bar on stderr, if that is a terminal.
     RETURNS: improbable gold entities, and entities that the gold lacks.
-    Raises BertCrfError if no doc is annotated, or there is no such component.
+    Warns of labels that the pipeline does not have.
+    Raises BertCrfError if no doc is annotated, the pipeline has none of their labels, or there is
+    no such component.
     """
     pipe = find_component(nlp, component)
+    check_labels(nlp, docs, "the corpus", "These entities can't be read, and are in neither list.")
     labels = set(pipe.labels)
     gold_rows: list[Suspect] = []
     missing: list[Suspect] = []

@@ -16,6 +16,7 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from spacy.language import Language
+from tqdm import tqdm
 
 from .._files import atomic_folder
 from .._host import float32_default, plain_torch
@@ -59,6 +60,7 @@ def export_pipeline(
     calibration: int = 0,
     calibration_texts: Sequence[str] = (),
     any_cpu: bool = False,
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Write best_model.pt, best_model.json, config.json and tokenizer files into a folder.
 
@@ -71,6 +73,7 @@ def export_pipeline(
     calibration: number of calibration inputs to write.
     calibration_texts: texts for the calibration inputs.
     any_cpu: int8 weights of 7 bits, so that no product overflows on a CPU without VNNI.
+    progress: show a progress bar of the formats on stderr, if that is a terminal.
     RETURNS: the content of best_model.json, and two keys more. "stale" names the formats in `dst`
         that were made of other weights. "notes" has a line for each thing of the pipeline that the
         export leaves out, changes or rounds.
@@ -99,7 +102,9 @@ def export_pipeline(
             batch, length = shape or (_DEFAULT_SHAPE[0], min(_DEFAULT_SHAPE[1], longest))
             write_calibration(inputs, trained, calibration_texts, calibration, (batch, length))
         options = replace(options, calibration=inputs)
-        for name in dict.fromkeys(formats):
+        names = list(dict.fromkeys(formats))
+        bar = tqdm(names, "formats", disable=None if progress and names else True)
+        for name in bar:
             values = _write_format(name, folder / name, trained, options)
             notes += _format_notes(name, values)
         _keep_others(dst, folder)

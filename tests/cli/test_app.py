@@ -25,6 +25,14 @@ def command(*words, code=0):
     return done.stdout + done.stderr
 
 
+def test_help_lists_the_commands_in_the_order_of_use():
+    listed = re.findall(r"^  ([a-z][a-z-]+)(?:  |$)", cli("--help").split("Commands:\n")[1], re.M)
+    order = ["new", "init-config", "convert-corpus", "convert-checkpoint", "train", "evaluate"]
+    order += ["report", "find-errors", "calibrate", "nbest", "export", "compare-exports"]
+    order += ["import-model"]
+    assert listed == [name for name in order if name in listed] and len(listed) >= 11
+
+
 def test_help_lists_the_commands():
     text = command("--help")
     names = ["convert-checkpoint", "convert-corpus", "train", "evaluate", "export"]

@@ -93,6 +93,8 @@ def test_toy_from_end_to_end_with_a_kill(project):
     assert nlp.get_pipe("bert_crf").tag_set.tags == (
         "O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG",
     )  # fmt: skip
+    page = (training / "report.html").read_text(encoding="utf8")
+    assert "Learning curve" in page and "toy/model-best on test.spacy" in page
     for name in ("best_model.pt", "best_model.json", "config.json", "vocab.txt"):
         assert (project / "export" / "toy" / name).stat().st_size
     # The reader in the docs, on this very export.
@@ -103,7 +105,7 @@ def test_toy_from_end_to_end_with_a_kill(project):
     for doc in nlp.pipe(texts):
         want = [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
         assert reader["entities"](doc.text, *loaded) == want
-    assert run(project, *words).count("Skipping") == 7
+    assert run(project, *words).count("Skipping") == 8
     again = run(project, *TOY, "--vars.seed", "9", "--vars.max_epochs", "1")
     assert again.count("Skipping") == 3 and "best epoch" in again
 
@@ -122,7 +124,7 @@ def test_quickstart_with_a_few_updates(project):
     assert "multilingual-e5-small" in told["encoder"]["origin"]
     asset = project / "assets" / "quickstart" / "encoder"
     assert "MIT" in (asset / "README.md").read_text("utf8")
-    assert run(project, *words).count("Skipping") == 7
+    assert run(project, *words).count("Skipping") == 8
     # A damaged download: the step says what is wrong and leaves the converted folder alone.
     weights = asset / "pytorch_model.bin"
     weights.write_bytes(weights.read_bytes()[:-1000])
@@ -249,6 +251,6 @@ def test_getting_started_has_the_projects_table():
     rows = [
         line for line in done.stdout.split("\n") if line.startswith("| `") and "URL" not in line
     ]
-    assert len(rows) == 9
+    assert len(rows) == 10
     page = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf8")
     assert all(row in page for row in rows)
