@@ -155,11 +155,11 @@ def learning_picture(epochs: Sequence[dict[str, Any]], best: int, title: str) ->
         _text(_LEFT, 22, title, "start", "title"),
     ]
     numbers = [int(row["epoch"]) for row in epochs]
-    panels = (("F1 on dev", "ents_f", 100.0), ("loss", "loss", 1.0))
-    for i, (name, key, factor) in enumerate(panels):
+    panels = (("F1 on dev", "ents_f", 100.0, 100.0), ("loss", "loss", 1.0, float("inf")))
+    for i, (name, key, factor, most) in enumerate(panels):
         top = _TOP + 24 + i * (_PANEL_H + _GAP)
         values = [float(row[key]) * factor for row in epochs]
-        out += _curve(top, name, numbers, values, best)
+        out += _curve(top, name, numbers, values, best, most)
     middle = _LEFT + _PANEL_W / 2
     out.append(_text(middle, top + _PANEL_H + 40, "epoch (circle: the best)", "middle"))
     out.append("</svg>")
@@ -167,13 +167,13 @@ def learning_picture(epochs: Sequence[dict[str, Any]], best: int, title: str) ->
 
 
 def _curve(
-    top: float, name: str, numbers: Sequence[int], values: Sequence[float], best: int
+    top: float, name: str, numbers: Sequence[int], values: Sequence[float], best: int, most: float
 ) -> list[str]:
-    """A panel of the learning curve, whose upper edge is at `top`."""
+    """A panel of the learning curve, whose upper edge is at `top`. No value is above `most`."""
     left, bottom = _LEFT, top + _PANEL_H
     low, high = min(values, default=0.0), max(values, default=1.0)
     spare = (high - low) * 0.1 or max(abs(high) * 0.1, 1e-3)
-    low, high = low - spare, high + spare
+    low, high = low - spare, min(high + spare, most)
     first, last = min(numbers, default=1), max(numbers, default=1)
 
     def x(number: int) -> float:
@@ -187,7 +187,7 @@ def _curve(
         value = low + (high - low) * part / 4
         out.append(f'<path class="frame" d="M{left} {y(value):.1f}h{_PANEL_W}"/>')
         out.append(_text(left - 8, y(value) + 4, f"{value:.3g}", "end"))
-    step = -(-len(numbers) // 10)  # at most about ten numbers at the axis
+    step = max(1, -(-len(numbers) // 10))  # at most about ten numbers at the axis
     out += [_text(x(n), bottom + 18, str(n), "middle") for n in numbers[::step]]
     points = " ".join(f"{x(n):.1f},{y(v):.1f}" for n, v in zip(numbers, values, strict=True))
     out.append(f'<polyline class="curve" points="{points}"/>')
