@@ -6,8 +6,8 @@ is fulfilled between two updates of a training.
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from .errors import BertCrfError
@@ -23,21 +23,10 @@ def terminable() -> Iterator[None]:
 
     Outside the main thread nothing changes. Systems without SIGHUP are fine.
     """
-    old: dict[int, Any] = {}
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        # Under nohup, SIGHUP is ignored, and stays so.
-        if number is None or signal.getsignal(number) != signal.SIG_DFL:
-            continue
-        try:
-            old[number] = signal.signal(number, _raise)
-        except ValueError:  # not the main thread
-            break
-    try:
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # Under nohup, SIGHUP is ignored, and stays so.
+    with _handled((n for n in known if signal.getsignal(n) == signal.SIG_DFL), _raise):
         yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def exit_status(err: KeyboardInterrupt) -> int:
@@ -72,7 +61,23 @@ def _raise(number: int, frame: Any) -> None:
     raise Terminated(number)
 
 
-class Stop:
+@contextmanager
+def _handled(numbers: Iterable[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Within, these signals have this handler. Outside the main thread nothing changes."""
+    old: dict[int, Any] = {}
+    for number in numbers:
+        try:
+            old[number] = signal.signal(number, handler)
+        except ValueError:  # not the main thread
+            break
+    try:
+        yield
+    finally:
+        for number, former in old.items():
+            signal.signal(number, former)
+
+
+class Stop(ExitStack):
     """Turns SIGINT and SIGTERM into a request to stop, which the training checks between updates.
 
     A second signal raises KeyboardInterrupt.
@@ -81,20 +86,12 @@ class Stop:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.signal_name = ""
-        self._old: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._old[number] = signal.signal(number, self._handle)
-            except ValueError:  # not the main thread
-                break
+        self.enter_context(_handled((signal.SIGINT, signal.SIGTERM), self._handle))
         return self
-
-    def __exit__(self, *error: Any) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: Any) -> None:
         if self.signal_name:  # the second signal

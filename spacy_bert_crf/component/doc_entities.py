@@ -31,14 +31,17 @@ def labels_extension(component: str) -> str:
     return f"{component}_labels"
 
 
-def taken_tokens(doc: Doc) -> tuple[BoolArray, BoolArray]:
+def taken_tokens(doc: Doc) -> Optional[tuple[BoolArray, BoolArray]]:
     """The tokens that are taken, and those of them that are blocked. bool [tokens] each
 
     A token is taken if it belongs to an entity or is blocked (`Doc.set_ents(blocked=…)`).
+    RETURNS: None if no token is taken.
     """
+    if not len(doc) or not doc.has_annotation("ENT_IOB"):
+        return None
     iob, types = doc.to_array(["ENT_IOB", "ENT_TYPE"]).reshape(len(doc), 2).T
     taken = (iob == 1) | (iob == 3)
-    return taken, taken & (types == 0)
+    return (taken, taken & (types == 0)) if taken.any() else None
 
 
 def allowed_for_decoding(
@@ -58,12 +61,11 @@ def allowed_for_decoding(
     """
     allowed: Optional[BoolArray] = None
     free = np.ones(len(doc), dtype=bool)
-    if keep_ents and doc.has_annotation("ENT_IOB"):
-        taken, _ = taken_tokens(doc)
-        if taken.any():
-            free = ~taken
-            spans = [(ent.start, ent.end, ent.label_) for ent in doc.ents]
-            allowed = allowed_tags(Gold(spans, taken, []), tags)
+    if keep_ents and (found := taken_tokens(doc)) is not None:
+        taken, _ = found
+        free = ~taken
+        spans = [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+        allowed = allowed_tags(Gold(spans, taken, []), tags)
     name = labels_extension(component)
     labels = doc._.get(name) if doc.has_extension(name) else None
     if labels is not None:
@@ -192,10 +194,9 @@ def writable(doc: Doc, entities: Iterable[EntityTuple], overwrite: bool) -> list
         one that stays.
     """
     spans = [_trimmed(doc, *entity) for entity in entities]
-    if not overwrite and len(doc) and doc.has_annotation("ENT_IOB"):
-        taken, _ = taken_tokens(doc)
-        if taken.any():
-            return [s if s is None or not taken[s.start : s.end].any() else None for s in spans]
+    if not overwrite and (found := taken_tokens(doc)) is not None:
+        taken, _ = found
+        return [s if s is None or not taken[s.start : s.end].any() else None for s in spans]
     return spans
 
 
@@ -227,11 +228,10 @@ def set_entities(doc: Doc, entities: Iterable[EntityTuple], overwrite: bool) -> 
 def set_ents(doc: Doc, spans: Sequence[Span], overwrite: bool) -> None:
     """Write entities that are `writable`. The doc counts as annotated afterwards."""
     blocked: list[Span] = []
-    if not overwrite and len(doc) and doc.has_annotation("ENT_IOB"):
-        taken, is_blocked = taken_tokens(doc)
-        if taken.any():
-            blocked = [doc[int(i) : int(i) + 1] for i in np.flatnonzero(is_blocked)]
-            spans = [*doc.ents, *spans]
+    if not overwrite and (found := taken_tokens(doc)) is not None:
+        _, is_blocked = found
+        blocked = [doc[int(i) : int(i) + 1] for i in np.flatnonzero(is_blocked)]
+        spans = [*doc.ents, *spans]
     doc.set_ents(list(spans), blocked=blocked, default="outside")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from spacy.tokens import Span
+from torch import Tensor
 
 from ..annotation.schemes import EntitySpan, TagSet
 from ..crf.forward_backward import wide_dtype
@@ -27,6 +28,7 @@ from ..model.crf_batches import (
     CrfBatch,
     Emissions,
     crf_batches,
+    run_batches,
     to_host,
 )
 from .entity_spans import SpanQueries, candidate_spans
@@ -258,23 +260,20 @@ def best_paths(
     """
     joined = Emissions.of(emissions, crf.transitions.device)
     out = [[Path(np.zeros(0, dtype=np.int64), 1.0)] for _ in joined.lengths]
-    batches, results = [], []
-    with torch.inference_mode():
-        for batch in crf_batches(joined, allowed, limit=max(CRF_BATCH_STEPS // k, 1)):
-            batches.append(batch)
-            tags, log_p = crf.nbest(
-                batch.emissions, batch.mask, k, allowed=batch.allowed, temperature=temperature
-            )
-            results.append([tags, log_p])
-        for batch, (ids, log_ps) in zip(batches, to_host(results), strict=True):
-            for row, i, length in batch.docs():
-                paths = ids[row, :, :length].astype(np.int64)
-                exists = log_ps[row] != -np.inf
-                probabilities = np.exp(log_ps[row][exists])
-                out[i] = [
-                    Path(path, float(p))
-                    for path, p in zip(paths[exists], probabilities, strict=True)
-                ]
+
+    def best(batch: CrfBatch) -> tuple[Tensor, Tensor]:
+        return crf.nbest(
+            batch.emissions, batch.mask, k, allowed=batch.allowed, temperature=temperature
+        )
+
+    for batch, (ids, log_ps) in run_batches(joined, allowed, best, max(CRF_BATCH_STEPS // k, 1)):
+        for row, i, length in batch.docs():
+            paths = ids[row, :, :length].astype(np.int64)
+            exists = log_ps[row] != -np.inf
+            probabilities = np.exp(log_ps[row][exists])
+            out[i] = [
+                Path(path, float(p)) for path, p in zip(paths[exists], probabilities, strict=True)
+            ]
     impossible = [i for i, paths in enumerate(out) if not paths and allowed]
     if impossible:
         parts = joined.split()
@@ -307,16 +306,13 @@ def log_partitions(
     """
     joined = Emissions.of(emissions, crf.transitions.device)
     out = np.zeros(len(joined.lengths))
-    batches, results = [], []
-    with torch.inference_mode():
-        for batch in crf_batches(joined, allowed):
-            # In wide precision, since differences of these are compared.
-            wide = batch.emissions.to(wide_dtype(batch.emissions.device))
-            posterior = crf.posterior(
-                wide, batch.mask, allowed=batch.allowed, temperature=temperature
-            )
-            batches.append(batch)
-            results.append([posterior.log_z])
-        for batch, (log_z,) in zip(batches, to_host(results), strict=True):
-            out[batch.members] = log_z
+
+    def log_z_of(batch: CrfBatch) -> list[Tensor]:
+        # In wide precision, since differences of these are compared.
+        wide = batch.emissions.to(wide_dtype(batch.emissions.device))
+        posterior = crf.posterior(wide, batch.mask, allowed=batch.allowed, temperature=temperature)
+        return [posterior.log_z]
+
+    for batch, (log_z,) in run_batches(joined, allowed, log_z_of):
+        out[batch.members] = log_z
     return out

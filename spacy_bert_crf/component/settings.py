@@ -81,35 +81,29 @@ def _scheme(name: str, value: Any) -> str:
     return TagSet((), value).scheme  # raises for an unknown one
 
 
-def check_probability(name: str, value: Any) -> float:
-    """The value of a setting as a float. Raises BertCrfError unless it is from 0 to 1."""
-    if not _is_number(value) or not 0 <= value <= 1:
-        raise BertCrfError(f"{name} is {value!r}: it must be from 0 to 1.")
-    return float(value)
+def _number(fits: Callable[[float], bool], needed: str) -> Callable[[str, Any], float]:
+    """A check that gives the value of a setting as a float.
+
+    fits: whether a number is in the range of the setting.
+    needed: the range in words, for the message.
+    """
+
+    def check(name: str, value: Any) -> float:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not fits(value):
+            raise BertCrfError(f"{name} is {value!r}: it must be {needed}.")
+        return float(value)
+
+    return check
 
 
-def _share(name: str, value: Any) -> float:
-    if not _is_number(value) or not 0 <= value < 1:
-        raise BertCrfError(f"{name} is {value!r}: it must be 0 or more, and below 1.")
-    return float(value)
-
-
-def _positive(name: str, value: Any) -> float:
-    if not _is_number(value) or not 0 < value < math.inf:
-        raise BertCrfError(f"{name} is {value!r}: it must be above 0.")
-    return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
+_probability = _number(lambda value: 0 <= value <= 1, "from 0 to 1")
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "scheme": _scheme,
-    "annotated_share": _share,
-    "candidates": check_probability,
-    "threshold": check_probability,
-    "temperature": _positive,
+    "annotated_share": _number(lambda value: 0 <= value < 1, "0 or more, and below 1"),
+    "candidates": _probability,
+    "threshold": _probability,
+    "temperature": _number(lambda value: 0 < value < math.inf, "above 0"),
 }
 
 

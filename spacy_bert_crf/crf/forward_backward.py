@@ -127,7 +127,7 @@ class ProbabilityScan:
         if both:
             self.gamma = order.reverse(exp)
             states[:, :, 1] = self.gamma
-            step_matrix = _side_by_side(self.pairs, self.pairs.T)
+            step_matrix = torch.block_diag(self.pairs, self.pairs.T)  # type: ignore[no-untyped-call]
             first = torch.cat([start, end])
             if open_tags is not None:
                 reverse_open = order.reverse(open_tags)
@@ -243,15 +243,6 @@ def _all(rows: Tensor) -> Tensor:
         half = (n_rows + 1) // 2
         rows = rows[:, :half] & rows[:, n_rows - half :]
     return rows
-
-
-def _side_by_side(first: Tensor, second: Tensor) -> Tensor:
-    """The block-diagonal matrix of two matrices [K, K]. [2 * K, 2 * K]"""
-    n_tags = len(first)
-    out = first.new_zeros((2 * n_tags, 2 * n_tags))
-    out[:n_tags, :n_tags] = first
-    out[n_tags:, n_tags:] = second
-    return out
 
 
 def _probability(scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,6 @@ wordpiece such as `acme` or `苏州` covers several tokens, and each of them wou
 """
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
@@ -105,7 +104,7 @@ class PieceTokenizer(DummyTokenizer):
             path,
             {
                 "base": lambda p: self.base.from_disk(p, exclude=["vocab"]),
-                "wordpieces.json": lambda p: self._read(_read_text(p), str(p)),
+                "wordpieces.json": lambda p: self._read(p.read_text(encoding="utf8"), str(p)),
             },
             exclude,
         )
@@ -139,7 +138,3 @@ class PieceTokenizer(DummyTokenizer):
                 starts.append(start + len(inside) - len(inside.lstrip()))
                 ends.append(end - len(inside) + len(inside.rstrip()))
         return Pieces(*(np.array(values, dtype=np.int64) for values in (ids, starts, ends)))
-
-
-def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf8")

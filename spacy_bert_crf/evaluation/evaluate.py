@@ -244,12 +244,8 @@ def read_history(path: Path) -> dict[str, Any]:
             }
             for row in history["epochs"]
         ]
-        return {
-            "epochs": epochs,
-            "best_epoch": history["best_epoch"],
-            "seconds": history["seconds"],
-            "seed": history["seed"],
-        }
+        kept = ("best_epoch", "seconds", "seed")
+        return {"epochs": epochs, **{key: history[key] for key in kept}}
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise BertCrfError(
             f"{path} is no training history ({err}): name the history.json that `train` wrote."

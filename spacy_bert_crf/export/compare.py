@@ -3,7 +3,8 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -14,7 +15,7 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from .._provenance import versions
-from ..component.pipelines import find_component, find_encoder, load_pipeline
+from ..component.pipelines import docs_before, find_component, find_encoder, load_pipeline
 from ..crf.chain_weights import ChainWeights
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder import hf as enc
@@ -40,21 +41,6 @@ from .trained import gather, longest_window
 #: Largest number of wordpieces of one pass, padding included: the pipeline's own default.
 _BATCH_PIECES = 4096
 _PIPELINE = "pipeline"
-
-
-@dataclass
-class _Runs:
-    """The times of repeated runs of one row. Its other figures are those of the first run."""
-
-    row: Row
-    load: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
-    def close(self, characters: int) -> Row:
-        """The row with the medians of the times."""
-        self.row.load_seconds = round(statistics.median(self.load), 3)
-        self.row.characters_per_second = round(characters / statistics.median(self.seconds), 1)
-        return self.row
 
 
 class Comparison:
@@ -94,21 +80,19 @@ class Comparison:
         repeat: number of runs.
         """
         size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e6
-        runs = _Runs(Row(_PIPELINE, round(size, 1), same=1.0, largest_difference=0.0))
-        texts = [doc.text for doc in self.docs]
-        for turn in range(repeat):
-            began = time.perf_counter()
-            load_pipeline(path)
-            runs.load.append(time.perf_counter() - began)
-            list(self.nlp.pipe(texts[:50]))
-            began = time.perf_counter()
-            found = list(self.nlp.pipe(texts))
-            runs.seconds.append(time.perf_counter() - began)
-            if turn == 0:
-                self.entities = [_entities(doc) for doc in found]
-                runs.row.ents_f = self._f(found)
-                self.emissions = self._own_emissions()
-        return runs.close(self.characters)
+        row = Row(_PIPELINE, round(size, 1), same=1.0, largest_difference=0.0)
+
+        def load() -> None:
+            load_pipeline(path)  # not kept: `nlp` predicts
+
+        def predict(loaded: Any, docs: list[Doc], row: Optional[Row]) -> list[Doc]:
+            return list(self.nlp.pipe([doc.text for doc in docs]))
+
+        found = self._measure(row, repeat, load, predict, self.docs[:50])
+        self.entities = [_entities(doc) for doc in found]
+        row.ents_f = self._f(found)
+        self.emissions = self._own_emissions()
+        return row
 
     def export_rows(self, export: Export, repeat: int) -> Iterator[Row]:
         """The rows of one export: of its emissions, and of its tags if its format has them.
@@ -138,27 +122,47 @@ class Comparison:
         repeat: int,
     ) -> Row:
         name = path.name if export.format == path.name else f"{export.format}/{path.name}"
-        runs = _Runs(Row(name, round(path.stat().st_size / 1e6, 1)))
+        row = Row(name, round(path.stat().st_size / 1e6, 1))
         few = sorted(self.docs, key=len)[len(self.docs) // 2 :][:50]
+        docs = self._measure(row, repeat, load, partial(predict, export, tokenizer), few)
+        self._fill(row, docs, export, tokenizer)
+        return row
+
+    def _measure(
+        self,
+        row: Row,
+        repeat: int,
+        load: Callable[[], Any],
+        predict: Callable[[Any, list[Doc], Optional[Row]], list[Doc]],
+        few: list[Doc],
+    ) -> list[Doc]:
+        """Load and predict repeatedly, and fill in the medians of the times.
+
+        few: docs that are predicted before the clock runs.
+        RETURNS: the docs of the first run.
+        """
+        loading, running = [], []
+        first: list[Doc] = []
         for turn in range(repeat):
             began = time.perf_counter()
             model = load()
-            runs.load.append(time.perf_counter() - began)
-            predict(export, model, tokenizer, few, None)
+            loading.append(time.perf_counter() - began)
+            predict(model, few, None)
             began = time.perf_counter()
-            docs = predict(export, model, tokenizer, self.docs, runs.row if turn == 0 else None)
-            runs.seconds.append(time.perf_counter() - began)
-            if turn == 0:
-                self._fill(runs.row, docs, export, tokenizer)
+            docs = predict(model, self.docs, row if turn == 0 else None)
+            running.append(time.perf_counter() - began)
+            first = first or docs
             del model
-        return runs.close(self.characters)
+        row.load_seconds = round(statistics.median(loading), 3)
+        row.characters_per_second = round(self.characters / statistics.median(running), 1)
+        return first
 
     def _by_emissions(
-        self, export: Export, model: Any, tokenizer: Any, docs: list[Doc], row: Optional[Row]
+        self, export: Export, tokenizer: Any, model: Any, docs: list[Doc], row: Optional[Row]
     ) -> list[Doc]:
         """Predict with emissions of wordpieces, averaged and decoded here."""
         if export.format == "bert4torch":
-            return self._by_wordpieces(export, model, tokenizer, docs)
+            return self._by_wordpieces(export, tokenizer, model, docs)
         plan = plan_docs(
             tokenizer, docs, longest=self.longest, overlap=self.overlap,
             by_sentences=self.by_sentences, limit=_BATCH_PIECES, padding=self.padding,
@@ -181,7 +185,7 @@ class Comparison:
         return self._annotated(docs, tags)
 
     def _by_wordpieces(
-        self, export: Export, model: Any, tokenizer: Any, docs: list[Doc]
+        self, export: Export, tokenizer: Any, model: Any, docs: list[Doc]
     ) -> list[Doc]:
         """Decode wordpieces, and give each token the tag of its first one."""
         pieces = tokenize(tokenizer, [doc.text for doc in docs])
@@ -205,7 +209,7 @@ class Comparison:
         return self._annotated(docs, tags)
 
     def _by_tags(
-        self, export: Export, model: Any, tokenizer: Any, docs: list[Doc], row: Optional[Row]
+        self, export: Export, tokenizer: Any, model: Any, docs: list[Doc], row: Optional[Row]
     ) -> list[Doc]:
         """Predict with the tags of the export's own graph."""
         pieces = tokenize(tokenizer, [doc.text for doc in docs])
@@ -229,21 +233,16 @@ class Comparison:
                 ranges[place, : len(own)] = np.where(has[:, None], own + len(prefix), 1)
             for i, found in zip(at, model(ids, mask, ranges), strict=True):
                 tags[i] = np.asarray(found[: len(docs[i])])
-        others = [i for i, found in enumerate(tags) if found is None]
-        done = self._annotated(
-            [doc for i, doc in enumerate(docs) if tags[i] is not None],
-            [found for found in tags if found is not None],
-        )
+        others = [i for i in range(len(docs)) if i not in set(fits)]
+        done = self._annotated([docs[i] for i in fits], [tags[i] for i in fits])
+        out = dict(zip(fits, done, strict=True))
         if row is not None:
             row.windows = len(others)
-        if not others:
-            return done
-        rest = self._by_emissions(
-            export, export.open_emissions(), tokenizer, [docs[i] for i in others], None
-        )
-        left = dict(zip(others, rest, strict=True))
-        ready = iter(done)
-        return [left[i] if i in left else next(ready) for i in range(len(docs))]
+        if others:
+            left = [docs[i] for i in others]
+            rest = self._by_emissions(export, tokenizer, export.open_emissions(), left, None)
+            out |= zip(others, rest, strict=True)
+        return [out[i] for i in range(len(docs))]
 
     def _annotated(self, docs: list[Doc], tags: list[IntArray]) -> list[Doc]:
         """New docs with the entities of these tags, written by the component."""
@@ -267,14 +266,10 @@ class Comparison:
         return score_docs(docs, self.gold, self.pipe.scheme).entities.f
 
     def _own_emissions(self) -> list[FloatArray]:
-        docs = [doc.copy() for doc in self.docs]
-        for name, pipe in self.nlp.pipeline:  # a shared transformer, where there is one
-            if name == self.pipe.name:
-                break
-            docs = list(pipe.pipe(docs)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in docs]
-        out: list[FloatArray] = []
+        docs = docs_before(self.nlp, self.pipe.name, [doc.text for doc in self.docs])
+        to_numpy, out = self.pipe.model.ops.to_numpy, list[FloatArray]()
         for i in range(0, len(docs), 256):
-            out += [np.asarray(_host(e)) for e in self.pipe.model.predict(docs[i : i + 256])]
+            out += [to_numpy(e) for e in self.pipe.model.predict(docs[i : i + 256])]
         return out
 
     def _check(self, export: Export) -> None:
@@ -360,7 +355,3 @@ def _entities(doc: Doc) -> set[tuple[int, int, str]]:
 
 def _is_one_to_one(ranges: IntArray, n_pieces: int) -> bool:
     return len(ranges) == n_pieces and bool((ranges[:, 0] == np.arange(n_pieces)).all())
-
-
-def _host(array: Any) -> Any:
-    return array.get() if hasattr(array, "get") else array

@@ -4,7 +4,7 @@ Converts between thinc's arrays and torch's tensors. All code that runs the CRF 
 takes its batches from `crf_batches`: decoding, the likelihood of an update, and probabilities.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional, Union, cast
 
@@ -122,6 +122,24 @@ def crf_batches(
         )
 
 
+@torch.inference_mode()
+def run_batches(
+    emissions: Emissions,
+    allowed: Sequence[Optional[BoolArray]],
+    compute: Callable[[CrfBatch], Sequence[Tensor]],
+    limit: int = CRF_BATCH_STEPS,
+) -> list[tuple[CrfBatch, list[NDArray[Any]]]]:
+    """Batches of docs, and what is computed of each, on the host. There is one transfer for all.
+
+    emissions: the emissions of all docs.
+    allowed: see `crf_batches`.
+    compute: gives the results of a batch.
+    limit: see `crf_batches`.
+    """
+    batches = list(crf_batches(emissions, allowed, limit=limit))
+    return list(zip(batches, to_host([compute(batch) for batch in batches]), strict=True))
+
+
 def decode(
     crf: LinearChainCRF,
     emissions: AnyEmissions,
@@ -140,19 +158,17 @@ def decode(
     """
     joined = Emissions.of(emissions, crf.transitions.device)
     out = [np.zeros(length, dtype=np.int64) for length in joined.lengths]
-    batches, results = [], []
-    with torch.inference_mode():
-        for batch in crf_batches(joined, allowed):
-            tags, score = crf.viterbi(batch.emissions, batch.mask, batch.allowed)
-            batches.append(batch)
-            results.append([tags, score])
-        impossible = []
-        for batch, (ids, scores) in zip(batches, to_host(results), strict=True):
-            for row, i, length in batch.docs():
-                if batch.allowed is not None and scores[row] == -np.inf:
-                    impossible.append(i)
-                else:
-                    out[i] = ids[row, :length].astype(np.int64)
+    impossible = []
+
+    def best(batch: CrfBatch) -> tuple[Tensor, Tensor]:
+        return crf.viterbi(batch.emissions, batch.mask, batch.allowed)
+
+    for batch, (ids, scores) in run_batches(joined, allowed, best):
+        for row, i, length in batch.docs():
+            if batch.allowed is not None and scores[row] == -np.inf:
+                impossible.append(i)
+            else:
+                out[i] = ids[row, :length].astype(np.int64)
     if impossible:
         parts = joined.split()
         free, _ = decode(crf, [parts[i] for i in impossible])

@@ -41,16 +41,11 @@ def encoder_layer(shim: EncoderShim, grad_factor: float) -> Model:
     )  # fmt: skip
 
 
-def head_layer() -> Model:
-    """Token vectors to emissions: list of [tokens, width] to list of [tokens, K]."""
-    return Model(
-        "bert_crf_head", _head_forward, shims=[HeadShim(None)], attrs={"dropout_rate": 0.0}
-    )
-
-
 def bert_crf_layer(tok2vec: Model) -> Model:
     """Encoder and head: list of Doc to list of emissions [tokens, K]."""
-    head = head_layer()
+    # Token vectors to emissions: list of [tokens, width] to list of [tokens, K].
+    attrs = {"dropout_rate": 0.0}
+    head: Model = Model("bert_crf_head", _head_forward, shims=[HeadShim(None)], attrs=attrs)
     return Model(
         "bert_crf",
         _bert_crf_forward,
@@ -81,10 +76,8 @@ def crf_of(model: Model) -> LinearChainCRF:
 
 def own_encoder_of(model: Model) -> Optional[EncoderShim]:
     """The own encoder of a `bert_crf_layer`; None for a shared one or one of another kind."""
-    for shim in model.get_ref("tok2vec").shims:
-        if isinstance(shim, EncoderShim):
-            return shim
-    return None
+    shims = model.get_ref("tok2vec").shims
+    return next((shim for shim in shims if isinstance(shim, EncoderShim)), None)
 
 
 def build_head(model: Model, n_tags: int) -> None:
@@ -162,7 +155,8 @@ def predict_emissions(model: Model, docs: list[Doc]) -> Emissions:
     if not any(len(doc) for doc in docs):
         return Emissions(classifier.weight.new_zeros(0, len(classifier.bias)), [0] * len(docs))
     if own is None:
-        return Emissions.of(_emissions_of_shared(model, docs), classifier.weight.device)
+        tok2vec, head = model.layers
+        return Emissions.of(head.predict(tok2vec.predict(docs)), classifier.weight.device)
     rows = own.predict_vectors(docs, (classifier.weight, classifier.bias))
     return Emissions(rows, [len(doc) for doc in docs])
 
@@ -257,9 +251,3 @@ def _bert_crf_init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def _no_backprop(d_output: Any) -> list[Any]:
     return []
-
-
-def _emissions_of_shared(model: Model, docs: list[Doc]) -> list[Floats2d]:
-    tok2vec, head = model.layers
-    emissions: list[Floats2d] = head.predict(tok2vec.predict(docs))
-    return emissions

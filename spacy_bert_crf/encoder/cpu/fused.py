@@ -108,12 +108,6 @@ def joined(linears: list[nn.Linear]) -> tuple[Tensor, Tensor]:
     return weight, torch.cat(biases).float()
 
 
-def replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Replace the submodule of this name."""
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)
-
-
 class PackedLinear(nn.Module):
     """Linear layers that read the same input, as one product.
 
@@ -159,7 +153,7 @@ def packed_encoder(model: Any) -> Any:
     for name, module in list(copied.named_modules()):
         if is_bert_layer(module):
             try:
-                replace(copied, name, FusedBertLayer(module, make))
+                copied.set_submodule(name, FusedBertLayer(module, make))
             except (RuntimeError, AttributeError, NotImplementedError):
                 return model  # This torch has no such kernels.
     return copied

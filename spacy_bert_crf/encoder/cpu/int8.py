@@ -20,7 +20,6 @@ from .fused import (
     FusedBertLayer,
     is_bert_layer,
     joined,
-    replace,
 )
 from .smoothing import MIN_SNR, ScaledLinear, need_layers, probe_inputs, rounding_ratios, smooth
 
@@ -134,13 +133,13 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     for name, module in list(copied.named_modules()):
         if is_bert_layer(module):
             _give_values_the_factors(module)
-            replace(copied, name, FusedBertLayer(module, make))
+            copied.set_submodule(name, FusedBertLayer(module, make))
     # The linear layers outside BERT layers: each ScaledLinear first, then the others.
     for kind in (ScaledLinear, nn.Linear):
         for name, module in list(copied.named_modules()):
             inside = isinstance(copied.get_submodule(name.rpartition(".")[0]), nn.ModuleList)
             if isinstance(module, kind) and module not in left and not inside:
-                replace(copied, name, make([module]))
+                copied.set_submodule(name, make([module]))
     return copied
 
 

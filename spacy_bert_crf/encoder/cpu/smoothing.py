@@ -64,8 +64,7 @@ def smooth(encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]) -> list[
         scale = scale.clamp(min=1e-4)
         for name, linear in zip(names, linears, strict=True):
             linear.weight.mul_(scale)
-            parent, _, own = name.rpartition(".")
-            setattr(encoder.get_submodule(parent), own, ScaledLinear(1 / scale, linear))
+            encoder.set_submodule(name, ScaledLinear(1 / scale, linear))
         done += names
     return done
 
@@ -126,10 +125,8 @@ class Range:
 
     def add(self, values: NDArray[Any]) -> None:
         """Add values of any shape."""
-        self.low, self.high = (
-            min(self.low, float(values.min())),
-            max(self.high, float(values.max())),
-        )
+        self.low = min(self.low, float(values.min()))
+        self.high = max(self.high, float(values.max()))
         self.squares += float(np.square(values, dtype=np.float64).sum())
         self.count += values.size
 

@@ -6,7 +6,6 @@ embedding and knows no constraints.
 """
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,20 +44,28 @@ _LAYER_NAMES = {
     "output.dense": "feedForward.outputDense",
     "output.LayerNorm": "ffnLayerNorm",
 }
-_HEAD_NAMES = {
+_NAMES = {
     "classifier.weight": "fc.weight",
     "classifier.bias": "fc.bias",
     **{f"crf.{name}": f"crf.{name}" for name in STATE_NAMES},
+    "bert.embeddings.word_embeddings.weight": "bert.embeddings.word_embeddings.weight",
+    "bert.embeddings.position_embeddings.weight": "bert.embeddings.position_embeddings.weight",
+    "bert.embeddings.LayerNorm.weight": "bert.embeddings.layerNorm.weight",
+    "bert.embeddings.LayerNorm.bias": "bert.embeddings.layerNorm.bias",
 }
-_EMBEDDING_NAMES = {
-    "embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
-    "embeddings.position_embeddings.weight": "embeddings.position_embeddings.weight",
-    "embeddings.LayerNorm.weight": "embeddings.layerNorm.weight",
-    "embeddings.LayerNorm.bias": "embeddings.layerNorm.bias",
-}
-_TYPES = "embeddings.token_type_embeddings.weight"
-_LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$")
-_THEIR_LAYER = re.compile(r"encoderLayer\.(\d+)\.(.+)\.(weight|bias)$")
+_TYPES = "bert.embeddings.token_type_embeddings.weight"
+_THEIR_TYPES = "bert.embeddings.segment_embeddings.weight"
+
+
+def _names(n_layers: int) -> dict[str, str]:
+    """bert4torch's names of the tensors of a model, by their names in a best_model.pt."""
+    layers = {
+        f"bert.encoder.layer.{layer}.{ours}.{part}": f"bert.encoderLayer.{layer}.{theirs}.{part}"
+        for layer in range(n_layers)
+        for ours, theirs in _LAYER_NAMES.items()
+        for part in ("weight", "bias")
+    }
+    return {**_NAMES, **layers}
 
 
 def to_bert4torch(trained: "Trained") -> dict[str, Tensor]:
@@ -77,22 +84,20 @@ def to_bert4torch(trained: "Trained") -> dict[str, Tensor]:
         )
     out: dict[str, Tensor] = {}
     types = None
-    for name, tensor in trained.encoder_tensors().items():
-        layer = _LAYER.match(name)
+    names = _names(config.num_hidden_layers)
+    for name, tensor in trained.tensors().items():
         if name == _TYPES:
             types = tensor[0]
-        elif layer is not None and layer[2] in _LAYER_NAMES:
-            out[f"bert.encoderLayer.{layer[1]}.{_LAYER_NAMES[layer[2]]}.{layer[3]}"] = tensor
-        elif name in _EMBEDDING_NAMES:
-            out[f"bert.{_EMBEDDING_NAMES[name]}"] = tensor
+        elif name in names:
+            out[names[name]] = tensor
         else:
             raise BertCrfError(
-                f"the format bert4torch has no place for the tensor {name}: choose another format."
+                f"the format bert4torch has no place for the tensor {name.removeprefix('bert.')}: "
+                "choose another format."
             )
     if types is not None:
         place = "bert.embeddings.position_embeddings.weight"
         out[place] = out[place] + types
-    out["fc.weight"], out["fc.bias"] = trained.weight, trained.bias
     return out | ChainWeights.of(*trained.chain.masked(FORBIDDEN)).to_state()
 
 
@@ -110,24 +115,17 @@ def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
     path: the file that holds them, for messages.
     Raises BertCrfError for a name that is not known.
     """
-    layers = {theirs: ours for ours, theirs in _LAYER_NAMES.items()}
-    places = {theirs: ours for ours, theirs in _EMBEDDING_NAMES.items()}
-    heads = {theirs: ours for ours, theirs in _HEAD_NAMES.items()}
+    # No file has more layers than tensors.
+    ours = {theirs: own for own, theirs in _names(len(tensors)).items()} | {_THEIR_TYPES: _TYPES}
     out: dict[str, Tensor] = {}
     unknown = []
-    for full, tensor in tensors.items():
-        name = full.removeprefix("bert.")
-        layer = _THEIR_LAYER.match(name)
-        if full in heads:
-            out[heads[full]] = tensor
-        elif layer is not None and layer[2] in layers:
-            out[f"bert.encoder.layer.{layer[1]}.{layers[layer[2]]}.{layer[3]}"] = tensor
-        elif name in places:
-            out[f"bert.{places[name]}"] = tensor
-        elif name != "embeddings.segment_embeddings.weight":
-            unknown.append(full)
+    for name, tensor in tensors.items():
+        # The encoder's tensors may be without the prefix.
+        own = ours.get(name) or ours.get(f"bert.{name}")
+        if own is None:
+            unknown.append(name)
         else:
-            out[f"bert.{_TYPES}"] = tensor
+            out[own] = tensor
     if unknown:
         raise BertCrfError(
             f"{path} holds tensors that bert4torch's CRF example does not have: "
@@ -135,7 +133,7 @@ def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
         )
     words = out.get("bert.embeddings.word_embeddings.weight")
     if words is not None and words.dim() == 2:
-        out.setdefault(f"bert.{_TYPES}", torch.zeros(2, words.shape[1], dtype=torch.float32))
+        out.setdefault(_TYPES, torch.zeros(2, words.shape[1], dtype=torch.float32))
     return out
 
 
