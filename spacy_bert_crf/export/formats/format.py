@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: File with the scores of the CRF in the folder of every further format.
 TRANSITIONS = "transitions.npz"
+#: What an int8 format lacks (see Format.lacks).
+ROUNDED_SCORES = "scores are rounded: about the same entities, not always the same"
 
 #: A model on int64 arrays. Inputs are ids, mask and types [B, T], for tags also token_pieces
 #: [B, S, 2]. The output is emissions [B, T, K] or tags [B, S].

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from ...errors import BertCrfError
 from ..calibration_inputs import FOLDER as CALIBRATION
 from ..calibration_inputs import LIST_FILE, read_calibration
 from ..graphs import EmissionModel, check_other_shapes, example_inputs, recorded
-from .format import Format, Options, Run, float_layers_list
+from .format import ROUNDED_SCORES, Format, Options, Run, float_layers_list
 from .quiet import quiet
 from .torchscript import TRACED, example_pieces
 
@@ -356,23 +357,9 @@ FORMAT = Format(
     open=_open,
     check=_need_onnx,
 )
-DYNAMIC_INT8 = Format(
-    name="onnx-int8",
-    emissions=EMISSIONS,
-    decode=DECODE,
-    exact=False,
-    lacks="scores are rounded: about the same entities, not always the same",
-    write=_write_dynamic,
-    open=_open,
-    check=_need_onnx,
+DYNAMIC_INT8 = replace(
+    FORMAT, name="onnx-int8", exact=False, lacks=ROUNDED_SCORES, write=_write_dynamic
 )
-STATIC_INT8 = Format(
-    name="onnx-int8-static",
-    emissions=EMISSIONS,
-    decode=DECODE,
-    exact=False,
-    lacks="scores are rounded: about the same entities, not always the same",
-    write=_write_static,
-    open=_open,
-    check=_need_calibration,
+STATIC_INT8 = replace(
+    DYNAMIC_INT8, name="onnx-int8-static", write=_write_static, check=_need_calibration
 )

@@ -11,7 +11,7 @@ from torch.ao.quantization import QConfig, default_dynamic_quant_observer
 from torch.ao.quantization.observer import PerChannelMinMaxObserver
 
 from ...encoder.cpu.smoothing import MIN_SNR, left_in_float, need_layers, rounding_ratios
-from .format import Format, Options, float_layers_list
+from .format import ROUNDED_SCORES, Format, Options, float_layers_list
 from .quiet import quiet
 from .torchscript import DECODE, EMISSIONS, open_torchscript, write_pair
 
@@ -76,7 +76,7 @@ FORMAT = Format(
     emissions=EMISSIONS,
     decode=DECODE,
     exact=False,
-    lacks="scores are rounded: about the same entities, not always the same",
+    lacks=ROUNDED_SCORES,
     write=_write,
     open=open_torchscript,
 )
