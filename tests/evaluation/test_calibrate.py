@@ -51,8 +51,9 @@ def test_the_picture_shows_each_bin():
     root = ET.fromstring(drawn)
     words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "title" in words and words.count("1") == words.count("2") == 1
-    bars = [r for r in root.iter("{http://www.w3.org/2000/svg}rect") if r.get("class") == "bar"]
-    assert len(bars) == 4  # share and count of two bins
+    bars = [r.get("class") for r in root.iter("{http://www.w3.org/2000/svg}rect")]
+    # Share and count of two bins, their distance from the probability, and the legend.
+    assert bars.count("right") == 4 + 1 and bars.count("gap") == 2 + 1
 
 
 @pytest.mark.parametrize("minimum", [0.06, 0.7, 1.0, 3.3, 15.0])

@@ -210,7 +210,7 @@ def test_people_daily_from_a_mirror(project, mirror):
     config = json.loads((project / "encoders/people-daily/config.json").read_text("utf8"))
     assert config["num_hidden_layers"] == 1
     assert (project / "export" / "people-daily" / "best_model.pt").is_file()
-    assert run(project, *words, "--vars.encoder_layers", "1").count("Skipping") == 7
+    assert run(project, *words, "--vars.encoder_layers", "1").count("Skipping") == 8
 
 
 @pytest.mark.parametrize("damage", ["short", "missing", "unreachable", "corrupt"])

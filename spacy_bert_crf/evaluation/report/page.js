@@ -114,7 +114,12 @@
   list.addEventListener("focusin", over);
   list.addEventListener("mouseleave", hideTip);
   list.addEventListener("focusout", hideTip);
-  addEventListener("scroll", hideTip, { passive: true });
+  // The browser scrolls to an element that takes the focus: its tip moves along.
+  addEventListener("scroll", () => {
+    const focused = document.activeElement;
+    if (!tip.hidden && focused && focused.getAttribute("aria-describedby") === "tip") showTip(focused);
+    else hideTip();
+  }, { passive: true });
   addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
   for (const id of ["kind", "label", "order"]) byId(id).addEventListener("change", apply);
   let wait;
