@@ -37,6 +37,13 @@ def new_command(
     labels: str = typer.Option("", "--labels", help="Labels to learn, as in LOC,PER; else all"),
     format_: str = typer.Option("auto", "--format", help="Format of the files; auto finds it"),
     columns: str = typer.Option("", "--columns", help="Columns of token and tag, as in 0,3"),
+    scheme: str = typer.Option("auto", "--scheme", help="Tag scheme of the columns; auto finds it"),
+    names: str = typer.Option(
+        "", "--names", help="Names of ner_tags that are numbers: O,B-PER,I-PER"
+    ),
+    join: Optional[str] = typer.Option(
+        None, "--join", help='Text between tokens: "" for characters, " " for words; else found'
+    ),
     overlap: Overlap = typer.Option(
         Overlap.longest, "--overlap", help="Which of two overlapping entities stays"
     ),
@@ -69,6 +76,9 @@ def new_command(
         labels=[label.strip() for label in labels.split(",") if label.strip()],
         format=format_,
         columns=columns,
+        scheme=scheme,
+        join=join,
+        names=[name.strip() for name in names.split(",") if name.strip()],
         overlap=overlap.value,
         partial=partial,
         seed=seed,

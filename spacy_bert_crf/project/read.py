@@ -25,6 +25,9 @@ def survey_corpus(
     labels: Sequence[str] = (),
     format: str = "auto",
     columns: str = "",
+    scheme: str = "auto",
+    join: Optional[str] = None,
+    names: Sequence[str] = (),
     overlap: str = "longest",
     partial: bool = False,
     seed: int = 0,
@@ -40,7 +43,7 @@ def survey_corpus(
     test: the texts for the final scores.
     lang: code of the language. "" finds it.
     labels: the labels to learn, in the order of the pipeline. Empty for all, sorted.
-    format, columns, overlap, partial: see `read_corpus`.
+    format, columns, scheme, join, names, overlap, partial: see `read_corpus`.
     seed: seed of the split.
     RETURNS: the parts and what was found.
     Raises BertCrfError if a file can't be read, no entity is left, a label of `labels` does not
@@ -52,6 +55,9 @@ def survey_corpus(
             path,
             format=format,
             columns=columns,
+            scheme=scheme,
+            join=join,
+            names=names,
             overlap=overlap,
             partial=partial,
             on_error="repair" if overlap != "fail" else "fail",
@@ -62,10 +68,10 @@ def survey_corpus(
     parts = {part: corpus.texts for part, corpus in read.items()}
     texts = [text for part in parts.values() for text in part]
     counts = Counter(entity.label for text in texts for entity in text.entities)
-    names, left_out = _choose_labels(train, counts, labels)
+    chosen, left_out = _choose_labels(train, counts, labels)
     if left_out:
         for text in texts:
-            text.entities = [entity for entity in text.entities if entity.label in names]
+            text.entities = [entity for entity in text.entities if entity.label in chosen]
     guess = find_language([text.text for text in texts])
     if lang:
         guess = Guess(lang, guess.script, True)
@@ -93,7 +99,7 @@ def survey_corpus(
         details=details,
         language=guess,
         is_language_given=bool(lang),
-        labels=names,
+        labels=chosen,
         texts=parts,
         docs=docs,
         problems=[problem for corpus in read.values() for problem in corpus.problems],

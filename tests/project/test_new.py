@@ -45,6 +45,20 @@ def docs_of(folder, part):
     return list(DocBin().from_disk(folder / "corpus" / f"{part}.spacy").get_docs(nlp.vocab))
 
 
+def test_tags_that_are_numbers_get_names(encoder_path, tmp_path):
+    rows = [
+        {"tokens": [*text, *str(i)], "ner_tags": [1, *[2] * (len(text) - 1), *[0] * len(str(i))]}
+        for i, text in enumerate(["王小明", "李伟", "张三丰"] * 10)
+    ]
+    srsly.write_jsonl(tmp_path / "n.jsonl", rows)
+    words = ["--train", tmp_path / "n.jsonl", "--encoder", encoder_path, "--lang", "zh"]
+    assert "--names" in new(tmp_path / "mine", *words, code=1)
+    text = new(tmp_path / "mine", *words, "--join", "", "--names", "O,B-PER,I-PER")
+    assert "PER" in text
+    docs = docs_of(tmp_path / "mine", "train")
+    assert all([ent.start for ent in doc.ents] == [0] for doc in docs)
+
+
 def test_the_folder_has_what_a_training_needs(corpus, encoder_path, tmp_path):
     output = new(tmp_path / "mine", "--train", corpus, "--encoder", encoder_path)
     folder = tmp_path / "mine"
