@@ -148,7 +148,8 @@ def write(args: argparse.Namespace, about: dict[str, Any], n: int, ways: dict[st
         "",
         f"`{about['command']}`",
         "",
-        f"{about['encoder']}; {about['machine']}; dev: {about['corpus']['dev']['docs']} texts. "
+        f"{about['encoder']}; {about['machine']['machine']}; "
+        f"dev: {about['corpus']['dev']['docs']} texts. "
         "Nothing is set but the encoder and the corpora. The two trainings on a config of spaCy's "
         f"end after {args.max_steps} updates. Seconds are with all evaluations. {about['note']}",
         "",

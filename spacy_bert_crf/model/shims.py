@@ -87,7 +87,8 @@ class TorchShim(Shim):
             else:
                 weights, grad = torch2xp(param.data), torch2xp(param.grad)
                 stepped = optimizer(key, weights, grad, lr_scale=scale)[0]
-                param.data = xp2torch(stepped, device=param.device)
+                # Into the tensor that is there: a new one for each update was never freed.
+                param.data.copy_(xp2torch(stepped, device=param.device))
             param.grad = None
 
     def _held_scale(self, optimizer: Optimizer) -> float:
