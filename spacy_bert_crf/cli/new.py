@@ -1,20 +1,12 @@
 """`bert-crf new`: a project of one's own."""
 
-from enum import Enum
 from pathlib import Path
 from typing import Optional
 
 import typer
 
 from .app import command
-
-
-class Overlap(str, Enum):
-    """Which of two overlapping entities stays."""
-
-    longest = "longest"
-    first = "first"
-    fail = "fail"
+from .convert import Overlap
 
 
 @command("new")

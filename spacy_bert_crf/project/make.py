@@ -7,9 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import srsly
-
 from .._files import atomic_folder
+from ..annotation.formats import write_corpus
 from ..encoder.checkpoint import CheckpointReport
 from ..errors import BertCrfError
 from ..training.config import make_config
@@ -95,12 +94,7 @@ def _write_corpus(folder: Path, survey: Survey) -> None:
     (folder / "assets").mkdir()
     (folder / "corpus").mkdir()
     for part, texts in survey.texts.items():
-        rows = []
-        for text in texts:
-            row: dict[str, Any] = {"text": text.text, "label": [list(e) for e in text.entities]}
-            row |= {"partial": True} if text.partial else {}
-            rows.append(row | ({"document": text.document} if text.document else {}))
-        srsly.write_jsonl(folder / "assets" / f"{part}.jsonl", rows)
+        write_corpus(folder / "assets" / f"{part}.jsonl", texts, "doccano")
         docs = DocBin(docs=survey.docs[part], store_user_data=False)
         (folder / "corpus" / f"{part}.spacy").write_bytes(docs.to_bytes())
     labels = json.dumps(survey.labels, ensure_ascii=False)

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._files import atomic_folder
-from ...encoder.checkpoint_files import AGAIN
 from ...errors import BertCrfError
 from .e5_file import WORD_START, E5File, Floats, read_e5_file
-from .old_checkpoint import FIRST_PIECES, legacy_bytes
-from .word_vocab import make_word_vocab
+from .old_checkpoint import legacy_bytes
+from .word_vocab import first_rows, make_word_vocab
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +33,6 @@ LICENSE = "MIT"
 #: Files of the encoder's folder.
 FILES = ("pytorch_model.bin", "config.json", "vocab.txt", "README.md", "LICENSE.txt")
 
-_MASK = "<mask>"
 _ASCII = range(0x21, 0x7F)
 # Other characters of Chinese texts than hanzi. Those that the source has are used.
 _BLOCKS = (
@@ -202,12 +200,7 @@ def make_vocab(file: E5File) -> dict[str, list[int]]:
     Groups of digits and Latin words are in the order of the source: by falling unigram score.
     Raises BertCrfError for a source without a mask.
     """
-    ids = {piece: number for number, piece in enumerate(file.pieces)}
-    if _MASK not in ids:
-        raise BertCrfError(f"{file.path} has no piece {_MASK}. {AGAIN}, or use another model.")
-    special = dict(zip(FIRST_PIECES[-4:], (file.unk, file.bos, file.eos, ids[_MASK]), strict=True))
-    special["[PAD]"] = file.pad
-    vocab = {piece: [special.get(piece, file.unk)] for piece in FIRST_PIECES}
+    ids, vocab = first_rows(file)
     hanzi = sorted(p for p in _bare(file.pieces) if _is_in(p, _HANZI))
     blocks = [char for block in _BLOCKS for char in map(chr, block) if _is_visible(char)]
     single: dict[str, list[int]] = {}

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from ...encoder.checkpoint_files import AGAIN
 from ...errors import BertCrfError
 from .e5_file import WORD_START, E5File
 from .old_checkpoint import FIRST_PIECES
@@ -25,6 +26,20 @@ _MASK = "<mask>"
 _DIGITS = re.compile("[0-9]{1,4}")
 
 
+def first_rows(file: E5File) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """The ids of the source's pieces, and FIRST_PIECES with the row of each in its embedding.
+
+    Raises BertCrfError for a source without a mask.
+    """
+    ids = {piece: number for number, piece in enumerate(file.pieces)}
+    if _MASK not in ids:
+        raise BertCrfError(f"{file.path} has no piece {_MASK}. {AGAIN}, or use another model.")
+    special = dict(zip(FIRST_PIECES[-4:], (file.unk, file.bos, file.eos, ids[_MASK]), strict=True))
+    special["[PAD]"] = file.pad
+    vocab = {piece: [special.get(piece, file.unk)] for piece in FIRST_PIECES}
+    return ids, vocab
+
+
 def make_word_vocab(file: E5File, script: str) -> dict[str, list[int]]:
     """Return the vocabulary in the order of ids, each entry with its row of the source's embedding.
 
@@ -35,12 +50,7 @@ def make_word_vocab(file: E5File, script: str) -> dict[str, list[int]]:
     script: first word of the Unicode names of the script's letters, such as `LATIN` or `ARABIC`.
     Raises BertCrfError for a source without a mask.
     """
-    ids = {piece: number for number, piece in enumerate(file.pieces)}
-    if _MASK not in ids:
-        raise BertCrfError(f"{file.path} has no piece {_MASK}: use another model.")
-    special = dict(zip(FIRST_PIECES[-4:], (file.unk, file.bos, file.eos, ids[_MASK]), strict=True))
-    special["[PAD]"] = file.pad
-    vocab = {piece: [special.get(piece, file.unk)] for piece in FIRST_PIECES}
+    ids, vocab = first_rows(file)
     for char, row in sorted(_characters(ids, (script, *COMMON)).items()):
         vocab[char] = [row]
         if unicodedata.category(char)[0] in "LMNS":
