@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from torch import Tensor, nn
 
+from .transfers import to_device
+
 IntArray = NDArray[np.int64]
 
 
@@ -149,6 +151,13 @@ class Plan:
     rows: IntArray
     counts: IntArray
 
+    def offsets(self) -> Optional[IntArray]:
+        """Where the rows of each token begin in `rows`. [N], None if each token has one row"""
+        if len(self.rows) == len(self.counts) and bool((self.counts == 1).all()):
+            return None
+        begins: IntArray = np.cumsum(self.counts) - self.counts
+        return begins
+
 
 def plan_batches(
     pieces: Sequence[IntArray],
@@ -210,6 +219,9 @@ def plan_batches(
     flat = np.repeat(firsts - before, counts) + np.arange(int(counts.sum()))
     return Plan(batches, row_of_piece[flat], counts)
 
+
+#: Model types that take a mask [W, 1, L], as in `get_extended_attention_mask` of transformers.
+_MASKS_OF_KEYS = ("bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta")
 
 _SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
 
@@ -337,23 +349,43 @@ def run(
     RETURNS: float32 [N, width], or [N, K] with `project`. A token without wordpieces gets zeros
         (with `project`, the bias).
     """
+    offsets = plan.offsets()
+    first = [plan.rows] if offsets is None else [plan.rows, offsets]
+    masks = [_mask(batch, model, device) for batch in plan.batches]
+    arrays = [*first, *(batch.ids for batch in plan.batches), *(m for m in masks if m is not None)]
+    tensors = to_device(arrays, device)
+    n_ids = len(first) + len(plan.batches)
+    mask_on = iter(tensors[n_ids:])
     outputs = []
-    for batch in plan.batches:
-        ids = _to(batch.ids, device)
-        mask = None if batch.mask is None else _to(batch.mask, device)
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+    # Autocast keeps the weights that it has cast until the end of the outer block.
+    with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        for ids, mask in zip(tensors[len(first) : n_ids], masks, strict=True):
+            on = None if mask is None else next(mask_on)
             # shape: (W, L, width)
-            hidden = model(input_ids=ids, attention_mask=mask, return_dict=True).last_hidden_state
-        # shape: (W * L, width)
-        rows = hidden.flatten(0, 1).float()
-        outputs.append(rows if project is None else rows @ project[0].T)
+            hidden = model(input_ids=ids, attention_mask=on, return_dict=True).last_hidden_state
+            with torch.autocast(device.type, enabled=False):
+                # shape: (W * L, width)
+                rows = hidden.flatten(0, 1).float()
+                outputs.append(rows if project is None else rows @ project[0].T)
     if outputs:
         rows = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        out = _pool(rows, plan, device)
+        out = pool(rows, *tensors[: len(first)])
     else:
         width = model.config.hidden_size if project is None else project[0].shape[0]
         out = torch.zeros(len(plan.counts), width, dtype=torch.float32, device=device)
     return out if project is None else out + project[1]
+
+
+def pool(rows: Tensor, index: Tensor, offsets: Optional[Tensor] = None) -> Tensor:
+    """The mean of the rows of each token. [N, width]
+
+    rows: hidden states. [M, width]
+    index: the rows of each token, token after token.
+    offsets: see `Plan.offsets`.
+    """
+    if offsets is None:
+        return rows.index_select(0, index)
+    return nn.functional.embedding_bag(index, rows, offsets, mode="mean")
 
 
 def set_dropout(model: nn.Module, rate: float) -> None:
@@ -373,14 +405,13 @@ def set_dropout(model: nn.Module, rate: float) -> None:
                 setattr(module, name, 0.0 if "layer" in name else rate)
 
 
-def _pool(rows: Tensor, plan: Plan, device: torch.device) -> Tensor:
-    if len(plan.rows) == len(plan.counts) and bool((plan.counts == 1).all()):
-        return rows.index_select(0, _to(plan.rows, device))
-    offsets = np.cumsum(plan.counts) - plan.counts
-    return nn.functional.embedding_bag(
-        _to(plan.rows, device), rows, _to(offsets, device), mode="mean"
-    )
+def _mask(batch: WindowBatch, model: Any, device: torch.device) -> Optional[IntArray]:
+    """The attention mask of a pass, None for none. [W, L], or [W, 1, L] where that is better.
 
-
-def _to(array: IntArray, device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)
+    transformers checks on the device whether a mask [W, L] is all ones, and whether ids without a
+    mask hold padding. On CUDA each check makes the host wait. It takes a mask [W, 1, L] as it is.
+    """
+    if device.type == "cpu" or model.config.model_type not in _MASKS_OF_KEYS:
+        return batch.mask
+    mask = np.ones_like(batch.ids) if batch.mask is None else batch.mask
+    return mask[:, None, :]

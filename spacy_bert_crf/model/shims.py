@@ -7,7 +7,6 @@ reach the optimizer as tensors. A shim builds its module itself from what was sa
 
 import copy
 import os
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,23 +24,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..crf.tag_head import TagHead
 from ..encoder import hf as enc
-from ..encoder.cpu.fused import packed_encoder, weights_stamp
-from ..encoder.cpu.int8 import int8_encoder
-from ..encoder.cpu.linear import has_bfloat16_products
-from ..encoder.passes import Plan, plan_docs, run, set_dropout, special_ids
+from ..encoder.cuda.bert import CudaBert
+from ..encoder.cuda.passes import run_cuda
+from ..encoder.fast_copy import FastCopy
+from ..encoder.passes import Plan, plan_docs, run, set_dropout
+from ..encoder.precision import pass_size, products_dtype
 from ..errors import BertCrfError
 from .encoder_rates import held_scale
 from .optimizer import GroupedAdamW
 from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
 
 #: Largest number of wordpieces of an encoder pass where batch_pieces is 0, padding included.
-#: Small passes stay in a CPU's cache. A pass of an update keeps its activations for
-#: backpropagation, half a megabyte for each wordpiece.
-_CPU_PASS, _CPU_UPDATE, _OTHER_PASS = 768, 512, 4096
-
-#: Only one thread makes the fast copy of an encoder.
-_making = threading.Lock()
-
 # OpenMP's threads do not survive a fork. A child process that used them would wait for ever.
 # nlp.pipe(n_process=...) forks. Several processes are best with one thread each.
 if hasattr(os, "register_at_fork"):
@@ -159,9 +152,7 @@ class EncoderShim(TorchShim):
         super().__init__(None, config)
         self._tokenizer: Any = None
         self._quantize = ""
-        # The stamp of the weights, and a module made from them that predicts faster. Made at the
-        # first prediction.
-        self._fast: Optional[tuple[int, Any]] = None
+        self._fast = FastCopy()
         self._scaler = PyTorchGradScaler(enabled=False)
         #: Most input ids of a pass, and whether texts of different length can share one.
         self._longest, self._padding = 0, True
@@ -181,7 +172,7 @@ class EncoderShim(TorchShim):
         if value not in ("", "int8"):
             raise BertCrfError(f'quantize = {value!r} is not known: use "" or "int8".')
         self._quantize = value
-        self._fast = None
+        self._fast.clear()
 
     def load(self) -> None:
         """Load the encoder from where the config says, to the device of the current thinc ops."""
@@ -195,7 +186,7 @@ class EncoderShim(TorchShim):
 
     def adopt(self, loaded: enc.LoadedEncoder) -> None:
         """Take over an encoder that is loaded already."""
-        self._fast = None
+        self._fast.clear()
         self._model, self._tokenizer = loaded
         self._longest = enc.longest_input(loaded, self.cfg["max_length"])
         self._padding = enc.takes_padding(loaded.model)
@@ -217,60 +208,32 @@ class EncoderShim(TorchShim):
         """Largest number of wordpieces of an encoder pass, padding included."""
         if self.cfg["batch_pieces"]:
             return int(self.cfg["batch_pieces"])
-        if self.device.type != "cpu":
-            return _OTHER_PASS
-        if not is_train:
-            return _CPU_PASS
-        # Activations are half as large in 16 bits.
-        return _CPU_UPDATE if self.autocast() is None else 2 * _CPU_UPDATE
+        return pass_size(self.module.config, self.device, self.autocast(is_train), is_train)
 
-    def autocast(self) -> Optional[torch.dtype]:
-        """dtype of mixed precision: bfloat16 where the device has it, else float16 on a GPU."""
-        if not self.cfg["mixed_precision"]:
-            return None
-        if self.device.type == "cpu":
-            return torch.bfloat16 if has_bfloat16_products() else None
-        if self.device.type != "cuda":
-            return None
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if has_bf16 else torch.float16
+    def autocast(self, is_train: bool = True) -> Optional[torch.dtype]:
+        """dtype of mixed precision, None for float32; see `products_dtype`."""
+        return products_dtype(self.cfg["mixed_precision"], self.device, is_train)
 
     @torch.inference_mode()
     def predict_vectors(
         self, docs: list[Doc], project: Optional[tuple[Tensor, Tensor]] = None
     ) -> Tensor:
-        """See `encoder.run`. Safe from several threads."""
-        dtype = None if self._quantize else self.autocast()
-        is_cpu = self.device.type == "cpu" and dtype is None
-        module = self._fast_module() if is_cpu or self._quantize else self.module
-        return run(module, self.plan(docs), self.device, project, dtype)
-
-    def _fast_module(self) -> Any:
-        made, stamp = self._fast, weights_stamp(self.module)
-        if made is None or made[0] != stamp:
-            with _making:
-                made = self._fast
-                if made is None or made[0] != stamp:
-                    with torch.inference_mode(False):
-                        new = self._make_int8() if self._quantize else packed_encoder(self.module)
-                    made = self._fast = (stamp, new)
-        return made[1]
-
-    def _make_int8(self) -> Any:
-        if self.device.type != "cpu":
-            raise BertCrfError(
-                f'quantize = "int8" runs on the CPU, and the encoder is on {self.device}: leave '
-                "quantize empty, or load the pipeline on the CPU."
-            )
-        before, after, _ = special_ids(self._tokenizer)
-        return int8_encoder(self.module, before, after, self._longest)
+        """See `encoder.run`. Safe from several threads. On CUDA the host does not wait for it."""
+        dtype = None if self._quantize else self.autocast(is_train=False)
+        fast = self._fast.get(self.loaded, dtype, self._longest if self._quantize else 0)
+        plan = self.plan(docs)
+        if isinstance(fast, CudaBert):
+            if plan.batches:
+                return run_cuda(fast, plan, self.pass_size(), project)
+            fast = self.module
+        return run(fast, plan, self.device, project, dtype)
 
     def update_vectors(
         self, docs: list[Doc], dropout: float
     ) -> tuple[Tensor, Callable[[Tensor], None]]:
         """Vectors of all tokens, and the function that takes their gradient. [N, width]"""
         plan, dtype = self.plan(docs, is_train=True), self.autocast()
-        self._fast = None  # the weights are about to change
+        self._fast.clear()  # the weights are about to change
         set_dropout(self.module, dropout)
         self.module.train()
         try:
@@ -303,20 +266,16 @@ class EncoderShim(TorchShim):
 
     @contextmanager
     def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
-        self._fast = None
+        self._fast.clear()
         try:
             with super().use_params(params):
                 yield
         finally:
-            self._fast = None
+            self._fast.clear()
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        self._fast = None
+        self._fast.clear()
         super().to_device(device_type, device_id)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Packed weights can be neither copied nor pickled; they are made again.
-        return {**self.__dict__, "_fast": None}
 
     def _attention_for(self, dtype: Optional[torch.dtype]) -> AbstractContextManager[Any]:
         """How an update computes attention.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_bert_crf.model.transfers import ALIGNMENT, pack, to_device, unpack
+from spacy_bert_crf.encoder.transfers import ALIGNMENT, pack, to_device, unpack
 
 ARRAYS = [
     np.arange(15, dtype=np.int64).reshape(3, 5),
