@@ -66,6 +66,8 @@ def float32_default() -> Iterator[None]:
 #: Methods of a component that run torch.
 _METHODS: tuple[str, ...] = (
     "predict",
+    "_begin",
+    "_decode",
     "read",
     "nbest",
     "add_label",

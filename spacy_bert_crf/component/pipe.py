@@ -23,7 +23,7 @@ from ..encoder.hf import LoadedEncoder
 from ..encoder.passes import IntArray
 from ..errors import BertCrfError
 from ..model import crf_batches, layers
-from ..model.crf_batches import BoolArray
+from ..model.crf_batches import Begun, BoolArray
 from ..model.optimizer import GroupedAdamW, create_adamw
 from ..model.weights_file import weights_beside
 from . import borders, doc_entities, reading
@@ -113,15 +113,7 @@ class BertCrf(TrainablePipe):
         docs: as they come from the components before this one.
         RETURNS: best tag ids of each doc [tokens], or Readings if a setting needs probabilities.
         """
-        docs = list(docs)
-        if self.settings.scores or self.settings.candidates or self.cfg.get("threshold"):
-            readings = self.read(docs, candidates=self.settings.candidates)
-            return reading.corrected(readings, self.score_map)
-        tags, impossible = crf_batches.decode(
-            self.crf, layers.predict_emissions(self.model, docs), self._allowed_on(docs)
-        )
-        self._warn_impossible(impossible)
-        return tags
+        return self._decode(self._begin(list(docs)))
 
     def set_annotations(
         self, docs: Iterable[Doc], scores: Sequence[Union[IntArray, Reading]]
@@ -143,17 +135,21 @@ class BertCrf(TrainablePipe):
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate a stream of docs in order.
 
-        stream: the docs. At most `batch_size` of them are read ahead.
+        stream: the docs. At most `batch_size` of them are read ahead, on CUDA twice as many.
         batch_size: largest number of docs that are decoded together.
         """
         error_handler = self.get_error_handler()
-        for docs in layers.doc_batches(stream, batch_size):
-            try:
-                self.set_annotations(docs, self.predict(docs))
-            except Exception as err:
-                error_handler(self.name, self, docs, err)
-            else:
+
+        def end(docs: list[Doc], begun: Optional[Begun]) -> None:
+            scores = self.predict(docs) if begun is None else self._decode(begun)
+            self.set_annotations(docs, scores)
+
+        batches = layers.doc_batches(stream, batch_size)
+        for docs, err in layers.in_flight(self.model, batches, self._begin, end):
+            if err is None:
                 yield from docs
+            else:
+                error_handler(self.name, self, docs, err)
 
     def read(
         self, docs: Iterable[Doc], *, candidates: float = 0.0, requested: Sequence[Spans] = ()
@@ -165,22 +161,10 @@ class BertCrf(TrainablePipe):
         requested: entities (start, end, label) of each doc to compute the probability of, or empty.
         Raises BertCrfError for labels that the component does not have.
         """
-        docs = list(docs)
         with named(self.name):
             reading.check_labels(requested, self.labels)
             candidates = Settings(candidates=candidates).candidates  # checked
-        readings = reading.read(
-            self.crf,
-            layers.predict_emissions(self.model, docs),
-            self.tag_set,
-            constrained=self.settings.constraints,
-            allowed=self._allowed_on(docs),
-            temperature=self.temperature,
-            min_probability=candidates,
-            requested=requested,
-        )
-        self._warn_impossible(sum(not each.within_allowed for each in readings))
-        return readings
+        return self._read(self._begin(list(docs)), candidates, requested)
 
     def nbest(self, docs: Iterable[Doc], k: int) -> list[list[Alternative]]:
         """The k best tag paths of each doc, the most probable first. The docs are not changed.
@@ -196,12 +180,9 @@ class BertCrf(TrainablePipe):
         if k < 1:
             raise BertCrfError(f"the number of best paths must be at least 1, not {k}.")
         docs = list(docs)
+        emissions, allowed = self._begin(docs)
         paths = reading.best_paths(
-            self.crf,
-            layers.predict_emissions(self.model, docs),
-            k,
-            allowed=self._allowed_on(docs),
-            temperature=self.temperature,
+            self.crf, emissions.wait(), k, allowed=allowed, temperature=self.temperature
         )
         tag_set, overwrite = self.tag_set, self.settings.overwrite
         return [
@@ -349,6 +330,38 @@ class BertCrf(TrainablePipe):
         if self.settings.scores:
             doc_entities.register_scores(self.name, self.settings.score_extension)
 
+    def _begin(self, docs: list[Doc]) -> Begun:
+        """Begin a prediction. On CUDA the host does not wait for the emissions."""
+        keep = self.settings.constrain_to_ents and not self.settings.overwrite
+        find, tags = doc_entities.allowed_for_decoding, self.tag_set
+        allowed = [find(doc, tags, self.name, keep) for doc in docs]
+        return Begun(layers.predict_emissions(self.model, docs).to_crf(), allowed)
+
+    def _decode(self, begun: Begun) -> Union[list[IntArray], list[Reading]]:
+        """End a prediction, see `predict`."""
+        if self.settings.scores or self.settings.candidates or self.cfg.get("threshold"):
+            return reading.corrected(self._read(begun, self.settings.candidates), self.score_map)
+        tags, impossible = crf_batches.decode(self.crf, begun.emissions.wait(), begun.allowed)
+        self._warn_impossible(impossible)
+        return tags
+
+    def _read(
+        self, begun: Begun, candidates: float, requested: Sequence[Spans] = ()
+    ) -> list[Reading]:
+        """End a prediction, see `read`."""
+        readings = reading.read(
+            self.crf,
+            begun.emissions.wait(),
+            self.tag_set,
+            constrained=self.settings.constraints,
+            allowed=begun.allowed,
+            temperature=self.temperature,
+            min_probability=candidates,
+            requested=requested,
+        )
+        self._warn_impossible(sum(not each.within_allowed for each in readings))
+        return readings
+
     def _set_labels(self, labels: Sequence[str]) -> None:
         TagSet(tuple(labels), self.settings.scheme)  # raises for labels that can't be
         self.cfg["labels"] = list(labels)
@@ -368,12 +381,6 @@ class BertCrf(TrainablePipe):
         legal = tags.legal() if self.settings.constraints else None
         with named(self.name):
             layers.set_legal(self.model, len(tags.tags), legal)
-
-    def _allowed_on(self, docs: list[Doc]) -> list[Optional[BoolArray]]:
-        """The tags that each token may have in decoding. [tokens, K] for each doc, None for all"""
-        keep = self.settings.constrain_to_ents and not self.settings.overwrite
-        find = doc_entities.allowed_for_decoding
-        return [find(doc, self.tag_set, self.name, keep) for doc in docs]
 
     def _allowed_by_gold(self, examples: list[Example]) -> list[BoolArray]:
         """The tags that each token may have by the gold. [tokens, K] for each example"""

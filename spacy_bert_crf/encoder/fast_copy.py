@@ -27,6 +27,11 @@ class FastCopy:
         # The stamp of the weights with the dtype, and the copy made from them.
         self._made: Optional[tuple[tuple[int, str], Any]] = None
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a copy now."""
+        return self._made is not None
+
     def clear(self) -> None:
         """Forget the copy: its memory is free, and the next prediction makes a new one."""
         self._made = None

@@ -1,10 +1,10 @@
-"""Arrays of the host on a device, by one copy from pinned memory.
+"""Arrays of the host on a device, and tensors of a device on the host, by one copy each.
 
 A copy from ordinary memory makes the host wait on CUDA. Many small copies cost a launch each.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -31,6 +31,31 @@ def to_device(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tens
     return unpack(packed.to(device, non_blocking=True), arrays)
 
 
+class OnItsWay:
+    """A tensor of a device on its way to the host. The host may do other things meanwhile.
+
+    tensor: the tensor. One that is on the host already is used as it is.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._event: Optional[torch.cuda.Event] = None
+        self._tensor = tensor.detach()
+        if tensor.device.type == "cuda":
+            shape, dtype = tensor.shape, tensor.dtype
+            self._tensor = torch.empty(shape, dtype=dtype, device="cpu", pin_memory=True)
+            self._tensor.copy_(tensor.detach(), non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record(torch.cuda.current_stream(tensor.device))
+
+    def wait(self) -> Tensor:
+        """The tensor on the host, after the copy is done. Later calls do not wait."""
+        if self._event is not None:
+            if not self._event.query():  # type: ignore[no-untyped-call]
+                self._event.synchronize()
+            self._event = None
+        return self._tensor
+
+
 def pack(arrays: Sequence[NDArray[Any]], pinned: bool = False) -> Tensor:
     """The bytes of arrays, one after the other. uint8 [bytes]
 
@@ -38,7 +63,7 @@ def pack(arrays: Sequence[NDArray[Any]], pinned: bool = False) -> Tensor:
     pinned: whether to use pinned memory. It needs CUDA.
     """
     begins, size = _layout(arrays)
-    buffer = torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
+    buffer = torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=pinned)
     flat = buffer.numpy()
     for array, begin in zip(arrays, begins, strict=True):
         place = flat[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)

@@ -16,11 +16,15 @@ from thinc.types import Floats2d
 from thinc.util import torch2xp, xp2torch
 from torch import Tensor
 
+from ..crf.host_copy import crf_on
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import IntArray, padded_batches
+from ..encoder.transfers import OnItsWay
 
 #: Largest number of steps of one batch, padding included. It bounds the memory of the CRF.
 CRF_BATCH_STEPS = 262_144
+#: Largest number of tokens of a prediction on CUDA whose CRF runs on the host.
+HOST_STEPS = 65_536
 
 BoolArray = NDArray[np.bool_]
 
@@ -49,6 +53,44 @@ class Emissions(NamedTuple):
     def split(self) -> list[Floats2d]:
         """The emissions of each doc as thinc's arrays. [tokens, K] each"""
         return split_rows(self.rows, self.lengths)
+
+    def to_crf(self) -> "EmissionsToCrf":
+        """Send them to where their CRF runs fastest: the host, unless they are very many.
+
+        A step of a CRF is a few small operations. On a GPU each costs a launch, so that a CPU is
+        done sooner with a batch of ordinary size.
+        """
+        to_host = self.rows.device.type == "cuda" and sum(self.lengths) <= HOST_STEPS
+        return EmissionsToCrf(OnItsWay(self.rows) if to_host else None, self)
+
+
+@dataclass(frozen=True)
+class EmissionsToCrf:
+    """Emissions on their way to where their CRF runs; see `Emissions.to_crf`.
+
+    way: their way to the host, None where they stay.
+    emissions: the emissions, where they were made.
+    """
+
+    way: Optional[OnItsWay]
+    emissions: Emissions
+
+    def wait(self) -> Emissions:
+        """The emissions there."""
+        if self.way is None:
+            return self.emissions
+        return Emissions(self.way.wait(), self.emissions.lengths)
+
+
+class Begun(NamedTuple):
+    """A prediction of docs that has begun.
+
+    emissions: their emissions, on their way.
+    allowed: tags that each token may have [tokens, K], None for all, for each doc.
+    """
+
+    emissions: EmissionsToCrf
+    allowed: list[Optional[BoolArray]]
 
 
 #: Joined emissions, or a list with the emissions [tokens, K] of each doc.
@@ -151,12 +193,13 @@ def decode(
     device for all docs.
 
     crf: the CRF, with its legal transitions.
-    emissions: the emissions of the docs.
+    emissions: the emissions of the docs, on the device of the CRF or on the host.
     allowed: see `crf_batches`.
     RETURNS: the tag ids of each doc (int64 [tokens]), and the number of docs that were decoded
         without their allowed tags.
     """
     joined = Emissions.of(emissions, crf.transitions.device)
+    crf = crf_on(crf, joined.rows.device)
     out = [np.zeros(length, dtype=np.int64) for length in joined.lengths]
     impossible = []
 

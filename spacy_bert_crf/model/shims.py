@@ -152,10 +152,10 @@ class EncoderShim(TorchShim):
         super().__init__(None, config)
         self._tokenizer: Any = None
         self._quantize = ""
-        self._fast = FastCopy()
+        self.fast = FastCopy()
         self._scaler = PyTorchGradScaler(enabled=False)
         #: Most input ids of a pass, and whether texts of different length can share one.
-        self._longest, self._padding = 0, True
+        self.longest, self._padding = 0, True
 
     @property
     def loaded(self) -> enc.LoadedEncoder:
@@ -172,23 +172,23 @@ class EncoderShim(TorchShim):
         if value not in ("", "int8"):
             raise BertCrfError(f'quantize = {value!r} is not known: use "" or "int8".')
         self._quantize = value
-        self._fast.clear()
+        self.fast.clear()
 
     def load(self) -> None:
         """Load the encoder from where the config says, to the device of the current thinc ops."""
         self.adopt(enc.load_encoder(**self.cfg["source"]))
         wanted = self.cfg["max_length"]
-        if self._longest < wanted:
+        if self.longest < wanted:
             enc.logger.info(
                 "note: max_length %d is more than the encoder takes: windows have %d wordpieces",
-                wanted, self._longest,
+                wanted, self.longest,
             )  # fmt: skip
 
     def adopt(self, loaded: enc.LoadedEncoder) -> None:
         """Take over an encoder that is loaded already."""
-        self._fast.clear()
+        self.fast.clear()
         self._model, self._tokenizer = loaded
-        self._longest = enc.longest_input(loaded, self.cfg["max_length"])
+        self.longest = enc.longest_input(loaded, self.cfg["max_length"])
         self._padding = enc.takes_padding(loaded.model)
         self.module.to(get_torch_default_device()).eval()
 
@@ -197,7 +197,7 @@ class EncoderShim(TorchShim):
         return plan_docs(
             self._tokenizer,
             docs,
-            longest=self._longest,
+            longest=self.longest,
             overlap=self.cfg["overlap"],
             by_sentences=self.cfg["long_texts"] == "sentences",
             limit=self.pass_size(is_train),
@@ -220,7 +220,7 @@ class EncoderShim(TorchShim):
     ) -> Tensor:
         """See `encoder.run`. Safe from several threads. On CUDA the host does not wait for it."""
         dtype = None if self._quantize else self.autocast(is_train=False)
-        fast = self._fast.get(self.loaded, dtype, self._longest if self._quantize else 0)
+        fast = self.fast.get(self.loaded, dtype, self.longest if self._quantize else 0)
         plan = self.plan(docs)
         if isinstance(fast, CudaBert):
             if plan.batches:
@@ -233,7 +233,7 @@ class EncoderShim(TorchShim):
     ) -> tuple[Tensor, Callable[[Tensor], None]]:
         """Vectors of all tokens, and the function that takes their gradient. [N, width]"""
         plan, dtype = self.plan(docs, is_train=True), self.autocast()
-        self._fast.clear()  # the weights are about to change
+        self.fast.clear()  # the weights are about to change
         set_dropout(self.module, dropout)
         self.module.train()
         try:
@@ -266,15 +266,15 @@ class EncoderShim(TorchShim):
 
     @contextmanager
     def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
-        self._fast.clear()
+        self.fast.clear()
         try:
             with super().use_params(params):
                 yield
         finally:
-            self._fast.clear()
+            self.fast.clear()
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        self._fast.clear()
+        self.fast.clear()
         super().to_device(device_type, device_id)
 
     def _attention_for(self, dtype: Optional[torch.dtype]) -> AbstractContextManager[Any]:

@@ -96,7 +96,7 @@ def test_equals_torch_adamw_with_clipping():
         optimizer.collect((0, "x.weight"), ours[0], grads[0].clone())
         optimizer.collect((0, "x.bias"), ours[1], grads[1].clone())
         optimizer.step_schedules()
-        assert optimizer.last_norm == pytest.approx(norm.item(), rel=1e-5)
+        assert optimizer.clipper.last_norm == pytest.approx(norm.item(), rel=1e-5)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b.data)
 
@@ -120,7 +120,7 @@ def test_a_gradient_that_is_not_finite_makes_no_step():
     optimizer.collect((0, "a.weight"), weight, torch.tensor([1.0, math.nan]))
     with pytest.warns(UserWarning, match="not finite"):
         optimizer.step_schedules()
-    assert weight.tolist() == [1, 1] and optimizer.skipped == 1
+    assert weight.tolist() == [1, 1] and optimizer.clipper.skipped == 1
 
 
 @pytest.mark.parametrize(
