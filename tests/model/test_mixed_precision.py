@@ -3,8 +3,8 @@
 import spacy
 import torch
 
-from spacy_bert_crf.encoder.cpu.linear import has_bfloat16_products
 from spacy_bert_crf.encoder import precision
+from spacy_bert_crf.encoder.cpu.linear import has_bfloat16_products
 from spacy_bert_crf.model.layers import own_encoder_of
 from support.toys import make_examples, own_config
 
