@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Optional
 import torch
 from torch import Tensor
 
+from .order import Order
+
 if TYPE_CHECKING:
-    from .forward_backward import Order, Weights
+    from .forward_backward import Weights
 
 
 class LogScan:
@@ -27,7 +29,7 @@ class LogScan:
         self,
         emissions: Tensor,
         weights: "Weights",
-        order: "Order",
+        order: Order,
         allowed: Optional[Tensor],
         both: bool,
     ) -> None:
