@@ -14,16 +14,18 @@ each step is contiguous. The backward variables are the forward variables of the
 with transposed transitions, so that one scan computes both directions.
 """
 
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .kernels.availability import use_kernels
-from .kernels.scan import KernelScan
 from .log_scan import LogScan
 from .order import Order
+
+if TYPE_CHECKING:
+    from .kernels.scan import KernelScan
 
 #: Score of excluded tags and transitions in training. Its exp() is 0. It is finite, because
 #: inf - inf in a gradient is nan.
@@ -50,7 +52,7 @@ class Weights:
         self.excluded = excluded
 
 
-Scan = Union["ProbabilityScan", LogScan, KernelScan]
+Scan = Union["ProbabilityScan", LogScan, "KernelScan"]
 
 
 def scan(
@@ -77,6 +79,8 @@ def scan(
     with torch.inference_mode():
         done: Optional[Scan] = None
         if use_kernels(emissions):
+            from .kernels.scan import KernelScan
+
             done = KernelScan(emissions, weights, mask, allowed, both, both and whole)
         elif emissions.device.type != "mps":  # MPS has no float64.
             fast = ProbabilityScan(emissions, weights, mask, allowed, both)
@@ -301,6 +305,8 @@ class LogPartition(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:  # type: ignore[override]
+        from .kernels.scan import KernelScan
+
         dtype, weights_dtype = ctx.dtypes
         if isinstance(ctx.scan, KernelScan):
             d_emissions, *d_weights = ctx.scan.input_gradients(grad)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Optional
 import torch
 from torch import Tensor
 
-from .order import Order
-
 if TYPE_CHECKING:
     from .forward_backward import Weights
+    from .order import Order
 
 
 class LogScan:
@@ -29,7 +28,7 @@ class LogScan:
         self,
         emissions: Tensor,
         weights: "Weights",
-        order: Order,
+        order: "Order",
         allowed: Optional[Tensor],
         both: bool,
     ) -> None:

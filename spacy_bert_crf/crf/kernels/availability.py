@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import warnings
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -35,8 +36,17 @@ def padded(n_tags: int) -> int:
 
 
 def warps(n_tags: int) -> int:
-    """Number of warps of a program. A thread holds 16 tag pairs, or 32 of the largest tables."""
-    return max(1, min(16, padded(n_tags) ** 2 // 512))
+    """Number of warps of a program. A thread holds 8 tag pairs, or 32 of the largest tables.
+
+    With more, the registers do not suffice for exp() in float64. 1024 threads are the limit of a
+    program, which is 16 warps on AMD.
+    """
+    return max(1, min(16, padded(n_tags) ** 2 // 256))
+
+
+def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
+    """Within the block, kernels are launched on the device of a tensor."""
+    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call, no-any-return]
 
 
 @functools.cache

@@ -4,6 +4,9 @@ Both work like `LogScan`: a step is a log-sum-exp over K * K, and states are rel
 largest entry of their step, so nothing underflows.
 """
 
+# Triton reads the arguments of a kernel in its own way, so they have no types.
+# mypy: allow-untyped-defs, allow-incomplete-defs
+
 import triton
 import triton.language as tl
 
@@ -65,7 +68,7 @@ def scan_kernel(
     out = ((way * n_batch + sequence) * n_steps + step) * n_tags + tags
     if STORE_STATES:
         tl.store(states + out, state, mask=there)
-    if STORE_ALL:
+    if STORE_ALL:  # noqa: SIM102 - of a constant and a number of the program
         if way == 0:
             tl.store(incoming_of + out, first, mask=there)
             tl.store(scale_of + sequence * n_steps, top)
@@ -89,7 +92,7 @@ def scan_kernel(
         out = ((way * n_batch + sequence) * n_steps + step) * n_tags + tags
         if STORE_STATES:
             tl.store(states + out, state, mask=there)
-        if STORE_ALL:
+        if STORE_ALL:  # noqa: SIM102 - of a constant and a number of the program
             if way == 0:
                 tl.store(incoming_of + out, incoming, mask=there)
                 tl.store(scale_of + sequence * n_steps + step, top)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..log_scan import LogScan
 from ..order import Order
-from .availability import padded, warps
+from .availability import on_device_of, padded, warps
 
 if TYPE_CHECKING:
     from ..forward_backward import Weights
@@ -57,7 +57,7 @@ class KernelScan(LogScan):
         incoming = new(emissions.shape) if whole else self.log_z
         # Scales of padding are 0, because they are summed up.
         scale = self.log_z.new_zeros((n_batch, n_steps)) if whole else self.log_z
-        with torch.cuda.device_of(emissions):
+        with on_device_of(emissions):
             scan_kernel[(n_batch, 2 if both else 1)](
                 emissions, emissions if self._allowed is None else self._allowed,
                 weights.start.contiguous(), weights.end.contiguous(),
@@ -90,7 +90,7 @@ class KernelScan(LogScan):
         d_emissions = self.log_z.new_zeros(self._states.shape[1:], dtype=self._dtype)
         sums = self.log_z.new_empty((programs, n_sums))
         weights = self._weights
-        with torch.cuda.device_of(d_emissions):
+        with on_device_of(d_emissions):
             gradient_kernel[(programs,)](
                 self._states, self._states if self._allowed is None else self._allowed,
                 weights.start.contiguous(), weights.transitions.contiguous(), self._lengths,
@@ -99,6 +99,6 @@ class KernelScan(LogScan):
                 HAS_ALLOWED=self._allowed is not None,
                 K=padded(n_tags), SIZE=_SIZE, num_warps=warps(n_tags),
             )  # fmt: skip
-        total = sums.sum(0)
-        pairs, start, end = total.split([n_tags * n_tags, n_tags, n_tags])
-        return d_emissions, start, end, pairs.view(n_tags, n_tags)
+        # shape: (K + 2, K)
+        rows = sums.sum(0).view(n_tags + 2, n_tags)
+        return d_emissions, rows[-2], rows[-1], rows[:-2]

@@ -1,11 +1,14 @@
 """Viterbi decoding of a batch by a Triton kernel."""
 
+# Triton reads the arguments of a kernel in its own way, so they have no types.
+# mypy: allow-untyped-defs, allow-incomplete-defs
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .availability import padded, warps
+from .availability import on_device_of, padded, warps
 
 
 def viterbi(
@@ -33,7 +36,7 @@ def viterbi(
     tags = torch.zeros_like(mask, dtype=torch.int64)
     score = emissions.new_empty(n_batch)
     pointers = torch.empty(emissions.shape, dtype=torch.uint8, device=emissions.device)
-    with torch.cuda.device_of(emissions):
+    with on_device_of(emissions):
         viterbi_kernel[(n_batch,)](
             emissions.contiguous(), start.contiguous(), end.contiguous(),
             transitions.contiguous(), mask.sum(1), pointers, tags, score, n_steps, n_tags,
@@ -85,9 +88,7 @@ def viterbi_kernel(
         next_row = rows + tl.minimum(step + 1, length - 1) * n_tags
         following = tl.load(next_row, mask=there, other=0.0)
         paths = best[:, None] + pairs
-        incoming, source = tl.max(
-            paths, 0, return_indices=True, return_indices_tie_break_left=True
-        )
+        incoming, source = tl.max(paths, 0, return_indices=True, return_indices_tie_break_left=True)
         tl.store(sources + step * n_tags + tags, source.to(tl.uint8), mask=there)
         best = scores + incoming
         scores = following
