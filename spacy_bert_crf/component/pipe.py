@@ -276,14 +276,16 @@ class BertCrf(TrainablePipe):
         set_dropout_rate(self.model, drop)
         allowed = self._allowed_by_gold(examples)
         members = crf_batches.trainable(allowed)
-        docs = [example.predicted for example in examples]
+        docs, part_losses = [example.predicted for example in examples], []
         for part in layers.update_parts(self.model, docs, members):
             emissions, backprop = self.model.begin_update([docs[i] for i in part])
-            loss, gradient = self._likelihood(emissions, [allowed[i] for i in part], len(members))
+            each, gradient = self._likelihood(emissions, [allowed[i] for i in part], len(members))
             backprop(gradient)
-            losses[self.name] += loss
+            part_losses.append(each)
         if sgd not in (None, False):
             self.finish_update(sgd)
+        for loss in crf_batches.read_losses(part_losses):
+            losses[self.name] += loss
         return losses
 
     def get_loss(
@@ -294,7 +296,8 @@ class BertCrf(TrainablePipe):
         examples: the batch.
         scores: the emissions of each doc. [tokens, K]
         """
-        return self._likelihood(scores, self._allowed_by_gold(list(examples)))
+        loss, gradient = self._likelihood(scores, self._allowed_by_gold(list(examples)))
+        return float(loss), gradient
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the component's parameters with the optimizer `sgd`."""
@@ -389,17 +392,13 @@ class BertCrf(TrainablePipe):
 
     def _likelihood(
         self, emissions: list[Floats2d], allowed: list[BoolArray], n_docs: Optional[int] = None
-    ) -> tuple[float, list[Floats2d]]:
+    ) -> tuple[Tensor, list[Floats2d]]:
         """See `crf_batches.likelihood`. An update names `n_docs` of its batch, and accumulates."""
         return crf_batches.likelihood(
-            self.crf,
-            emissions,
-            allowed,
-            constrain=self.settings.constrain_training,
-            accumulate=n_docs is not None,
-            n_docs=n_docs,
+            self.crf, emissions, allowed, constrain=self.settings.constrain_training,
+            accumulate=n_docs is not None, n_docs=n_docs,
             open_weights=open_weights(self.settings.annotated_share, self.tag_set),
-        )
+        )  # fmt: skip
 
     def _warn_impossible(self, count: int) -> None:
         if count and not self._warned_impossible:

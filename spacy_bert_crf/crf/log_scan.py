@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .forward_backward import Order, Weights
+    from .forward_backward import Weights
+    from .order import Order
 
 
 class LogScan:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..crf.host_copy import crf_on
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import IntArray, padded_batches
-from ..encoder.transfers import OnItsWay
+from ..encoder.transfers import OnItsWay, to_device
 
 #: Largest number of steps of one batch, padding included. It bounds the memory of the CRF.
 CRF_BATCH_STEPS = 262_144
@@ -107,6 +107,7 @@ class CrfBatch:
     emissions: [B, T, K]
     mask: True on real steps. [B, T]
     allowed: tags that each step may have; None if all docs may have all. [B, T, K]
+    partial: rows of the docs with a step that may have several tags; None if `allowed` is. [P]
     """
 
     members: list[int]
@@ -115,6 +116,7 @@ class CrfBatch:
     emissions: Tensor
     mask: Tensor
     allowed: Optional[Tensor]
+    partial: Optional[Tensor]
 
     def docs(self) -> Iterator[tuple[int, int, int]]:
         """Row in the batch, number of the doc, and number of its tokens."""
@@ -144,24 +146,12 @@ def crf_batches(
     for group in padded_batches([lengths[i] for i in members], limit):
         docs = [members[i] for i in group]
         sizes = [lengths[i] for i in docs]
-        index, mask = _padded_rows(sizes, begins[docs])
-        padded_allowed = None
+        arrays: list[NDArray[Any]] = [*_padded_rows(sizes, begins[docs])]
         if allowed and any(allowed[i] is not None for i in docs):
-            # shape: (B, T, K)
-            padded_allowed = np.ones((*mask.shape, rows.shape[1]), dtype=bool)
-            for row, i in enumerate(docs):
-                own = allowed[i]
-                if own is not None:
-                    padded_allowed[row, : sizes[row]] = own
-        index_on = _to_device(index, rows.device)
-        yield CrfBatch(
-            docs,
-            sizes,
-            index_on,
-            rows[index_on],
-            _to_device(mask, rows.device),
-            None if padded_allowed is None else _to_device(padded_allowed, rows.device),
-        )
+            arrays += _padded_allowed([allowed[i] for i in docs], arrays[1], rows.shape[1])
+        index, mask, *constraints = to_device(arrays, rows.device)
+        own, partial = constraints or (None, None)
+        yield CrfBatch(docs, sizes, index, rows[index], mask, own, partial)
 
 
 @torch.inference_mode()
@@ -229,8 +219,10 @@ def likelihood(
     accumulate: bool,
     n_docs: Optional[int] = None,
     open_weights: Optional[list[float]] = None,
-) -> tuple[float, list[Floats2d]]:
+) -> tuple[Tensor, list[Floats2d]]:
     """Negative log-likelihood, mean over the docs with known tokens, and its gradient.
+
+    The host reads nothing.
 
     crf: the CRF.
     emissions: the emissions of the docs.
@@ -240,22 +232,25 @@ def likelihood(
     n_docs: number by which the sum is divided where these docs are a part of a batch; None for
         the number of docs with known tokens.
     open_weights: see `LinearChainCRF.forward`. [K]
-    RETURNS: the loss, and the gradient of the emissions, [tokens, K] for each doc.
+    RETURNS: the loss (float32 []), and the gradient of the emissions, [tokens, K] for each doc.
     """
     joined = Emissions.of(emissions, crf.transitions.device)
     rows = joined.rows
     grad = torch.zeros_like(rows)
+    total = torch.zeros((), dtype=torch.float32, device=rows.device)
     members = trainable(allowed)
     if not members:
-        return 0.0, split_rows(grad, joined.lengths)
+        return total, split_rows(grad, joined.lengths)
     n_docs = len(members) if n_docs is None else n_docs
-    total = torch.zeros((), dtype=torch.float32, device=rows.device)
     params = list(crf.parameters())
-    weights = None if open_weights is None else rows.new_tensor(open_weights)
+    weights = None
+    if open_weights is not None:
+        (weights,) = to_device([np.array(open_weights, dtype=np.float64)], rows.device)
     for batch in crf_batches(joined, allowed, members=members):
         padded = batch.emissions.requires_grad_()
         assert batch.allowed is not None
-        loss = crf(padded, batch.allowed, batch.mask, constrain, weights).sum() / n_docs
+        losses = crf(padded, batch.allowed, batch.mask, constrain, weights, batch.partial)
+        loss = losses.sum() / n_docs
         d_padded, *d_params = torch.autograd.grad(loss, [padded, *params])
         # Padding carries a gradient of 0, and points at a row of its own doc.
         grad.index_add_(0, batch.index.flatten(), d_padded.flatten(0, 1))
@@ -263,7 +258,12 @@ def likelihood(
         if accumulate:
             for param, d_param in zip(params, d_params, strict=True):
                 param.grad = d_param if param.grad is None else param.grad + d_param
-    return float(total), split_rows(grad, joined.lengths)
+    return total, split_rows(grad, joined.lengths)
+
+
+def read_losses(losses: Sequence[Tensor]) -> list[float]:
+    """The losses of `likelihood` as numbers. The host waits for the device once."""
+    return torch.stack(list(losses)).tolist() if losses else []
 
 
 def trainable(allowed: Sequence[BoolArray]) -> list[int]:
@@ -305,8 +305,16 @@ def _padded_rows(lengths: list[int], begins: IntArray) -> tuple[IntArray, BoolAr
     return np.where(mask, begins[:, None] + steps, begins[:, None]), mask
 
 
-def _to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)
+def _padded_allowed(
+    allowed: Sequence[Optional[BoolArray]], mask: BoolArray, n_tags: int
+) -> tuple[BoolArray, IntArray]:
+    """Allowed tags of padded sequences [B, T, K], and rows of those with several at a step [P]."""
+    padded = np.ones((*mask.shape, n_tags), dtype=bool)
+    for row, own in enumerate(allowed):
+        if own is not None:
+            padded[row, : len(own)] = own
+    several = (np.count_nonzero(padded, axis=2) != 1) & mask
+    return padded, np.flatnonzero(several.any(1))
 
 
 def _one_transfer(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf.crf import linear_chain, viterbi_blocks
+from spacy_bert_crf.crf import viterbi as decoding
+from spacy_bert_crf.crf import viterbi_blocks
 from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 from spacy_bert_crf.crf.viterbi import viterbi
 from spacy_bert_crf.crf.viterbi_blocks import viterbi_long
@@ -91,7 +92,7 @@ def test_the_crf_takes_it_for_long_sequences(n_tags):
     allowed = torch.rand(emissions.shape, generator=torch.Generator().manual_seed(2)) < 0.8
     allowed[..., 0] = True
     want = [crf.viterbi(emissions, mask), crf.viterbi(emissions, mask, allowed)]
-    with mock.patch.object(linear_chain, "LONG", 10):
+    with mock.patch.object(decoding, "LONG", 10):
         found = [crf.viterbi(emissions, mask), crf.viterbi(emissions, mask, allowed)]
     for (tags, score), (want_tags, want_score) in zip(found, want, strict=True):
         assert torch.equal(tags, want_tags)
