@@ -97,6 +97,11 @@ class Problem:
             out[f"marginals{name}"] = found.marginals()
             out[f"log Z{name} of posterior"] = found.log_z
             out[f"log p{name}"] = found.log_probability(out["tags"])
+            rows = torch.arange(len(mask), device=DEVICE)
+            begin, length = torch.zeros_like(rows), mask.sum(1)
+            for end in (length, torch.ones_like(rows)):
+                spans = rows, begin, end, out["tags"]
+                out[f"p{name} of spans {len(out)}"] = found.span_probability(*spans)
             if dtype is torch.float64:  # It is a difference of large sums.
                 out[f"entropy{name}"] = found.entropy()
         _, out["log p of n best"] = crf.nbest(self.emissions, mask, 2, self.constrain)
