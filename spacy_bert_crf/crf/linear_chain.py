@@ -227,7 +227,7 @@ class LinearChainCRF(nn.Module):
 
         Exact. The paths of a sequence all differ, the best comes first, ties come in any order.
         Where there are fewer paths, the log-probability is -inf and the tags are all 0. The host
-        reads one value. Seshadri & Sundberg (1994), "List Viterbi Decoding Algorithms".
+        reads at most one value. Seshadri & Sundberg (1994), "List Viterbi Decoding Algorithms".
 
         emissions: see `forward`. [B, T, K]
         mask: True on real steps. bool [B, T]

@@ -245,7 +245,8 @@ def likelihood(
     params = list(crf.parameters())
     weights = None
     if open_weights is not None:
-        (weights,) = to_device([np.array(open_weights, dtype=np.float64)], rows.device)
+        dtype = np.float64 if rows.dtype is torch.float64 else np.float32
+        (weights,) = to_device([np.array(open_weights, dtype=dtype)], rows.device)
     for batch in crf_batches(joined, allowed, members=members):
         padded = batch.emissions.requires_grad_()
         assert batch.allowed is not None

@@ -53,49 +53,43 @@ def scan_kernel(
     last = tl.load(end + tags, mask=there, other=float("-inf"))
     first = tl.where(way == 0, first, last)
 
-    step = way * (length - 1)
+    # A row is loaded while the step before is computed.
     forwards = 1 - 2 * way
+    step = way * (length - 1)
     row = (sequence * n_steps + step) * n_tags + tags
-    scores = tl.load(emissions + row, mask=there, other=0.0).to(tl.float64)
+    loaded = tl.load(emissions + row, mask=there, other=0.0)
     if HAS_ALLOWED:
         is_open = tl.load(allowed + row, mask=there, other=1)
-        scores = tl.where(is_open != 0, scores, excluded)
-    state = first + scores
-    top = tl.max(state, 0)
-    top = tl.where(top == float("-inf"), 0.0, top)  # Without a path, -inf - -inf is nan.
-    state = state - top
-    total = top
-    out = ((way * n_batch + sequence) * n_steps + step) * n_tags + tags
-    if STORE_STATES:
-        tl.store(states + out, state, mask=there)
-    if STORE_ALL:  # noqa: SIM102 - of a constant and a number of the program
-        if way == 0:
-            tl.store(incoming_of + out, first, mask=there)
-            tl.store(scale_of + sequence * n_steps, top)
-
-    for at in range(1, length):
-        step = way * (length - 1) + at * forwards
+    incoming = first
+    state = first
+    total = tl.sum(tl.zeros([K], dtype=tl.float64), 0)
+    for at in range(length):
+        scores = loaded.to(tl.float64)
+        if HAS_ALLOWED:
+            scores = tl.where(is_open != 0, scores, excluded)
+        here = sequence * n_steps + step
+        step = way * (length - 1) + tl.minimum(at + 1, length - 1) * forwards
         row = (sequence * n_steps + step) * n_tags + tags
-        scores = tl.load(emissions + row, mask=there, other=0.0).to(tl.float64)
+        loaded = tl.load(emissions + row, mask=there, other=0.0)
         if HAS_ALLOWED:
             is_open = tl.load(allowed + row, mask=there, other=1)
-            scores = tl.where(is_open != 0, scores, excluded)
-        paths = state[:, None] + pairs
-        best = tl.max(paths, 0)
-        best = tl.where(best == float("-inf"), 0.0, best)
-        incoming = tl.log(tl.sum(tl.exp(paths - best[None, :]), 0)) + best
+        if at > 0:
+            paths = state[:, None] + pairs
+            best = tl.max(paths, 0)
+            best = tl.where(best == float("-inf"), 0.0, best)
+            incoming = tl.log(tl.sum(tl.exp(paths - best[None, :]), 0)) + best
         state = incoming + scores
         top = tl.max(state, 0)
-        top = tl.where(top == float("-inf"), 0.0, top)
+        top = tl.where(top == float("-inf"), 0.0, top)  # Without a path, -inf - -inf is nan.
         state = state - top
-        total = total + top
-        out = ((way * n_batch + sequence) * n_steps + step) * n_tags + tags
+        total += top
         if STORE_STATES:
-            tl.store(states + out, state, mask=there)
+            out = way * n_batch * n_steps.to(tl.int64) + here
+            tl.store(states + out * n_tags + tags, state, mask=there)
         if STORE_ALL:  # noqa: SIM102 - of a constant and a number of the program
             if way == 0:
-                tl.store(incoming_of + out, incoming, mask=there)
-                tl.store(scale_of + sequence * n_steps + step, top)
+                tl.store(incoming_of + here * n_tags + tags, incoming, mask=there)
+                tl.store(scale_of + here, top)
 
     if way == 0:
         final = state + last
