@@ -14,7 +14,6 @@ out, but a turn takes as long as it needs. The entities of all trees and turns m
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -107,18 +106,21 @@ def markdown(result: dict[str, Any]) -> str:
     rows.append(
         ["smallest and largest sum", *(f"{t['from']:.2f}–{t['to']:.2f}" for t in trees.values())]
     )
-    return "\n".join(
-        [
-            "# What a character costs outside of the encoder",
-            "",
-            f"Written by `{result['command']}`. Microseconds of process time a character, one "
-            f"thread, medians of {result['turns']} turns.",
-            "",
-            f"Machine: {result['machine']}. Data: {result['data']}.",
-            "",
-            *table(["", *trees], rows),
-        ]
-    ) + "\n"
+    return (
+        "\n".join(
+            [
+                "# What a character costs outside of the encoder",
+                "",
+                f"Written by `{result['command']}`. Microseconds of process time a character, one "
+                f"thread, medians of {result['turns']} turns.",
+                "",
+                f"Machine: {result['machine']}. Data: {result['data']}.",
+                "",
+                *table(["", *trees], rows),
+            ]
+        )
+        + "\n"
+    )
 
 
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -95,7 +95,9 @@ class _StringTable:
         self._slots = np.zeros(_SLOTS, dtype=np.uint64), values
         self._used = 0
 
-    def look_up(self, strings: HashArray, docs: Sequence[Doc], counts: IntArray) -> NDArray[np.int32]:
+    def look_up(
+        self, strings: HashArray, docs: Sequence[Doc], counts: IntArray
+    ) -> NDArray[np.int32]:
         """The values of strings.
 
         strings: the numbers of the strings of all tokens. [N]
@@ -109,9 +111,7 @@ class _StringTable:
         out: NDArray[np.int32] = values[slots]
         missed = np.flatnonzero(numbers[slots] != strings)
         if len(missed):
-            new, first, inverse = np.unique(
-                strings[missed], return_index=True, return_inverse=True
-            )
+            new, first, inverse = np.unique(strings[missed], return_index=True, return_inverse=True)
             owners = np.searchsorted(np.cumsum(counts), missed[first], side="right")
             words = [
                 docs[owner].vocab.strings[number]

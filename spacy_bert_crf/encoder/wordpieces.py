@@ -213,17 +213,16 @@ class CharacterTable:
         at = np.searchsorted(singles, place) + np.arange(len(place))
         is_single = np.ones(len(singles) + len(place), dtype=bool)
         is_single[at] = False
-        out = []
+        merged = []
         for of_singles, of_words in (
             (ids, found.ids),
             (singles, found.starts + place),
             (singles + 1, found.ends + place),
         ):
-            merged = np.empty(len(is_single), dtype=np.int64)
-            merged[is_single] = of_singles
-            merged[at] = of_words
-            out.append(merged)
-        return JoinedPieces(*out, counts)
+            both = np.empty(len(is_single), dtype=np.int64)
+            both[is_single], both[at] = of_singles, of_words
+            merged.append(both)
+        return JoinedPieces(merged[0], merged[1], merged[2], counts)
 
     def _learn(self, fast: Any, codes: CodeArray) -> None:
         """Write the entries of characters that are not in the table yet."""
@@ -272,7 +271,8 @@ class CharacterTable:
             self._words.update(short)
         rows = [known.get(run) or fresh[run] for run in runs]
         counts = np.fromiter((len(row[0]) for row in rows), np.int64, len(rows))
-        return JoinedPieces(*(_flat([row[i] for row in rows]) for i in range(3)), counts)
+        ids, firsts, lasts = (_flat([row[i] for row in rows]) for i in range(3))
+        return JoinedPieces(ids, firsts, lasts, counts)
 
 
 def _rows(pieces: JoinedPieces) -> list[_Row]:

@@ -26,10 +26,10 @@ from ..encoder.passes import (
     padded_batches,
     plan_batches,
     plan_docs,
-    plan_text,
     special_ids,
-    tokenize,
 )
+from ..encoder.windows import plan_text
+from ..encoder.wordpieces import tokenize
 from ..errors import BertCrfError
 from ..evaluation.evaluate import score_docs
 from ..model import layers
