@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
@@ -132,13 +132,12 @@ class BertCrf(TrainablePipe):
         scores: the result of `predict`.
         """
         self.register_extensions()  # the component may have been unpickled
-        tag_set = self.tag_set
-        for doc, score in zip(docs, scores, strict=True):
-            if isinstance(score, Reading):
-                doc_entities.set_reading(doc, score, self.name, self.settings, self.threshold)
-            else:
-                entities = tag_set.decode(score.tolist()) if score.any() else []
-                doc_entities.set_entities(doc, entities, self.settings.overwrite)
+        if scores and not isinstance(scores[0], Reading):
+            tags = cast(Sequence[IntArray], scores)
+            doc_entities.set_tags(list(docs), tags, self.tag_set, self.settings.overwrite)
+            return
+        for doc, found in zip(docs, cast(Sequence[Reading], scores), strict=True):
+            doc_entities.set_reading(doc, found, self.name, self.settings, self.threshold)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate a stream of docs in order.
@@ -372,8 +371,8 @@ class BertCrf(TrainablePipe):
     def _allowed_on(self, docs: list[Doc]) -> list[Optional[BoolArray]]:
         """The tags that each token may have in decoding. [tokens, K] for each doc, None for all"""
         keep = self.settings.constrain_to_ents and not self.settings.overwrite
-        find = doc_entities.allowed_for_decoding
-        return [find(doc, self.tag_set, self.name, keep) for doc in docs]
+        find, tags = doc_entities.allowed_for_decoding, self.tag_set
+        return [find(doc, tags, self.name, keep) for doc in docs]
 
     def _allowed_by_gold(self, examples: list[Example]) -> list[BoolArray]:
         """The tags that each token may have by the gold. [tokens, K] for each example"""
