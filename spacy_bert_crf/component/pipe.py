@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
@@ -124,13 +124,12 @@ class BertCrf(TrainablePipe):
         scores: the result of `predict`.
         """
         self.register_extensions()  # the component may have been unpickled
-        tag_set = self.tag_set
-        for doc, score in zip(docs, scores, strict=True):
-            if isinstance(score, Reading):
-                doc_entities.set_reading(doc, score, self.name, self.settings, self.threshold)
-            else:
-                entities = tag_set.decode(score.tolist()) if score.any() else []
-                doc_entities.set_entities(doc, entities, self.settings.overwrite)
+        if scores and not isinstance(scores[0], Reading):
+            tags = cast(Sequence[IntArray], scores)
+            doc_entities.set_tags(list(docs), tags, self.tag_set, self.settings.overwrite)
+            return
+        for doc, found in zip(docs, cast(Sequence[Reading], scores), strict=True):
+            doc_entities.set_reading(doc, found, self.name, self.settings, self.threshold)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate a stream of docs in order.

@@ -11,7 +11,7 @@ import torch
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_bert_crf.encoder.passes import sentence_starts
+from spacy_bert_crf.encoder.texts.windows import sentence_starts
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model import layers
 from spacy_bert_crf.model.optimizer import create_adamw
