@@ -12,6 +12,8 @@ from typing import Any, TypeVar, Union
 
 import torch
 
+from ._memory import explained_memory
+
 C = TypeVar("C", bound=type)
 
 #: Guards the two below: the default dtype belongs to the process, not to a thread.
@@ -80,7 +82,7 @@ _METHODS: tuple[str, ...] = (
 
 
 def in_plain_torch(device: Callable[[], torch.device]) -> Callable[[C], C]:
-    """Class decorator: the methods of _METHODS run under `plain_torch`.
+    """Class decorator: the methods of _METHODS run under `plain_torch`, and explain full memory.
 
     device: gives the device on which new tensors are made, at each call.
     """
@@ -96,7 +98,7 @@ def in_plain_torch(device: Callable[[], torch.device]) -> Callable[[C], C]:
 def _wrapped(method: Callable[..., Any], device: Callable[[], torch.device]) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with plain_torch(device()):
+        with plain_torch(device()), explained_memory():
             return method(*args, **kwargs)
 
     return run

@@ -11,9 +11,9 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
-from thinc.util import get_torch_default_device
 from torch import Tensor
 
+from .._devices import default_device
 from .._host import in_plain_torch
 from ..annotation.gold import GoldReader, allowed_tags, choose_labels, open_weights
 from ..annotation.schemes import TagSet, tag_set_of
@@ -32,7 +32,7 @@ from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
 
 
-@in_plain_torch(get_torch_default_device)
+@in_plain_torch(default_device)
 @has_settings
 class BertCrf(TrainablePipe):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
