@@ -13,7 +13,6 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 from torch import Tensor
 
-from .._devices import default_device
 from .._host import in_plain_torch
 from ..annotation.gold import GoldReader, allowed_tags, choose_labels, open_weights
 from ..annotation.schemes import TagSet, tag_set_of
@@ -32,7 +31,7 @@ from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
 
 
-@in_plain_torch(default_device)
+@in_plain_torch
 @has_settings
 class BertCrf(TrainablePipe):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.

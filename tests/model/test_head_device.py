@@ -7,6 +7,8 @@ import torch
 
 from spacy_bert_crf import _devices
 from spacy_bert_crf.model import layers, shims
+from spacy_bert_crf.model.optimizer import create_adamw
+from support.toys import TEXTS, entities, make_examples
 
 META = torch.device("meta")
 
@@ -43,6 +45,20 @@ def test_a_new_head_of_a_shared_encoder_goes_to_the_default(elsewhere):
     head = shims.HeadShim(None)
     head.build(4, 5)
     assert head.device == META
+
+
+def test_a_pipeline_on_the_cpu_works_where_another_device_is_the_default(trained, monkeypatch):
+    """As after spacy.load() on the CPU and then require_gpu()."""
+    pipe, texts = trained.get_pipe("bert_crf"), [text for text, _ in TEXTS]
+    want = [entities(doc) for doc in trained.pipe(texts)]
+    monkeypatch.setattr(_devices, "get_torch_default_device", lambda: META)
+    assert _devices.default_device() == META
+    assert [entities(doc) for doc in trained.pipe(texts)] == want
+    pipe.scores = True
+    assert [entities(doc) for doc in trained.pipe(texts)] == want
+    assert len(pipe.nbest([trained.make_doc(texts[0])], 2)[0]) == 2
+    before = trained.update(make_examples(trained), sgd=create_adamw())["bert_crf"]
+    assert 0 < trained.update(make_examples(trained), sgd=create_adamw())["bert_crf"] != before
 
 
 def test_to_gpu_takes_the_current_gpu(trained, monkeypatch):
