@@ -24,8 +24,13 @@ def default_device() -> torch.device:
 
     On Apple's GPU (MPS) thinc computes with numpy, and only torch uses the GPU. This package was
     never run there, so its weights stay on the CPU, with a warning.
+    Raises BertCrfError if thinc is on a GPU that torch can't use. The message says what to install.
     """
-    device = get_torch_default_device()
+    try:
+        device = get_torch_default_device()
+    except (AssertionError, RuntimeError) as err:  # as torch's builds for the CPU raise
+        reason = missing(0) or f"{first_line(err)}."
+        raise BertCrfError(f"thinc is on a GPU that torch can't use: {reason}") from err
     if device.type != "mps":
         return device
     _warn_mps()

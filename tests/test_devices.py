@@ -5,7 +5,7 @@ import pytest
 import thinc.compat
 import torch
 from thinc.api import NumpyOps, get_current_ops, require_cpu, set_current_ops
-from thinc.backends import MPSOps
+from thinc.backends import CupyOps, MPSOps
 
 from spacy_bert_crf import _devices
 from spacy_bert_crf._devices import as_tensor, default_device, use_allocator, use_device
@@ -114,6 +114,15 @@ def test_on_apples_gpu_weights_stay_on_the_cpu(encoder_path, cpu_after):
         assert default_device() == torch.device("cpu")
     nlp = train_toy(encoder_path, updates=2)
     assert list(map(entities, nlp.pipe(["北京"]))) == list(map(entities, [nlp("北京")]))
+
+
+@no_gpu
+def test_thinc_on_a_gpu_that_torch_can_not_use(machine, cpu_after):
+    """As after require_gpu() with a torch for the CPU beside a CuPy that finds the GPU."""
+    machine()
+    set_current_ops(CupyOps())
+    with pytest.raises(BertCrfError, match="torch can't use: torch .* is a build for the CPU"):
+        default_device()
 
 
 def test_arrays_become_tensors_without_a_copy():
