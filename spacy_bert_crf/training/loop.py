@@ -113,7 +113,9 @@ class _Run:
         self.output = output
         self.save_seconds = save_minutes * 60
         has_state = resume and (output / ts.FOLDER).is_dir()
-        self.nlp = nlp = ts.load_nlp(output) if has_state else init_nlp(config, use_gpu=use_gpu)
+        self.nlp = nlp = (
+            ts.load_nlp(output, config) if has_state else init_nlp(config, use_gpu=use_gpu)
+        )
         # Files may have moved since a state was saved. Their contents are compared below.
         self.config = Config(nlp.config).merge({"paths": config.get("paths", {})}).interpolate()
         if own_logger := config.interpolate()["training"].get("logger"):

@@ -9,6 +9,7 @@ and the data, so that a state is not used with others.
 import hashlib
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -31,9 +32,10 @@ from ..model.grad_scaler import GradScaler
 from ..model.optimizer import GroupedAdamW
 
 FOLDER = "state"
-#: Settings that may differ between the parts of a resumed training, because no weight depends on
-#: them.
-_FREE_TO_CHANGE = ("training.logger",)
+#: Settings that may differ between the parts of a resumed training. The logger changes no weight.
+#: The size of an encoder's passes changes their memory: a training whose memory was full goes on
+#: with smaller ones.
+_FREE_TO_CHANGE = re.compile(r"training\.logger.*|components\.[^.]+\.model\..*\.batch_pieces")
 
 
 @dataclass
@@ -124,14 +126,18 @@ def read_state(output: Path, belongs_to: dict[str, Any]) -> Optional[dict[str, A
     return dict(data)
 
 
-def load_nlp(output: Path) -> Language:
+def load_nlp(output: Path, config: Config) -> Language:
     """The pipeline of the saved state. Raises BertCrfError if it is damaged.
 
     output: folder of the training.
+    config: the present training config. `batch_pieces` is taken from it.
     """
     path = output / FOLDER / "pipeline"
+    changed = {k: v for k, v in settings_of(config).items() if k.endswith(".batch_pieces")}
     try:
-        return util.load_model(path)
+        known = settings_of(util.load_config(path / "config.cfg"))
+        changed = {key: value for key, value in changed.items() if key in known}
+        return util.load_model(path, config=changed)
     except Exception as err:
         reason = f"{path} is damaged ({first_line(err)})"
         raise BertCrfError(f"can't resume: {reason}. Delete {path.parent} to start anew.") from err
@@ -189,7 +195,7 @@ def fingerprint(config: Config, examples: Iterable[Example]) -> dict[str, Any]:
     files = {
         key: _hash(Path(value))
         for key, value in flat_settings(config)
-        if is_path(value) and not key.startswith(_FREE_TO_CHANGE)
+        if is_path(value) and not _FREE_TO_CHANGE.fullmatch(key)
     }
     return {"config": settings_of(config), "data": digest.hexdigest(), "files": files}
 
@@ -213,13 +219,13 @@ def hashes(belongs_to: dict[str, Any]) -> dict[str, Any]:
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The first difference between two fingerprints, in words; empty if there is none.
 
-    Settings that change no weights may differ.
+    The logger and the size of an encoder's passes may differ.
 
     old: fingerprint of the saved state.
     new: fingerprint of the present config and data.
     """
     for key in sorted({*old.get("config", {}), *new["config"]}):
-        if key.startswith(_FREE_TO_CHANGE):
+        if _FREE_TO_CHANGE.fullmatch(key):
             continue
         a, b = old.get("config", {}).get(key), new["config"].get(key)
         if a != b:

@@ -60,15 +60,38 @@ def test_the_allocator_of_the_config_is_set(settings, tmp_path, gpu, monkeypatch
     assert names == ["pytorch"]
 
 
-def test_a_resumed_training_on_a_gpu_sets_the_allocator(settings, tmp_path, gpu, monkeypatch):
-    @registry.loggers("test_device_state.Stop.v1")
-    def create():
-        return lambda nlp, *files: (lambda info: signal.raise_signal(signal.SIGTERM), lambda: None)
+@registry.loggers("test_device_state.Stop.v1")
+def create_stop():
+    """A logger that stops the training after its first update."""
+    return lambda nlp, *files: (lambda info: signal.raise_signal(signal.SIGTERM), lambda: None)
 
+
+def interrupt(settings, output, **options):
     stopping = load_config(CONFIG, overrides=settings, interpolate=False)
     stopping["training"]["logger"] = {"@loggers": "test_device_state.Stop.v1"}
     with pytest.raises(BertCrfError, match="Go on with --resume"):
-        train(stopping, tmp_path / "out", use_gpu=0)
+        train(stopping, output, **options)
+
+
+def test_a_training_goes_on_with_smaller_passes(settings, tmp_path):
+    """As after full memory."""
+    interrupt(settings, tmp_path / "out")
+    settings |= {"components.bert_crf.model.tok2vec.batch_pieces": 32}
+    assert run(settings, tmp_path / "out", resume=True)["complete"]
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    assert nlp.config["components"]["bert_crf"]["model"]["tok2vec"]["batch_pieces"] == 32
+    assert own_encoder_of(nlp.get_pipe("bert_crf").model).pass_size(is_train=True) == 32
+
+
+def test_another_setting_of_the_encoder_is_refused(settings, tmp_path):
+    interrupt(settings, tmp_path / "out")
+    settings |= {"components.bert_crf.model.tok2vec.max_length": 64}
+    with pytest.raises(BertCrfError, match="tok2vec.max_length = 512, the config has 64"):
+        run(settings, tmp_path / "out", resume=True)
+
+
+def test_a_resumed_training_on_a_gpu_sets_the_allocator(settings, tmp_path, gpu, monkeypatch):
+    interrupt(settings, tmp_path / "out", use_gpu=0)
     names = []
     monkeypatch.setattr(_devices, "set_gpu_allocator", names.append)
     assert run(settings, tmp_path / "out", use_gpu=0, resume=True)["complete"]
@@ -170,7 +193,7 @@ def test_the_scale_of_float16_gradients_is_part_of_a_state(encoder_path, tmp_pat
     scaler = own_encoder_of(nlp.get_pipe("bert_crf").model).grad_scaler
     scaler.load_state({"scale": 4096.0, "growth_tracker": 7})
     optimizer, data = saved_with(nlp, tmp_path)
-    again = state.load_nlp(tmp_path)
+    again = state.load_nlp(tmp_path, nlp.config)
     state.restore_state(tmp_path, data, again, optimizer)
     restored = own_encoder_of(again.get_pipe("bert_crf").model).grad_scaler
     assert restored.state() == {"scale": 4096.0, "growth_tracker": 7}
@@ -195,7 +218,7 @@ def test_the_scale_of_a_shared_transformer_is_part_of_a_state(encoder_path, tmp_
     scaler._scale.fill_(512.0)
     scaler._growth_tracker.fill_(3)
     optimizer, data = saved_with(nlp, tmp_path)
-    again = state.load_nlp(tmp_path)
+    again = state.load_nlp(tmp_path, nlp.config)
     restored = thincs_scaler(again)
     state.restore_state(tmp_path, data, again, optimizer)
     assert (float(restored._scale), int(restored._growth_tracker)) == (512.0, 3)
@@ -205,4 +228,4 @@ def test_a_state_without_scales_can_be_restored(encoder_path, tmp_path):
     nlp = train_toy(encoder_path, updates=0)
     optimizer, data = saved_with(nlp, tmp_path)
     del data["grad_scalers"]
-    state.restore_state(tmp_path, data, state.load_nlp(tmp_path), optimizer)
+    state.restore_state(tmp_path, data, state.load_nlp(tmp_path, nlp.config), optimizer)
