@@ -35,8 +35,8 @@ def what_to_lower(err: BaseException) -> str:
     # torch adds how the memory is divided, and a link.
     said = ". ".join(first_line(err).split(". ")[:2]).rstrip(".")
     return (
-        f"not enough memory ({said}). Lower batch_pieces of the encoder: by default a pass has "
-        "4096 wordpieces on a GPU. Then lower the batch size: that of [training.batcher], or "
+        f"not enough memory ({said}). Lower batch_pieces of the encoder, the largest number of "
+        "wordpieces of one pass. Then lower the batch size: that of [training.batcher], or "
         "batch_size of nlp.pipe. For long texts, lower max_length of the encoder."
     )
 
