@@ -1,7 +1,8 @@
 """Faults that only a GPU shows, on the pretend device. `test_faults.py` runs this as a program.
 
-Usage: python fault_cases.py ENCODER FOLDER. Prints a line of JSON for each case: its name, and the
-last line of its error or "". The pretend device must be installed before spaCy is imported.
+Usage: python fault_cases.py ENCODER FOLDER [--gpu]. Prints a line of JSON for each case: its name,
+and the last line of its error or "". With --gpu it runs on the one GPU of this machine. The pretend
+device must be installed before spaCy is imported.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from cuda.pretend import install
 
-if __name__ == "__main__":
+if __name__ == "__main__" and "--gpu" not in sys.argv:
     install()
 
 import spacy
@@ -158,4 +159,4 @@ def main(encoder: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(*map(Path, sys.argv[1:3]))
