@@ -67,6 +67,13 @@ def command(name: str, **settings: Any) -> Callable[[F], F]:
             except MemoryError as err:
                 print_error("not enough memory. Nothing half-written is left.")
                 raise typer.Exit(1) from err
+            except RuntimeError as err:
+                from .._memory import is_out_of_memory, what_to_lower
+
+                if not is_out_of_memory(err):
+                    raise
+                print_error(what_to_lower(err))
+                raise typer.Exit(1) from err
             except KeyboardInterrupt as err:
                 print_error("interrupted; nothing half-written is left")
                 raise typer.Exit(exit_status(err)) from None

@@ -11,7 +11,6 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
-from thinc.util import get_torch_default_device
 from torch import Tensor
 
 from .._host import in_plain_torch
@@ -32,7 +31,7 @@ from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
 
 
-@in_plain_torch(get_torch_default_device)
+@in_plain_torch
 @has_settings
 class BertCrf(TrainablePipe):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.

@@ -94,7 +94,10 @@ def build_head(model: Model, n_tags: int) -> None:
             "the width of its token vectors is not known: is the transformer that it listens to "
             "in the pipeline, before it?"
         )
-    head_of(model).build(width, n_tags)
+    own = own_encoder_of(model)
+    # Another thread may have another default.
+    device = own.device if own is not None and own.is_built else None
+    head_of(model).build(width, n_tags, device)
 
 
 def set_quantize(model: Model, value: str) -> None:

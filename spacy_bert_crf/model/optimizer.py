@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from spacy.util import registry
 from thinc.api import Optimizer
-from thinc.util import xp2torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from .._devices import as_tensor
 from ..errors import BertCrfError
-from .clipping import Clipper
 from .encoder_rates import encoder_rates
+from .gradients.clipping import Clipper
 from .parameter_groups import decays, group_of, layer_of
 
 Key = tuple[int, str]
@@ -173,14 +173,14 @@ class GroupedAdamW(Optimizer):
         """thinc's protocol, for parameters of layers that do not know this class.
 
         The gradient is copied and cleared now, as thinc's own optimizers do. The step is made
-        later, in place.
+        later, in place, on the device of the arrays.
         """
         if gradient.size:
             if type(weights).__module__ == "numpy" and not weights.flags.writeable:
                 weights = np.array(weights)
-            grad = xp2torch(gradient).clone()
+            grad = as_tensor(gradient).clone()
             gradient *= 0
-            self.collect(key, xp2torch(weights), grad, average=False, lr_scale=lr_scale)
+            self.collect(key, as_tensor(weights), grad, average=False, lr_scale=lr_scale)
         return weights, gradient
 
     def collect(

@@ -16,12 +16,13 @@ import safetensors.torch
 import srsly
 import torch
 from spacy.tokens import Doc
-from thinc.api import Optimizer, PyTorchGradScaler
+from thinc.api import Optimizer
 from thinc.shims.shim import Shim
-from thinc.util import get_torch_default_device, torch2xp, xp2torch
+from thinc.util import torch2xp, xp2torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .._devices import default_device
 from ..crf.tag_head import TagHead
 from ..encoder import hf as enc
 from ..encoder.cuda.bert import CudaBert
@@ -31,6 +32,7 @@ from ..encoder.passes import Plan, plan_docs, run, set_dropout
 from ..encoder.precision import pass_size, products_dtype
 from ..errors import BertCrfError
 from .encoder_rates import held_scale
+from .gradients.scaling import GradScaler
 from .optimizer import GroupedAdamW
 from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
 
@@ -106,9 +108,13 @@ class TorchShim(Shim):
                 param.data = data
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """thinc's protocol: move to "cpu" or to a "gpu" by number."""
+        """thinc's protocol: move to "cpu" or to a "gpu" by number.
+
+        `Model.to_gpu` makes its GPU the current one, and hands over the number 0 for every GPU.
+        """
         if self._model is not None:
-            self._model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+            number = 0 if device_type == "cpu" else device_id or torch.cuda.current_device()
+            self._model.to("cpu" if device_type == "cpu" else f"cuda:{number}")
 
     def copy(self) -> "TorchShim":
         """A copy with weights and an identity of its own."""
@@ -131,7 +137,7 @@ class TorchShim(Shim):
             if saved.pop("crc32", None) not in (None, _checksum(saved)):
                 raise BertCrfError("its bytes are not those that were saved (checksum).")
             self._unpack(saved)
-            self.module.to(get_torch_default_device()).eval()
+            self.module.to(default_device()).eval()
         return self
 
     def _pack(self) -> dict[str, Any]:
@@ -153,7 +159,7 @@ class EncoderShim(TorchShim):
         self._tokenizer: Any = None
         self._quantize = ""
         self.fast = FastCopy()
-        self._scaler = PyTorchGradScaler(enabled=False)
+        self.grad_scaler = GradScaler(config.get("grad_scaler_config", {}))
         #: Most input ids of a pass, and whether texts of different length can share one.
         self.longest, self._padding = 0, True
 
@@ -190,7 +196,7 @@ class EncoderShim(TorchShim):
         self._model, self._tokenizer = loaded
         self.longest = enc.longest_input(loaded, self.cfg["max_length"])
         self._padding = enc.takes_padding(loaded.model)
-        self.module.to(get_torch_default_device()).eval()
+        self.module.to(default_device()).eval()
 
     def plan(self, docs: list[Doc], is_train: bool = False) -> Plan:
         """The encoder passes of some docs, and the rows that each of their tokens reads."""
@@ -241,13 +247,11 @@ class EncoderShim(TorchShim):
                 vectors = run(self.module, plan, self.device, autocast=dtype)
         finally:
             self.module.eval()
-        scaler = self._scaler_for(dtype)
 
         def backprop(grad: Tensor) -> None:
             if not vectors.requires_grad:  # no wordpiece in the whole batch
                 return
-            (scaled,) = scaler.scale([grad], inplace=False)
-            torch.autograd.backward([vectors], [scaled])
+            torch.autograd.backward([vectors], [self.grad_scaler.scale(grad, dtype)])
 
         return vectors, backprop
 
@@ -255,14 +259,9 @@ class EncoderShim(TorchShim):
         return held_scale(self.module.named_parameters(), optimizer.learn_rate)
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        # Unscaled here and not in each backward pass, since gradients may be accumulated.
-        if self._scaler._enabled:
-            params = [p for p in self.module.parameters() if p.grad is not None]
-            if self._scaler.unscale([p.grad for p in params]):
-                for param in params:
-                    param.grad = None
+        self.grad_scaler.unscale(list(self.module.parameters()))
         super().finish_update(optimizer)
-        self._scaler.update()
+        self.grad_scaler.update()
 
     @contextmanager
     def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
@@ -286,14 +285,6 @@ class EncoderShim(TorchShim):
         if dtype is None or self.device.type != "cpu":
             return nullcontext()
         return cast(AbstractContextManager[Any], sdpa_kernel(SDPBackend.MATH))
-
-    def _scaler_for(self, dtype: Optional[torch.dtype]) -> PyTorchGradScaler:
-        needs_scaling = dtype is torch.float16  # bfloat16 has float32's range
-        if needs_scaling and not self._scaler._enabled:
-            settings = {"enabled": True, **self.cfg.get("grad_scaler_config", {})}
-            self._scaler = PyTorchGradScaler(**settings)
-            self._scaler.to_(self.device)
-        return self._scaler
 
     def _pack(self) -> dict[str, Any]:
         packed, weights, file = enc.pack(self.loaded), enc.weights_of(self.loaded), beside()
@@ -319,13 +310,18 @@ class EncoderShim(TorchShim):
 class HeadShim(TorchShim):
     """Holds a TagHead."""
 
-    def build(self, width: int, n_tags: int) -> None:
-        """Make a new head of this size, or room for more tags in the present one."""
+    def build(self, width: int, n_tags: int, device: Optional[torch.device] = None) -> None:
+        """Make a new head of this size, or room for more tags in the present one.
+
+        width: width of the token vectors.
+        n_tags: number of tags.
+        device: device of a new head, None for the default. The present one stays where it is.
+        """
         if self._model is None or self.module.classifier.in_features != width:
-            self._model = TagHead(width, n_tags)
+            self._model = TagHead(width, n_tags).to(device or default_device())
         elif self.module.crf.n_tags != n_tags:
             self.module.extend(n_tags)
-        self.module.to(get_torch_default_device()).eval()
+        self.module.eval()
 
     def _pack(self) -> dict[str, Any]:
         classifier = self.module.classifier

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from spacy_bert_crf.crf import viterbi as decoding
 from spacy_bert_crf.crf import viterbi_blocks
@@ -97,3 +98,22 @@ def test_the_crf_takes_it_for_long_sequences(n_tags):
     for (tags, score), (want_tags, want_score) in zip(found, want, strict=True):
         assert torch.equal(tags, want_tags)
         torch.testing.assert_close(score, want_score)
+
+
+class NoFloat64(TorchDispatchMode):
+    """Apple's GPU: no tensor of float64."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        assert not (isinstance(out, torch.Tensor) and out.dtype is torch.float64), func
+        return out
+
+
+def test_a_device_without_float64(monkeypatch):
+    emissions, *weights = (tensor.float() for tensor in make(500, 5, 0))
+    want, score = viterbi_long(emissions, *weights)
+    monkeypatch.setattr(viterbi_blocks, "wide_dtype", lambda device: torch.float32)
+    with NoFloat64():
+        tags, found = viterbi_long(emissions, *weights)
+    assert torch.equal(tags, want)
+    torch.testing.assert_close(found, score)

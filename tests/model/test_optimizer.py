@@ -289,6 +289,16 @@ def test_layers_of_thinc_get_their_gradient_cleared():
     assert all((grad == seen[0]).all() for grad in seen)
 
 
+def test_arrays_are_stepped_in_place_whatever_the_current_device(monkeypatch):
+    """Another thread's current device may be another than that of the arrays."""
+    monkeypatch.setattr("thinc.util.get_torch_default_device", lambda: torch.device("meta"))
+    optimizer = create_adamw(warmup=0, weight_decay=0, decay="constant", head_lr=0.1)
+    weights, gradient = np.ones(3, np.float32), np.ones(3, np.float32)
+    assert optimizer((1, "W"), weights, gradient)[0] is weights
+    optimizer.step_schedules()
+    assert np.allclose(weights, 0.9) and not gradient.any()
+
+
 def test_averages_of_thincs_own_optimizers(encoder_path):
     nlp = spacy.blank("zh")
     nlp.add_pipe("bert_crf", config=own_config(encoder_path))

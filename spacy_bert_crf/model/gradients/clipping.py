@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from ..encoder.transfers import OnItsWay
+from ...encoder.transfers import OnItsWay
 
 
 class Clipped(NamedTuple):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spacy_bert_crf.model.clipping import Clipper
+from spacy_bert_crf.model.gradients.clipping import Clipper
 
 
 def grads(seed=0):
