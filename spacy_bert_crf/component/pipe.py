@@ -332,7 +332,7 @@ class BertCrf(TrainablePipe):
             doc_entities.register_scores(self.name, self.settings.score_extension)
 
     def _begin(self, docs: list[Doc]) -> Begun:
-        """Begin a prediction. On CUDA the host does not wait for the emissions."""
+        """Begin a prediction. On CUDA the host does not wait for it."""
         keep = self.settings.constrain_to_ents and not self.settings.overwrite
         find, tags = doc_entities.allowed_for_decoding, self.tag_set
         allowed = [find(doc, tags, self.name, keep) for doc in docs]
@@ -351,15 +351,10 @@ class BertCrf(TrainablePipe):
     ) -> list[Reading]:
         """End a prediction, see `read`."""
         readings = reading.read(
-            self.crf,
-            begun.emissions.wait(),
-            self.tag_set,
-            constrained=self.settings.constraints,
-            allowed=begun.allowed,
-            temperature=self.temperature,
-            min_probability=candidates,
-            requested=requested,
-        )
+            self.crf, begun.emissions.wait(), self.tag_set,
+            constrained=self.settings.constraints, allowed=begun.allowed,
+            temperature=self.temperature, min_probability=candidates, requested=requested,
+        )  # fmt: skip
         self._warn_impossible(sum(not each.within_allowed for each in readings))
         return readings
 

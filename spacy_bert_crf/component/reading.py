@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..annotation.schemes import EntitySpan, TagSet
 from ..crf.forward_backward import wide_dtype
-from ..crf.host_copy import crf_on
 from ..crf.linear_chain import LinearChainCRF
 from ..crf.posterior import Posterior
 from ..encoder.passes import IntArray
@@ -32,6 +31,7 @@ from ..model.crf_batches import (
     run_batches,
     to_host,
 )
+from ..model.host_crf import crf_on
 from .entity_spans import SpanQueries, candidate_spans
 from .score_map import ScoreMap
 

@@ -325,16 +325,20 @@ def run(
     n_ids = len(first) + len(plan.batches)
     mask_on = iter(tensors[n_ids:])
     outputs = []
-    # Autocast keeps the weights that it has cast until the end of the outer block.
-    with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-        for ids, mask in zip(tensors[len(first) : n_ids], masks, strict=True):
-            on = None if mask is None else next(mask_on)
-            # shape: (W, L, width)
-            hidden = model(input_ids=ids, attention_mask=on, return_dict=True).last_hidden_state
-            with torch.autocast(device.type, enabled=False):
-                # shape: (W * L, width)
-                rows = hidden.flatten(0, 1).float()
-                outputs.append(rows if project is None else rows @ project[0].T)
+    try:
+        # Autocast keeps the weights that it has cast for all passes.
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            for ids, mask in zip(tensors[len(first) : n_ids], masks, strict=True):
+                on = None if mask is None else next(mask_on)
+                # shape: (W, L, width)
+                states = model(input_ids=ids, attention_mask=on, return_dict=True).last_hidden_state
+                with torch.autocast(device.type, enabled=False):
+                    # shape: (W * L, width)
+                    rows = states.flatten(0, 1).float()
+                    outputs.append(rows if project is None else rows @ project[0].T)
+    finally:
+        # torch would keep them longer inside of a block of the host program.
+        torch.clear_autocast_cache()
     if outputs:
         rows = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         out = pool(rows, *tensors[: len(first)])

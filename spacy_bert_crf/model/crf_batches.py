@@ -16,10 +16,10 @@ from thinc.util import torch2xp
 from torch import Tensor
 
 from .._devices import as_tensor
-from ..crf.host_copy import crf_on
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import IntArray, padded_batches
 from ..encoder.transfers import OnItsWay, to_device
+from .host_crf import crf_on
 
 #: Largest number of steps of one batch, padding included. It bounds the memory of the CRF.
 CRF_BATCH_STEPS = 262_144

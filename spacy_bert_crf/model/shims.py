@@ -26,7 +26,7 @@ from .._devices import default_device
 from ..crf.tag_head import TagHead
 from ..encoder import hf as enc
 from ..encoder.cuda.bert import CudaBert
-from ..encoder.cuda.passes import run_cuda
+from ..encoder.cuda.run import run_cuda
 from ..encoder.fast_copy import FastCopy
 from ..encoder.passes import Plan, plan_docs, run, set_dropout
 from ..encoder.precision import pass_size, products_dtype

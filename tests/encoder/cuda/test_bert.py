@@ -19,7 +19,7 @@ from transformers import (
 )  # fmt: skip
 
 from spacy_bert_crf.encoder.cuda.bert import CudaBert, can_run
-from spacy_bert_crf.encoder.cuda.passes import run_cuda
+from spacy_bert_crf.encoder.cuda.run import run_cuda
 from spacy_bert_crf.encoder.passes import plan_batches, run
 
 SIZES = {

@@ -2,8 +2,8 @@
 
 import torch
 
-from spacy_bert_crf.crf.host_copy import crf_on
 from spacy_bert_crf.crf.linear_chain import LinearChainCRF
+from spacy_bert_crf.model.host_crf import crf_on
 
 CPU = torch.device("cpu")
 
