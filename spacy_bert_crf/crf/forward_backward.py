@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .log_scan import LogScan
+from .log_scan import LogScan, wide_dtype
 
 #: Score of excluded tags and transitions in training. Its exp() is 0. It is finite, because
 #: inf - inf in a gradient is nan.
@@ -289,11 +289,6 @@ class Order:
     def last_step(self, rows: Tensor) -> Tensor:
         """The last step of each sequence. [T, B, K] -> [B, K]"""
         return rows.reshape(-1, rows.shape[2]).index_select(0, self._last_row)
-
-
-def wide_dtype(device: torch.device) -> torch.dtype:
-    """The dtype of sums over steps: float64, or float32 on a device without it."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class LogPartition(torch.autograd.Function):
