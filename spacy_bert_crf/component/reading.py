@@ -16,8 +16,8 @@ from spacy.tokens import Span
 from torch import Tensor
 
 from ..annotation.schemes import EntitySpan, TagSet
-from ..crf.forward_backward import wide_dtype
 from ..crf.linear_chain import LinearChainCRF
+from ..crf.log_scan import wide_dtype
 from ..crf.posterior import Posterior
 from ..encoder.passes import IntArray
 from ..errors import BertCrfError

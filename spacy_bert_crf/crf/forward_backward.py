@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .kernels.availability import use_kernels
-from .log_scan import LogScan
+from .log_scan import LogScan, wide_dtype
 from .order import Order
 
 if TYPE_CHECKING:
@@ -272,11 +272,6 @@ def _probability(scores: Tensor) -> tuple[Tensor, Tensor]:
     out = (scores - top).exp_()
     out = out.masked_fill_(out < _LOST, torch.nan).masked_fill_(scores <= EXCLUDED, 0.0)
     return out, top
-
-
-def wide_dtype(device: torch.device) -> torch.dtype:
-    """The dtype of sums over steps: float64, or float32 on a device without it."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class LogPartition(torch.autograd.Function):

@@ -24,7 +24,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .chain_weights import NPZ_LEGAL_NAMES, ChainWeights
-from .forward_backward import EXCLUDED, LogPartition, PathScore, Weights, scan, wide_dtype
+from .forward_backward import EXCLUDED, LogPartition, PathScore, Weights, scan
+from .log_scan import wide_dtype
 from .posterior import Posterior
 from .viterbi import decode, nbest
 

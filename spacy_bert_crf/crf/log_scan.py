@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from .order import Order
 
 
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """The dtype of sums over steps: float64, or float32 on a device without it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class LogScan:
     """Forward-backward on scores. Where there is no path, log_z is -inf and marginals are 0.
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .forward_backward import wide_dtype
+from .log_scan import wide_dtype
 
 #: Number of steps above which blocks are faster.
 LONG = 4096

@@ -21,7 +21,7 @@ from torch.optim.adamw import adamw
 
 from .._devices import as_tensor
 from ..errors import BertCrfError
-from .encoder_rates import encoder_rates
+from .encoder_rates import CRF_RATE, encoder_rates
 from .gradients.clipping import Clipper
 from .parameter_groups import decays, group_of, layer_of
 
@@ -37,7 +37,7 @@ _BLIND_WARMUP = 20
 def create_adamw(
     encoder_lr: float = 0.0,
     head_lr: float = 1e-3,
-    crf_lr: float = 1e-2,
+    crf_lr: float = CRF_RATE,
     weight_decay: float = 0.01,
     beta1: float = 0.9,
     beta2: float = 0.999,

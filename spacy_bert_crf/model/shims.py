@@ -31,7 +31,7 @@ from ..encoder.fast_copy import FastCopy
 from ..encoder.passes import Plan, plan_docs, run, set_dropout
 from ..encoder.precision import pass_size, products_dtype
 from ..errors import BertCrfError
-from .encoder_rates import held_scale
+from .encoder_rates import crf_scale, held_scale
 from .gradients.scaling import GradScaler
 from .optimizer import GroupedAdamW
 from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
@@ -72,15 +72,17 @@ class TorchShim(Shim):
         """Hand the parameters that have a gradient to the optimizer, and clear the gradients."""
         if self._model is None:
             return
-        scale = 1.0 if isinstance(optimizer, GroupedAdamW) else self._held_scale(optimizer)
+        is_grouped = isinstance(optimizer, GroupedAdamW)
+        held = 1.0 if is_grouped else self._held_scale(optimizer)
         for name, param in self._model.named_parameters():
             if param.grad is None:
                 continue
             key = (self.id, name)
-            if isinstance(optimizer, GroupedAdamW):
+            if is_grouped:
                 optimizer.collect(key, param.data, param.grad)
             else:
                 weights, grad = torch2xp(param.data), torch2xp(param.grad)
+                scale = held * crf_scale(name, optimizer.learn_rate)
                 stepped = optimizer(key, weights, grad, lr_scale=scale)[0]
                 # Into the tensor that is there: a new one for each update was never freed.
                 param.data.copy_(xp2torch(stepped, device=param.device))
