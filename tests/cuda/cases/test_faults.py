@@ -1,4 +1,4 @@
-"""Trainings on the device, and what a resumed one takes over; rows and spans without extra copies.
+"""Trainings on the device, and what a resumed one takes over; rows without extra copies.
 
 Runs in the process that has the pretend device.
 """
@@ -18,10 +18,12 @@ from spacy_bert_crf.model.layers import own_encoder_of
 from spacy_bert_crf.training import state
 from spacy_bert_crf.training.loop import train
 from support.paths import CONFIG
-from support.toys import TEXTS, make_examples
+from support.toys import make_examples
 
 pretend = pytest.importorskip("tests.cuda.pretend", reason="the pretend device is not here")
 ENCODER = "components.bert_crf.model.tok2vec"
+#: Scales that grow after each update.
+SCALES = {"init_scale": 256.0, "growth_interval": 1}
 
 
 @registry.loggers("test_faults.Stop.v1")
@@ -88,9 +90,6 @@ def test_the_scale_of_float16_gradients_is_resumed(settings, tmp_path):
     assert run(settings, tmp_path / "out", resume=True)["complete"]
 
 
-SCALES = {"init_scale": 256.0, "growth_interval": 1}
-
-
 def test_8_bit_integers_are_refused_before_the_first_update(settings, tmp_path):
     settings |= {"components.bert_crf.quantize": "int8"}
     with pytest.raises(BertCrfError, match="this training is on cuda:0"):
@@ -115,13 +114,3 @@ def test_rows_are_joined_without_a_copy():
     assert join_rows(list(parts), rows.device).cpu().eq(2).all()
     assert join_rows([part.get() for part in parts], rows.device).is_cuda
     assert not pretend.LOG.cupy["concatenate"]
-
-
-def test_what_probabilities_of_entities_need_is_one_copy(trained_path):
-    """Candidates are read with as many copies to the device as without, and one more."""
-    nlp = spacy.load(trained_path)
-    docs, pipe = [nlp.make_doc(text) for text, _ in TEXTS[:3]], nlp.get_pipe("bert_crf")
-    pretend.LOG.reset()
-    pipe.read(docs)
-    places = pretend.LOG.places("copies in")
-    assert places.count("entity_spans.py") <= 1, places
