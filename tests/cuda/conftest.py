@@ -43,7 +43,7 @@ class Device:
         env = environment() | {PIPES: f"{order_reader},{report_writer}"}
         for name in _NOT_FOR_THE_WORKER:
             env.pop(name, None)
-        self.output = tempfile.TemporaryFile("w+")
+        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
         self.process = subprocess.Popen(
             [*command, "-p", "tests.cuda.worker", str(CASES)],

@@ -21,7 +21,7 @@ _TAKE_NUMPY = {
 _TO_DEVICE = {"array", "asarray"}
 
 
-class ndarray:  # noqa: N801 (CuPy's name)
+class ndarray:
     """CuPy's array. `numbers` is the numpy array behind it."""
 
     __array_priority__ = 100
@@ -74,7 +74,7 @@ class ndarray:  # noqa: N801 (CuPy's name)
     def __index__(self) -> int:
         return operator.index(self._read("index"))
 
-    def toDlpack(self) -> "Capsule":  # noqa: N802
+    def toDlpack(self) -> "Capsule":
         import torch
 
         from .tensors import PretendTensor
