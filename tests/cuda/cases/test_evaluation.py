@@ -29,7 +29,7 @@ def on_both(folder, function):
 
 def test_evaluate(trained_path):
     cpu, gpu = on_both(trained_path, lambda nlp, docs: evaluate(nlp, docs, confusion=True))
-    assert gpu.scores == cpu.scores and gpu.confusion == cpu.confusion
+    assert gpu.scores.to_dict() == cpu.scores.to_dict() and gpu.confusion == cpu.confusion
     assert gpu.reliability.ece == pytest.approx(cpu.reliability.ece, abs=1e-4)
 
 
@@ -43,5 +43,9 @@ def test_calibrate(trained_path, tmp_path):
 
 def test_find_errors(trained_path):
     cpu, gpu = on_both(trained_path, find_errors)
-    assert [(s.text, s.kind) for s in gpu.suspects] == [(s.text, s.kind) for s in cpu.suspects]
-    assert gpu.suspects
+    for name in ("gold", "missing"):
+        pairs = zip(getattr(gpu, name), getattr(cpu, name), strict=True)
+        for one, other in pairs:
+            assert (one.doc, one.start, one.label) == (other.doc, other.start, other.label)
+            assert one.probability == pytest.approx(other.probability, abs=1e-4)
+    assert gpu.gold

@@ -2,6 +2,7 @@
 
 import pytest
 import spacy
+import thinc.api
 
 from spacy_bert_crf.model.optimizer import create_adamw
 from support.toys import ENGLISH, TEXTS, entities, make_examples, shared_config, shared_pipeline
@@ -9,16 +10,27 @@ from support.toys import ENGLISH, TEXTS, entities, make_examples, shared_config,
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def fit(nlp, examples, updates=60):
+def fit(nlp, examples, updates=25):
+    """RETURNS: the losses of the last update."""
     optimizer = create_adamw(5e-3, 2e-2, 2e-2, warmup=0)
     for _ in range(updates):
-        nlp.update(examples, sgd=False)
+        losses = nlp.update(examples, sgd=False)
         for _, pipe in nlp.pipeline:
             pipe.finish_update(optimizer)
         optimizer.step_schedules()
+    return losses
 
 
-def test_two_components_on_one_transformer(encoder_path):
+def predicted_on_the_cpu(folder, texts):
+    """The entities that a saved pipeline finds on the CPU. There are some."""
+    thinc.api.require_cpu()
+    found = [entities(doc) for doc in spacy.load(folder).pipe(texts)]
+    spacy.require_gpu()
+    assert any(found)
+    return found
+
+
+def test_two_components_on_one_transformer(encoder_path, tmp_path):
     nlp = shared_pipeline(encoder_path)
     labels = {"people": ["PER"], "rest": ["LOC", "ORG"]}
     for name, own in labels.items():
@@ -29,11 +41,14 @@ def test_two_components_on_one_transformer(encoder_path):
     nlp.config["initialize"]["components"] = settings
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
-    fit(nlp, examples)
-    want = [entities(example.reference) for example in examples]
-    assert [entities(doc) for doc in nlp.pipe(text for text, _ in TEXTS)] == want
+    losses = fit(nlp, examples)
+    assert losses["people"] < 0.1 and losses["rest"] < 0.3
+    texts = [text for text, _ in TEXTS]
+    nlp.to_disk(tmp_path / "p")
+    want = predicted_on_the_cpu(tmp_path / "p", texts)
+    assert [entities(doc) for doc in nlp.pipe(texts)] == want
     again = spacy.util.load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
-    assert [entities(doc) for doc in again.pipe(text for text, _ in TEXTS)] == want
+    assert [entities(doc) for doc in again.pipe(texts)] == want
 
 
 def test_a_tagger_on_the_same_transformer(encoder_path, tmp_path):
@@ -47,10 +62,10 @@ def test_a_tagger_on_the_same_transformer(encoder_path, tmp_path):
         for token in example.reference:
             token.tag_ = "NN" if token.text[0].isupper() else "XX"
     nlp.initialize(lambda: examples)
-    fit(nlp, examples)
-    want = [entities(example.reference) for example in examples]
-    nlp.to_disk(tmp_path / "p")
+    assert {"tagger", "bert_crf", "transformer"} <= set(fit(nlp, examples))
     texts = [text for text, _ in ENGLISH]
+    nlp.to_disk(tmp_path / "p")
+    want = predicted_on_the_cpu(tmp_path / "p", texts)
     for pipeline in (nlp, spacy.load(tmp_path / "p")):
         docs = list(pipeline.pipe(texts))
         assert [entities(doc) for doc in docs] == want and docs[0][0].tag_ == "NN"

@@ -1,11 +1,13 @@
 """What torch says of the GPU: `torch.cuda` of a machine with one."""
 
 import contextlib
+import functools
 import threading
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from . import transfers
 from .arrays import Capsule, ndarray
@@ -50,6 +52,7 @@ def patch_torch(card: Card) -> None:
     _patch_random()
     _patch_tensors()
     _patch_files()
+    _patch_graphs()
     _patch_threads()
     PretendMode().__enter__()
 
@@ -164,6 +167,27 @@ def _patch_files() -> None:
         return loaded
 
     torch.save, torch.load = save, load
+
+
+def _patch_graphs() -> None:
+    """Graphs are recorded and run without the mode, which can't take a tracer's values.
+
+    Their tensors are the CPU's; one of the device is refused, as by a graph on the CPU.
+    """
+
+    def without_mode(function: Any) -> Any:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with _disable_current_modes():
+                return function(*args, **kwargs)
+
+        return run
+
+    graphs: Any = torch.jit
+    for name in ("trace", "freeze", "script", "save", "load"):
+        setattr(graphs, name, without_mode(getattr(graphs, name)))
+    graphs.RecursiveScriptModule.__call__ = without_mode(graphs.RecursiveScriptModule.__call__)
+    torch.onnx.export = without_mode(torch.onnx.export)
 
 
 def _patch_threads() -> None:
