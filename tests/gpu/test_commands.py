@@ -2,18 +2,22 @@
 
 import json
 
+import numpy as np
 import pytest
 import spacy
 import torch
 from spacy.tokens import DocBin
 from spacy.util import load_config
+from thinc.api import require_cpu
 
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export.folder import export_pipeline
 from spacy_bert_crf.export.open import open_export
+from spacy_bert_crf.model.layers import own_encoder_of
+from spacy_bert_crf.training import state
 from spacy_bert_crf.training.loop import train
 from support.paths import CONFIG
-from support.toys import TEXTS, entities, make_examples
+from support.toys import make_examples
 
 ENCODER = "components.bert_crf.model.tok2vec"
 
@@ -33,28 +37,24 @@ def config(encoder_path, tmp_path):
 def test_a_training_and_its_resume(config, on_gpu, tmp_path, monkeypatch):
     whole = train(config(), tmp_path / "whole", use_gpu=0)
     assert whole["complete"] and (tmp_path / "whole" / "model-best").is_dir()
-    real, count = torch.cuda.get_rng_state, []
+    save = state.save_state
 
     class Killed(BaseException):
         pass
 
-    from spacy_bert_crf.training import state
-
-    save = state.save_state
-
     def save_and_stop(*args, **kwargs):
         save(*args, **kwargs)
-        count.append(1)
         raise Killed
 
     monkeypatch.setattr(state, "save_state", save_and_stop)
     with pytest.raises(Killed):
         train(config(), tmp_path / "parts", use_gpu=0)
     monkeypatch.setattr(state, "save_state", save)
+    saved = json.loads((tmp_path / "parts" / "state" / "state.json").read_text(encoding="utf8"))
+    assert saved["random"]["cuda"]  # it was on the GPU
     parts = train(config(), tmp_path / "parts", use_gpu=0, resume=True)
-    assert count and parts["complete"] and real is torch.cuda.get_rng_state
-    rows = zip(whole["epochs"], parts["epochs"], strict=True)
-    for a, b in rows:
+    assert parts["complete"]
+    for a, b in zip(whole["epochs"], parts["epochs"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=0.05)
 
 
@@ -70,13 +70,18 @@ def test_int8_is_refused_before_the_first_update(config, on_gpu, tmp_path):
 
 
 def test_exports_are_those_of_the_cpu(trained_path, on_gpu, tmp_path):
-    nlp = spacy.load(trained_path)
-    export_pipeline(nlp, tmp_path / "there", formats=["torchscript"])
-    about = json.loads((tmp_path / "there" / "best_model.json").read_text(encoding="utf8"))
-    assert about["labels"]
-    export = open_export(tmp_path / "there" / "torchscript")
-    nlp_texts = [text for text, _ in TEXTS]
-    assert [entities(doc) for doc in nlp.pipe(nlp_texts)]
-    assert export is not None
-    weights = torch.load(tmp_path / "there" / "best_model.pt", weights_only=True)
-    assert all(tensor.device.type == "cpu" for tensor in weights.values())
+    ids, exported = np.arange(1, 17)[None], []
+    for choose in (require_cpu, spacy.require_gpu):
+        choose()
+        folder = tmp_path / choose.__name__
+        nlp = spacy.load(trained_path)
+        export_pipeline(nlp, folder, formats=["torchscript"])
+        weights = torch.load(folder / "best_model.pt", weights_only=True)
+        assert weights and all(tensor.device.type == "cpu" for tensor in weights.values())
+        emissions = open_export(folder / "torchscript").open_emissions()
+        exported.append((weights, emissions(ids, np.ones_like(ids))))
+    (here, want), (there, found) = exported
+    assert own_encoder_of(nlp.get_pipe("bert_crf").model).device == on_gpu
+    assert here.keys() == there.keys()
+    assert all(torch.equal(there[name], tensor) for name, tensor in here.items())
+    np.testing.assert_allclose(found, want, atol=1e-6)
