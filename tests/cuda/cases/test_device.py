@@ -46,6 +46,12 @@ def test_numpy_reads_no_array_of_the_device():
     assert array.get().tolist() == [1, 1, 1]
 
 
+def recorded():
+    event = torch.cuda.Event()
+    event.record()
+    return event
+
+
 WAITS = {
     "item": lambda x: x[0].item(),
     "float": lambda x: float(x.sum()),
@@ -61,7 +67,7 @@ WAITS = {
     "a large copy of unpinned memory": lambda x: torch.ones(20_000).to(DEVICE, non_blocking=True),
     "a copy to unpinned memory": lambda x: torch.empty(3).copy_(x, non_blocking=True),
     "synchronize": lambda x: torch.cuda.synchronize(),
-    "an event": lambda x: torch.cuda.Event().synchronize(),
+    "an event": lambda x: recorded().synchronize(),
 }
 
 
@@ -81,7 +87,9 @@ FREE = {
     "a copy to the CPU that does not block": lambda x: x.to("cpu", non_blocking=True),
     "a slice": lambda x: x[1:],
     "a tensor of its own": lambda x: torch.arange(5, device=DEVICE),
-    "recording an event": lambda x: torch.cuda.Event().record(),
+    "recording an event": lambda x: recorded(),
+    "looking at an event": lambda x: recorded().query(),
+    "an event that was never recorded": lambda x: torch.cuda.Event().synchronize(),
 }
 
 
@@ -124,6 +132,29 @@ def test_numbers_arrive_with_the_event():
     assert second.equal(noise(second))  # it was copied after the event
     torch.cuda.synchronize()
     assert second.tolist() == [1, 1, 1]
+
+
+def test_an_event_is_done_after_a_later_wait():
+    before, x = recorded(), torch.ones(3, device=DEVICE)
+    assert not before.query()
+    x.sum().item()
+    after = recorded()
+    LOG.reset()
+    assert before.query() and not after.query()
+    before.synchronize()
+    assert LOG.waits == []
+    after.synchronize()
+    after.synchronize()
+    assert len(LOG.waits) == 1 and after.query()
+
+
+def test_launches_before_a_wait():
+    x = torch.ones(3, device=DEVICE)
+    LOG.reset()
+    first, second = x + 1, x + 2
+    (first + second).sum().item()
+    (x * 2).tolist()
+    assert LOG.launches_before == [4, 5] and len(LOG.waits) == 2
 
 
 def test_a_kernel_after_a_copy_does_not_change_it():

@@ -23,6 +23,8 @@ class Log:
     launch_places: collections.Counter[str] = field(default_factory=collections.Counter)
     #: Host waits: (what, place).
     waits: list[tuple[str, str]] = field(default_factory=list)
+    #: Number of launches before each wait.
+    launches_before: list[int] = field(default_factory=list)
     #: Copies to the device: (place, bytes).
     copies_in: list[tuple[str, int]] = field(default_factory=list)
     #: Copies to the host: (place, bytes).
@@ -40,6 +42,7 @@ class Log:
 
     def wait(self, what: str) -> None:
         self.waits.append((what, place()))
+        self.launches_before.append(self.launches.total())
 
     def copy_in(self, size: int) -> None:
         """size: in bytes."""
@@ -53,10 +56,10 @@ class Log:
         """Number of waits, launches, copies in and out, and operations of CuPy."""
         return {
             "waits": len(self.waits),
-            "launches": sum(self.launches.values()),
+            "launches": self.launches.total(),
             "copies in": len(self.copies_in),
             "copies out": len(self.copies_out),
-            "CuPy": sum(self.cupy.values()),
+            "CuPy": self.cupy.total(),
         }
 
     def places(self, kind: str) -> str:

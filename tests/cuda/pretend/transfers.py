@@ -6,7 +6,6 @@ before the wait is an error, as the copy may still read it.
 """
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
@@ -15,7 +14,23 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from .log import LOG
 
-_numbers = itertools.count(1)
+
+class _Order:
+    """Numbers of copies and events in the order of the stream, from 1.
+
+    last: the last number that was taken.
+    done: all work up to this number is known to be done, as the host has waited for it.
+    """
+
+    last = 0
+    done = 0
+
+    def take(self) -> int:
+        self.last += 1
+        return self.last
+
+
+_order = _Order()
 #: Copies that have not been waited for: number in the order of the stream, and what ends it.
 _pending: list[tuple[int, Callable[[], None]]] = []
 #: A byte that stands for numbers that have not arrived.
@@ -43,7 +58,7 @@ def to_host_later(target: torch.Tensor, source: torch.Tensor) -> None:
         kept = source.clone()  # later kernels may overwrite it, but the stream keeps the order
         if target.is_contiguous():
             _bytes(target).fill_(_NOISE)
-    _pending.append((next(_numbers), lambda: target.copy_(kept)))
+    _pending.append((_order.take(), lambda: target.copy_(kept)))
 
 
 def from_host_later(source: torch.Tensor) -> None:
@@ -58,11 +73,12 @@ def from_host_later(source: torch.Tensor) -> None:
                 "the device had ended: wait for an event, or take a new buffer."
             )
 
-    _pending.append((next(_numbers), check))
+    _pending.append((_order.take(), check))
 
 
 def finish(until: Optional[int] = None) -> None:
     """End the copies up to a number, or all: what a wait does."""
+    _order.done = max(_order.done, _order.last if until is None else until)
     with _plainly():
         while _pending and (until is None or _pending[0][0] <= until):
             _pending.pop(0)[1]()
@@ -103,31 +119,28 @@ class Stream:
     def synchronize(self) -> None:
         synchronize()
 
-    def query(self) -> bool:
-        finish()
-        return True
-
 
 class Event:
-    """torch.cuda.Event. Waiting for it is one host wait."""
+    """torch.cuda.Event. It is done once the host has waited for something that was later.
+
+    Waiting for one that is not done is one host wait.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._until: Optional[int] = None
+        self._until = 0  # one that was never recorded is done
 
     def record(self, stream: Any = None) -> None:
-        self._until = next(_numbers)
+        self._until = _order.take()
 
     def wait(self, stream: Any = None) -> None:
         """The stream waits, not the host."""
 
     def query(self) -> bool:
-        if self._until is not None:
-            finish(self._until)
-        return True
+        return self._until <= _order.done
 
     def synchronize(self) -> None:
-        LOG.wait("Event.synchronize")
-        if self._until is not None:  # one that was never recorded waits for nothing
+        if not self.query():
+            LOG.wait("Event.synchronize")
             finish(self._until)
 
     def elapsed_time(self, end: "Event") -> float:
