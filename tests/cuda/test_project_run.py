@@ -13,7 +13,6 @@ WORDS = ["all", ".", "--vars.profile", "toy", "--vars.gpu_id", "0", "--vars.max_
 
 
 @pytest.mark.skipif(VARIABLE in os.environ, reason="it starts processes with the device itself")
-@pytest.mark.xfail(strict=True, reason="C1: spacy.util has no set_gpu_allocator")
 def test_project_run_all_on_the_gpu(tmp_path):
     project, env = copy_project(tmp_path / "project"), environment()
     small(project, "toy")

@@ -12,26 +12,20 @@ from thinc.api import require_cpu
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.layers import head_of, own_encoder_of, predict_emissions
 from spacy_bert_crf.model.optimizer import create_adamw
-from support.toys import TEXTS, entities, make_examples, own_config
+from support.toys import TEXTS, entities, load_pipeline, make_examples, own_config
 
 TEXT = "".join(text for text, _ in TEXTS)
 #: Of very different lengths: empty, white space, short ones, and longer than windows and blocks.
 MIXED = [*(text for text, _ in TEXTS), "", " ", "😀", TEXT * 3, TEXT * 60, "张三"] * 3
 
 
-def load(path, mixed=False, **settings):
-    nlp = spacy.load(path, config={"components": {"bert_crf": settings}})
-    own_encoder_of(nlp.get_pipe("bert_crf").model).cfg["mixed_precision"] = mixed
-    return nlp
-
-
 @pytest.fixture
 def both(trained_path, on_gpu):
     """The pipeline on the CPU and on the GPU, in float32."""
     require_cpu()
-    here = load(trained_path)
+    here = load_pipeline(trained_path)
     spacy.require_gpu(0)
-    return here, load(trained_path)
+    return here, load_pipeline(trained_path)
 
 
 def pipe_of(nlp):
@@ -64,7 +58,7 @@ def test_entities_in_16_bits(trained_path, on_gpu, products, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
     elif not torch.cuda.is_bf16_supported(including_emulation=False):
         pytest.skip("no bfloat16 on this GPU")
-    nlp = load(trained_path, mixed=True)
+    nlp = load_pipeline(trained_path, True)
     own = own_encoder_of(pipe_of(nlp).model)
     assert own.autocast(is_train=False) is products
     texts = [text for text, _ in TEXTS] * 40
@@ -103,7 +97,7 @@ def test_probabilities_candidates_and_best_paths(both):
 
 def test_a_pipeline_of_the_cpu_after_require_gpu(trained_path, on_gpu):
     require_cpu()
-    nlp = load(trained_path)
+    nlp = load_pipeline(trained_path)
     want = [entities(doc) for doc in nlp.pipe(MIXED)]
     spacy.require_gpu(0)
     assert [entities(doc) for doc in nlp.pipe(MIXED)] == want
@@ -143,7 +137,7 @@ def test_it_learns(encoder_path, on_gpu, mixed, monkeypatch):
 
 
 def test_a_step_that_is_not_finite_is_left_out(trained_path, on_gpu):
-    nlp = load(trained_path)
+    nlp = load_pipeline(trained_path)
     module, optimizer = own_encoder_of(pipe_of(nlp).model).module, create_adamw(warmup=0)
     nlp.update(make_examples(nlp), sgd=optimizer)
     before = [param.detach().clone() for param in module.parameters()]
@@ -202,4 +196,4 @@ def test_an_error_handler_gets_the_docs_in_their_turn(both, monkeypatch):
 
 def test_8_bit_integers_are_refused(trained_path, on_gpu):
     with pytest.raises(BertCrfError, match="runs on the CPU"):
-        load(trained_path, quantize="int8")(TEXTS[0][0])
+        load_pipeline(trained_path, quantize="int8")(TEXTS[0][0])

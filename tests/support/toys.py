@@ -4,7 +4,7 @@ import spacy
 import torch
 from spacy.training import Example
 
-from spacy_bert_crf.model.layers import head_of
+from spacy_bert_crf.model.layers import head_of, own_encoder_of
 from spacy_bert_crf.model.optimizer import create_adamw
 
 TEXTS = [
@@ -92,6 +92,17 @@ def train_toy(encoder_path, updates=40, lang="zh", data=TEXTS, **component):
     optimizer = create_adamw(encoder_lr=5e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
     for _ in range(updates):
         nlp.update(examples, sgd=optimizer)
+    return nlp
+
+
+def load_pipeline(path, mixed_precision=False, **settings):
+    """A saved pipeline, on the device in use.
+
+    mixed_precision: of its encoder, whatever was saved. In float32 (False) a GPU equals a CPU.
+    settings: settings of the component.
+    """
+    nlp = spacy.load(path, config={"components": {"bert_crf": settings}})
+    own_encoder_of(nlp.get_pipe("bert_crf").model).cfg["mixed_precision"] = mixed_precision
     return nlp
 
 

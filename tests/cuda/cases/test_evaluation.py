@@ -7,7 +7,7 @@ import thinc.api
 from spacy_bert_crf.evaluation.calibrate import calibrate, store
 from spacy_bert_crf.evaluation.evaluate import evaluate
 from spacy_bert_crf.evaluation.suspects import find_errors
-from support.toys import make_examples
+from support.toys import load_pipeline, make_examples
 
 
 def gold_docs(nlp):
@@ -18,11 +18,11 @@ def gold_docs(nlp):
 
 
 def on_both(folder, function):
-    """What a function of a pipeline and docs gives on the CPU and on the device."""
+    """What a function of a pipeline and docs gives in float32, on the CPU and on the device."""
     out = []
     for choose in (thinc.api.require_cpu, spacy.require_gpu):
         choose()
-        nlp = spacy.load(folder)
+        nlp = load_pipeline(folder)
         out.append(function(nlp, gold_docs(nlp)))
     return out
 

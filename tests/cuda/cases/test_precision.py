@@ -10,9 +10,9 @@ import spacy
 import torch
 from thinc.api import Adam
 
-from spacy_bert_crf.model.layers import head_of, own_encoder_of
+from spacy_bert_crf.model.layers import head_of, own_encoder_of, predict_emissions
 from spacy_bert_crf.model.optimizer import create_adamw
-from support.toys import TEXTS, entities, make_examples, own_config
+from support.toys import TEXTS, entities, load_pipeline, make_examples, own_config
 from tests.cuda.pretend import torch_cuda
 
 ALL_TEXTS = [text for text, _ in TEXTS]
@@ -44,6 +44,49 @@ def t4():
     torch_cuda.use_card(torch_cuda.T4)
     yield
     torch_cuda.use_card(torch_cuda.A100)
+
+
+#: What each setting computes in on a card with bfloat16, and on one without it.
+PRODUCTS = [
+    (torch_cuda.A100, "auto", torch.bfloat16),
+    (torch_cuda.A100, True, torch.bfloat16),
+    (torch_cuda.A100, False, None),
+    (torch_cuda.T4, "auto", None),
+    (torch_cuda.T4, True, torch.float16),
+    (torch_cuda.T4, False, None),
+]
+
+
+def scale_of(nlp):
+    """The factor on the gradients of the encoder."""
+    return encoder_of(nlp).grad_scaler.state().get("scale", 1.0)
+
+
+@pytest.mark.parametrize("card, setting, dtype", PRODUCTS)
+def test_products(trained_path, card, setting, dtype):
+    torch_cuda.use_card(card)
+    exact, nlp = load_pipeline(trained_path), load_pipeline(trained_path, setting)
+    own, computed = encoder_of(nlp), []
+    assert own.autocast(is_train=False) is own.autocast(is_train=True) is dtype
+    for each in (exact, nlp):
+        docs = [each.make_doc(text) for text in ALL_TEXTS]
+        rows = predict_emissions(each.get_pipe("bert_crf").model, docs).rows.cpu()
+        each.update(make_examples(each), sgd=False)
+        computed.append((rows, gradients(each) / scale_of(each)))
+    for want, found in zip(*computed, strict=True):
+        error = ((found - want).norm() / want.norm()).item()
+        if dtype is None:
+            assert error == 0
+        else:  # 16 bits are seen, and no more than that
+            assert 0.1 < error / torch.finfo(dtype).eps < 10
+    assert own.grad_scaler.is_on is (dtype is torch.float16)
+    assert [entities(doc) for doc in nlp.pipe(ALL_TEXTS)] == [
+        entities(doc) for doc in exact.pipe(ALL_TEXTS)
+    ]
+
+
+def test_auto_is_the_default(trained_path):
+    assert encoder_of(spacy.load(trained_path)).cfg["mixed_precision"] == "auto"
 
 
 def check_learned(nlp, examples, tmp_path):
@@ -108,7 +151,7 @@ def gradients(nlp):
 
 
 def test_an_update_in_parts_equals_one_in_one_part(trained_path):
-    one, parts = spacy.load(trained_path), spacy.load(trained_path)
+    one, parts = load_pipeline(trained_path), load_pipeline(trained_path)
     encoder_of(parts).cfg["batch_pieces"] = 32
     losses = [nlp.update(make_examples(nlp), sgd=False)["bert_crf"] for nlp in (one, parts)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
