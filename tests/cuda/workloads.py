@@ -21,9 +21,9 @@ from tests.cuda.pretend import counted
 from tests.cuda.pretend.log import Log
 
 LAYERS = 12
-#: Settings of the component's encoder by the name of the precision.
+#: Settings of the component's encoder by the name of the precision: the default, and none.
 PRECISIONS: dict[str, dict[str, Any]] = {
-    "bfloat16": {"mixed_precision": True},
+    "bfloat16": {"mixed_precision": "auto"},
     "float32": {"mixed_precision": False},
 }
 

@@ -5,10 +5,12 @@ import importlib.metadata
 import pytest
 
 from support.paths import ROOT
-from tests.cuda.bounds import BOUNDS, COLUMNS
-from tests.cuda.workloads import PRECISIONS, WORKLOADS, count, encoder, pipeline
+from tests.cuda.bounds import BOUNDS, COLUMNS, GOAL
+from tests.cuda.workloads import LAYERS, PRECISIONS, WORKLOADS, count, encoder, pipeline
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
+#: Predictions of more than one pass: the long text is padded with no other.
+PASSES = {("predict 255 texts of 30 characters and one of 4,000", "float32"): 2}
 
 
 def other_version():
@@ -30,6 +32,14 @@ def pipelines(tmp_path_factory):
 
 def test_every_workload_has_bounds():
     assert set(BOUNDS) == {(name, precision) for name in BY_NAME for precision in PRECISIONS}
+
+
+@pytest.mark.parametrize("name, precision", [key for key in BOUNDS if "update" not in key[0]])
+def test_the_bounds_of_predictions_are_within_the_goal(name, precision):
+    bounds = dict(zip(COLUMNS, BOUNDS[name, precision], strict=True))
+    n_layers = LAYERS * PASSES.get((name, precision), 1)
+    assert bounds["waits"] <= GOAL["waits"] and bounds["copies in"] <= GOAL["copies in"]
+    assert bounds["launches"] / n_layers <= GOAL["launches"]
 
 
 @pytest.mark.skipif(other_version() != "", reason=other_version())
