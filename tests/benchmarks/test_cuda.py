@@ -36,7 +36,7 @@ def test_all_sections_with_random_weights(tmp_path):
         assert row["one_text"]["milliseconds"] > 0
     assert result["training"]["bfloat16"]["8"]["tokens_per_second"] > 0
     rows = result["peers"]["rows"]
-    assert PEERS <= {name for name, row in rows.items() if row.get("characters_per_second")}
+    assert {name for name, row in rows.items() if row.get("characters_per_second")} >= PEERS
 
 
 def test_a_section_that_fails_is_named(tmp_path, monkeypatch):
