@@ -164,7 +164,7 @@ def save_encoder(subject: Subject, folder: Path) -> Path:
     subject.own.loaded.tokenizer.save_pretrained(folder)
     config = subject.own.module.config
     if isinstance(config, BertConfig):
-        write_json(folder / "bert4torch_config.json", {**config.to_dict(), "model": "bert"})
+        write_json(folder / "bert4torch_config.json", {**config.to_diff_dict(), "model": "bert"})
     return folder
 
 
