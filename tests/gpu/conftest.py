@@ -10,25 +10,28 @@ import spacy
 import torch
 from thinc.api import require_cpu
 
+from spacy_bert_crf._devices import missing
 from support.toys import TEXTS, entities
 
 HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items):
+    lacks = missing(0)
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.cuda)
-            if not torch.cuda.is_available():
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+            if lacks:
+                item.add_marker(pytest.mark.skip(reason=lacks))
 
 
 @pytest.fixture(autouse=True)
 def on_gpu():
     """thinc and torch are on the first GPU; on the CPU again after the test."""
     precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
     spacy.require_gpu(0)
-    yield
+    yield torch.device("cuda:0")
     torch.set_float32_matmul_precision(precision)
     require_cpu()
 

@@ -6,13 +6,10 @@ import json
 import os
 import re
 import runpy
-import shutil
-import signal
 import subprocess
 import sys
 import tarfile
 import threading
-import time
 from importlib.util import find_spec
 
 import pytest
@@ -21,56 +18,15 @@ import srsly
 from spacy.tokens import DocBin
 
 from support.paths import ROOT
-
-COPIED = ("project.yml", "configs", "scripts", "assets/quickstart")
+from support.projects import copy_project, killed_at_first_state, run, small
 
 
 @pytest.fixture
 def project(tmp_path):
-    for name in COPIED:
-        source, target = ROOT / name, tmp_path / "project" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            skip = shutil.ignore_patterns("corpus", "encoder")  # what steps made
-            shutil.copytree(source, target, ignore=skip)
-        else:
-            shutil.copy(source, target)
-    return tmp_path / "project"
-
-
-def run(project, *words, code=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "spacy", "project", "run", *words],
-        cwd=project, capture_output=True, text=True,
-    )  # fmt: skip
-    output = done.stdout + done.stderr
-    assert done.returncode == code, output
-    return output
-
-
-def small(project, name):
-    """Cut a profile down to seconds."""
-    path = project / "configs" / "profiles" / f"{name}.yml"
-    profile = srsly.read_yaml(path)
-    if "make" in profile["encoder"]:
-        profile["encoder"]["make"] = {"layers": 1, "width": 16, "heads": 2, "feed_forward": 32}
-        profile["corpus"]["copies"] = 1
-    profile["training"]["max_epochs"] = 1
-    srsly.write_yaml(path, profile)
+    return copy_project(tmp_path / "project")
 
 
 TOY = ("all", ".", "--vars.profile", "toy")
-
-
-def killed_at_first_state(project, words, state):
-    """Run the project and kill all its processes as soon as the training has saved a state."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "spacy", "project", "run", *words],
-        cwd=project, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        while not state.exists() and process.poll() is None:
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")

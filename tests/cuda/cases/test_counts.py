@@ -1,0 +1,42 @@
+"""Host waits, launches and copies stay within the bounds of `bounds.py`."""
+
+import importlib.metadata
+
+import pytest
+
+from support.paths import ROOT
+from tests.cuda.bounds import BOUNDS, COLUMNS
+from tests.cuda.workloads import PRECISIONS, WORKLOADS, count, encoder, pipeline
+
+BY_NAME = {workload.name: workload for workload in WORKLOADS}
+
+
+def other_version():
+    """A package whose version is not that of requirements.txt; empty if there is none."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf8").splitlines()
+    pinned = dict(line.split("==") for line in lines if line.count("==") == 1)
+    for name in ("torch", "transformers", "thinc", "spacy"):
+        found = importlib.metadata.version(name).split("+")[0]
+        if name in pinned and pinned[name].split()[0] != found:
+            return f"counted with {name} {pinned[name]}, here is {found}"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def pipelines(tmp_path_factory):
+    path = encoder(tmp_path_factory.mktemp("encoder") / "e")
+    return {precision: pipeline(path, precision) for precision in PRECISIONS}
+
+
+def test_every_workload_has_bounds():
+    assert set(BOUNDS) == {(name, precision) for name in BY_NAME for precision in PRECISIONS}
+
+
+@pytest.mark.skipif(other_version() != "", reason=other_version())
+@pytest.mark.parametrize("name, precision", BOUNDS)
+def test_counts(pipelines, name, precision):
+    log = count(pipelines[precision], BY_NAME[name])
+    found = log.counts()
+    assert found["launches"] > 100  # it did run on the device
+    for column, bound in zip(COLUMNS, BOUNDS[name, precision], strict=True):
+        assert found[column] <= bound, f"{column} of {name!r}:\n{log.places(column)}"

@@ -1,0 +1,77 @@
+"""Components that listen to a transformer of spacy-transformers, on the device."""
+
+import pytest
+import spacy
+import thinc.api
+
+from spacy_bert_crf.model.optimizer import create_adamw
+from support.toys import ENGLISH, TEXTS, entities, make_examples, shared_config, shared_pipeline
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def fit(nlp, examples, updates=25):
+    """RETURNS: the losses of the first and of the last update."""
+    losses = []
+    optimizer = create_adamw(5e-3, 2e-2, 2e-2, warmup=0)
+    for _ in range(updates):
+        losses.append(nlp.update(examples, sgd=False))
+        for _, pipe in nlp.pipeline:
+            pipe.finish_update(optimizer)
+        optimizer.step_schedules()
+    return losses[0], losses[-1]
+
+
+def predicted_on_the_cpu(folder, texts):
+    """The entities that a saved pipeline finds on the CPU. There are some."""
+    thinc.api.require_cpu()
+    found = [entities(doc) for doc in spacy.load(folder).pipe(texts)]
+    spacy.require_gpu()
+    assert any(found)
+    return found
+
+
+def test_two_components_on_one_transformer(encoder_path, tmp_path):
+    nlp = shared_pipeline(encoder_path)
+    labels = {"people": ["PER"], "rest": ["LOC", "ORG"]}
+    for name, own in labels.items():
+        pipe = nlp.add_pipe("bert_crf", name=name, config=shared_config())
+        for label in own:
+            pipe.add_label(label)
+    settings = {name: {"labels": own} for name, own in labels.items()}
+    nlp.config["initialize"]["components"] = settings
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    first, last = fit(nlp, examples)
+    assert all(last[name] < first[name] / 2 for name in labels)
+    texts = [text for text, _ in TEXTS]
+    nlp.to_disk(tmp_path / "p")
+    want = predicted_on_the_cpu(tmp_path / "p", texts)
+    assert [entities(doc) for doc in nlp.pipe(texts)] == want
+    again = spacy.util.load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
+    assert [entities(doc) for doc in again.pipe(texts)] == want
+
+
+def test_a_tagger_on_the_same_transformer(encoder_path, tmp_path):
+    nlp = shared_pipeline(encoder_path, "en")
+    listener = shared_config()["model"]["tok2vec"]
+    tagger = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}}
+    nlp.add_pipe("tagger", config=tagger)
+    nlp.add_pipe("bert_crf", config=shared_config())
+    examples = make_examples(nlp, ENGLISH)
+    for example in examples:
+        for token in example.reference:
+            token.tag_ = "NN" if token.text[0].isupper() else "XX"
+    nlp.initialize(lambda: examples)
+    assert {"tagger", "bert_crf", "transformer"} <= set(fit(nlp, examples)[1])
+    texts = [text for text, _ in ENGLISH]
+    nlp.to_disk(tmp_path / "p")
+    want = predicted_on_the_cpu(tmp_path / "p", texts)
+    for pipeline in (nlp, spacy.load(tmp_path / "p")):
+        docs = list(pipeline.pipe(texts))
+        assert [entities(doc) for doc in docs] == want and docs[0][0].tag_ == "NN"
+    assert [entities(doc) for doc in nlp.pipe(["", texts[0], ""])] == [[], want[0], []]
+    nlp.replace_listeners("transformer", "bert_crf", ["model.tok2vec"])
+    nlp.remove_pipe("tagger")
+    nlp.remove_pipe("transformer")
+    assert [entities(doc) for doc in nlp.pipe(texts)] == want
