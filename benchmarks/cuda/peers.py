@@ -122,7 +122,7 @@ def spacy_ner(work: Work) -> Job:
 
 
 def bert4torch(work: Work) -> Job:
-    """bert4torch's CRF example in float32 or TF32: batches of 64 texts, read to entities."""
+    """bert4torch's CRF example in mixed precision: batches of 64 texts, read to entities."""
     sys.path.insert(0, str(PEERS))
     from bert4torch_model import Model, read_entities  # isort: skip
     from bert4torch.tokenizers import Tokenizer
@@ -159,11 +159,12 @@ PEERS_BY_NAME: dict[str, Callable[[Work], Job]] = {
 def save_encoder(subject: Subject, folder: Path) -> Path:
     """The encoder as transformers saves it, with what bert4torch reads. RETURNS: its folder."""
     folder.mkdir()
-    subject.own.module.save_pretrained(folder)
+    weights = {name: value.cpu() for name, value in subject.own.module.state_dict().items()}
+    subject.own.module.save_pretrained(folder, state_dict=weights)
     subject.own.loaded.tokenizer.save_pretrained(folder)
     config = subject.own.module.config
     if isinstance(config, BertConfig):
-        write_json(folder / "bert4torch_config.json", {**config.to_dict(), "model": "bert"})
+        write_json(folder / "bert4torch_config.json", {**config.to_diff_dict(), "model": "bert"})
     return folder
 
 

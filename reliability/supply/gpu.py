@@ -74,12 +74,12 @@ def main() -> int:
         note = ", ".join(f"{name} {found[name]}" for name in names if name in found)
         wrong = judge(found, error)
         result.add(
-            f"pip resolves {line} ({cuda})", tries=1, bad=bool(wrong), command=command,
+            f"pip resolves {line} ({cuda})", tries=1, bad=int(bool(wrong)), command=command,
             note=wrong or note,
         )  # fmt: skip
     _, error = resolve(REFUSED, pinned)
     result.add(
-        f"pip refuses {REFUSED} with numpy 2", tries=1, bad=IMPOSSIBLE not in error,
+        f"pip refuses {REFUSED} with numpy 2", tries=1, bad=int(IMPOSSIBLE not in error),
         command=command, note="",
     )  # fmt: skip
     result.write()
