@@ -163,8 +163,8 @@ def test_added_tokens_count_as_soon_as_they_are_added(tmp_path, content, normali
     tokenizer.add_tokens([AddedToken(content, normalized=normalized, lstrip=True)])
     after = by_us(tokenizer, texts)
     assert after == by_rust(tokenizer, texts)
-    # The others are wordpieces already, which words and characters have as well.
-    assert (after != before) == (content in ("北京", "年 1"))
+    # Some of the others change nothing, since they are wordpieces already.
+    assert after != before or content in ("天", "iphone")
 
 
 def test_a_changed_normalizer_counts(tmp_path):
