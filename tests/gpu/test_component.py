@@ -92,7 +92,7 @@ def test_probabilities_candidates_and_best_paths(both):
         found.append((readings, paths))
     for a, b in zip(*(readings for readings, _ in found), strict=True):
         assert [each.span for each in a.entities] == [each.span for each in b.entities]
-        assert a.entropy == pytest.approx(b.entropy, abs=1e-3)
+        assert a.entropy == pytest.approx(b.entropy, rel=1e-4, abs=1e-3)
         mine = {each.span: each.probability for each in a.candidates}
         theirs = {each.span: each.probability for each in b.candidates}
         for span in mine.keys() | theirs.keys():
@@ -116,7 +116,7 @@ def test_a_pipeline_of_the_cpu_after_require_gpu(trained_path, on_gpu):
 def test_an_update_has_the_gradients_of_the_cpu(both):
     found = []
     for nlp in both:
-        nlp.update(make_examples(nlp), drop=0.0)
+        nlp.update(make_examples(nlp), drop=0.0, sgd=False)
         shims = own_encoder_of(pipe_of(nlp).model), head_of(pipe_of(nlp).model)
         found.append(
             {name: p.grad.cpu() for shim in shims for name, p in shim.module.named_parameters()}
@@ -147,7 +147,7 @@ def test_a_step_that_is_not_finite_is_left_out(trained_path, on_gpu):
     module, optimizer = own_encoder_of(pipe_of(nlp).model).module, create_adamw(warmup=0)
     nlp.update(make_examples(nlp), sgd=optimizer)
     before = [param.detach().clone() for param in module.parameters()]
-    nlp.update(make_examples(nlp))
+    nlp.update(make_examples(nlp), sgd=False)
     head_of(pipe_of(nlp).model).module.classifier.weight.grad.fill_(torch.nan)
     pipe_of(nlp).finish_update(optimizer)
     for param, old in zip(module.parameters(), before, strict=True):

@@ -1,5 +1,6 @@
 """How often the host waits for a real GPU."""
 
+import importlib.util
 import warnings
 
 import pytest
@@ -32,6 +33,11 @@ def waits():
         return [place for place in found if "torch/cuda/__init__.py" not in place]
 
     return count
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
+def test_the_crf_has_its_kernels(on_gpu):
+    assert has_kernels(on_gpu)
 
 
 @pytest.mark.parametrize("mixed", (False, "auto"))

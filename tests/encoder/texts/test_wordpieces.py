@@ -17,7 +17,7 @@ from tokenizers import (
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from spacy_bert_crf.encoder import wordpieces
-from spacy_bert_crf.encoder.wordpieces import JoinedTexts, tokenize, tokenize_joined
+from spacy_bert_crf.encoder.texts.wordpieces import JoinedTexts, tokenize, tokenize_joined
 from support.toys import TEXTS, vocabulary
 
 #: Characters that tokenizers treat in ways of their own.
