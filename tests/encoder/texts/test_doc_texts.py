@@ -9,7 +9,6 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from transformers import AutoTokenizer
 
-from spacy_bert_crf.encoder import doc_texts
 from spacy_bert_crf.encoder.passes import (
     doc_pieces,
     joined_token_pieces,
@@ -18,6 +17,7 @@ from spacy_bert_crf.encoder.passes import (
     special_ids,
     token_pieces,
 )
+from spacy_bert_crf.encoder.texts import doc_texts
 from spacy_bert_crf.encoder.texts.doc_texts import DocTexts, read_texts
 from spacy_bert_crf.encoder.texts.windows import sentence_starts
 from spacy_bert_crf.encoder.texts.wordpieces import JoinedPieces, JoinedTexts, tokenize

@@ -16,7 +16,7 @@ from tokenizers import (
 )
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from spacy_bert_crf.encoder import wordpieces
+from spacy_bert_crf.encoder.texts import wordpieces
 from spacy_bert_crf.encoder.texts.wordpieces import JoinedTexts, tokenize, tokenize_joined
 from support.toys import TEXTS, vocabulary
 
