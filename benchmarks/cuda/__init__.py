@@ -1,1 +1,1 @@
-"""What a GPU does with the component, and peers beside it."""
+"""Speed and equality on a CUDA device: `python -m benchmarks.cuda`."""

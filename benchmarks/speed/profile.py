@@ -45,8 +45,8 @@ from benchmarks.peers.peer_loop import evenly
 from benchmarks.speed.own_worker import load
 from spacy_bert_crf._provenance import versions
 from spacy_bert_crf.component.pipelines import find_component
-from spacy_bert_crf.encoder import hf as encoder
-from spacy_bert_crf.model import layers
+from spacy_bert_crf.encoder import passes
+from spacy_bert_crf.model import crf_batches
 
 TOKENIZER, DOC = "wordpiece tokeniser", "spaCy tokeniser, Doc"
 DECODING, WRITING, OTHER = "decoding", "writing entities", "other"
@@ -96,8 +96,8 @@ def mark(nlp: Language) -> None:
     """Wrap what stands for a group, so that the profiler shows it."""
     pipe = find_component(nlp)
     places: list[tuple[Any, str, str]] = [
-        (encoder, "tokenize", TOKENIZER),
-        (layers, "decode", DECODING),
+        (passes, "tokenize_joined", TOKENIZER),
+        (crf_batches, "decode", DECODING),
         (pipe, "set_annotations", WRITING),
         (nlp, "make_doc", DOC),
     ]

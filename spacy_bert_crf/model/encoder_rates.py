@@ -71,14 +71,16 @@ def held_scale(parameters: Iterable[tuple[str, Tensor]], learn_rate: float) -> f
 
     parameters: those of the encoder by their names.
     learn_rate: the optimizer's rate.
-    RETURNS: factor from the optimizer's rate to the rate by the encoder's width. It is 1 for a rate
+    RETURNS: factor from the optimizer's rate to half of the rate by the encoder's width, since it
+        does not fall to 0 as a schedule of AdamW.v1 does. It is 1 for a rate
         below `HIGH_RATE`, which was chosen for an encoder, and for a small encoder.
     Warns where it is not 1. Python shows that once.
     """
     if learn_rate < HIGH_RATE:
         return 1.0
     size = encoder_size({name: tuple(weight.shape) for name, weight in parameters})
-    rate = suggested_encoder_lr(size.width, layer_decay=1.0)
+    # The suggested rate is the peak of one that falls linearly to 0. This one stays: take the mean.
+    rate = suggested_encoder_lr(size.width, layer_decay=1.0) / 2
     if not size.is_deep or rate >= learn_rate:
         return 1.0
     warnings.warn(

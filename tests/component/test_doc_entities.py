@@ -12,7 +12,8 @@ import spacy
 from spacy.cli.find_threshold import find_threshold
 from spacy.tokens import Doc, DocBin, Span
 
-from spacy_bert_crf.component.doc_entities import span_score
+from spacy_bert_crf.annotation.schemes import TagSet
+from spacy_bert_crf.component.doc_entities import set_entities, set_tags, span_score
 from spacy_bert_crf.component.pipelines import load_pipeline
 from spacy_bert_crf.errors import BertCrfError
 from support.predictions import SHORT, make_random
@@ -316,3 +317,45 @@ def test_a_group_without_offsets_is_read_by_its_spans(scored):
     with doc.retokenize() as retokenizer:
         retokenizer.merge(doc[:5])
     assert all(e._.score in (None, *want) for e in doc.ents)
+
+
+def variants():
+    """Docs with all that may be on a doc before: nothing, entities, blocked tokens, identifiers."""
+    vocab = spacy.blank("zh").vocab
+    for text in (
+        "",
+        "a",
+        "王\u3000\u200b\u3000王王王 王",
+        "\u3000王小\u200b\u3000",
+        "王小明在北京的",
+    ):
+        for kind in ("blank", "outside", "entity", "blocked", "linked", "linked outside"):
+            doc = Doc(vocab, words=list(text))
+            if len(doc) and kind != "blank":
+                ents = [Span(doc, 0, 1, "PER", kb_id="Q1")] if kind in ("entity", "linked") else []
+                blocked = [doc[0:1]] if kind == "blocked" else []
+                doc.set_ents(ents, blocked=blocked, default="outside")
+                if kind.startswith("linked"):
+                    for token in doc:
+                        token.ent_kb_id_, token.ent_id_ = "Q2", "id"
+                    doc.set_ents([], default="missing")
+            yield doc
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+def test_tags_of_a_batch_are_written_as_those_of_each_doc(scheme, overwrite):
+    tag_set = TagSet(("PER", "LOC"), scheme)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        pairs = list(zip(variants(), variants(), strict=True))
+        tags = [
+            rng.integers(0, len(tag_set.tags), len(doc)) * (rng.random() < 0.7) for doc, _ in pairs
+        ]
+        set_tags([doc for doc, _ in pairs], tags, tag_set, overwrite)
+        for (doc, alone), own in zip(pairs, tags, strict=True):
+            set_entities(alone, tag_set.decode(own.tolist()), overwrite)
+            attributes = ["ENT_IOB", "ENT_TYPE", "ENT_KB_ID", "ENT_ID"]
+            assert doc.to_array(attributes).tolist() == alone.to_array(attributes).tolist()
+            assert doc.has_annotation("ENT_IOB")
+            assert entities(doc) == entities(alone)

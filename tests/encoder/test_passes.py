@@ -59,6 +59,21 @@ def test_batches_hold_each_index_once_within_the_limit(lengths, limit):
         assert lengths[batch[0]] == max(lengths[i] for i in batch)
 
 
+@given(
+    lengths=st.lists(st.integers(0, 40), max_size=40), limit=st.integers(1, 200),
+    padding=st.booleans(),
+)  # fmt: skip
+def test_a_batch_takes_the_next_member_while_it_fits(lengths, limit, padding):
+    want, longest = [], 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        other = not padding and max(lengths[index], 1) != longest
+        if not want or other or (len(want[-1]) + 1) * longest > limit:
+            want.append([])
+            longest = max(lengths[index], 1)
+        want[-1].append(index)
+    assert padded_batches(lengths, limit, padding) == want
+
+
 def test_pieces_of_tokens_by_offsets():
     # text: 1998年 iphone (tokens 1|9|9|8|年|␣|iphone; pieces 1998, 年, ip, ##hone)
     starts = np.array([0, 1, 2, 3, 4, 5, 6])

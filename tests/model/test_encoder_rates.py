@@ -90,7 +90,7 @@ def test_an_optimizer_with_one_rate_is_held_for_a_deep_encoder():
     wide = list(bert(256, 1).named_parameters())
     with pytest.warns(UserWarning, match="trains at .*init-config"):
         scale = held_scale(wide, 0.001)
-    assert scale * 0.001 == pytest.approx(suggested_encoder_lr(256, 1.0))
+    assert scale * 0.001 == pytest.approx(suggested_encoder_lr(256, 1.0) / 2)
     assert held_scale(wide, 9e-4) == 1.0  # chosen for an encoder
     assert held_scale(small.named_parameters(), 0.1) == 1.0
     with pytest.warns(UserWarning):
