@@ -126,6 +126,17 @@ def test_numbers_arrive_with_the_event():
     assert second.tolist() == [1, 1, 1]
 
 
+def test_a_question_to_an_event_is_no_wait():
+    target, event = torch.empty(3, pin_memory=True), torch.cuda.Event()
+    assert event.query()  # there is nothing to wait for
+    target.copy_(torch.ones(3, device=DEVICE), non_blocking=True)
+    event.record()
+    LOG.reset()
+    assert not event.query() and target.equal(noise(target))
+    assert event.query() and target.tolist() == [1, 1, 1]
+    assert LOG.waits == []
+
+
 def test_a_kernel_after_a_copy_does_not_change_it():
     source, target = torch.ones(3, device=DEVICE), torch.empty(3, pin_memory=True)
     target.copy_(source, non_blocking=True)

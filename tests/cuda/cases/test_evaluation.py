@@ -7,6 +7,7 @@ import thinc.api
 from spacy_bert_crf.evaluation.calibrate import calibrate, store
 from spacy_bert_crf.evaluation.evaluate import evaluate
 from spacy_bert_crf.evaluation.suspects import find_errors
+from spacy_bert_crf.model.layers import own_encoder_of
 from support.toys import make_examples
 
 
@@ -18,11 +19,12 @@ def gold_docs(nlp):
 
 
 def on_both(folder, function):
-    """What a function of a pipeline and docs gives on the CPU and on the device."""
+    """What a function of a pipeline and docs gives on the CPU and on the device, in float32."""
     out = []
     for choose in (thinc.api.require_cpu, spacy.require_gpu):
         choose()
         nlp = spacy.load(folder)
+        own_encoder_of(nlp.get_pipe("bert_crf").model).cfg["mixed_precision"] = False
         out.append(function(nlp, gold_docs(nlp)))
     return out
 

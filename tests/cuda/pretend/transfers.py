@@ -103,30 +103,30 @@ class Stream:
     def synchronize(self) -> None:
         synchronize()
 
-    def query(self) -> bool:
-        finish()
-        return True
-
 
 class Event:
     """torch.cuda.Event. Waiting for it is one host wait."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._until: Optional[int] = None
+        self._asked = False
 
     def record(self, stream: Any = None) -> None:
-        self._until = next(_numbers)
+        self._until, self._asked = next(_numbers), False
 
     def wait(self, stream: Any = None) -> None:
         """The stream waits, not the host."""
 
     def query(self) -> bool:
-        if self._until is not None:
+        """Whether the work is done: no at first, as a GPU may be busy, then yes."""
+        asked, self._asked = self._asked, True
+        if asked and self._until is not None:
             finish(self._until)
-        return True
+        return asked or self._until is None
 
     def synchronize(self) -> None:
         LOG.wait("Event.synchronize")
+        self._asked = True
         if self._until is not None:  # one that was never recorded waits for nothing
             finish(self._until)
 
