@@ -48,9 +48,12 @@ def wanted(trained_path):
     return predicted(load_pipeline(trained_path))
 
 
-def test_loaded_on_the_gpu(on_gpu, wanted):
-    assert device_of(on_gpu) == ("cuda", "cuda")
-    assert predicted(on_gpu) == wanted and any(wanted)
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_loaded_on_the_gpu(trained_path, wanted, mixed_precision):
+    nlp = load_pipeline(trained_path, mixed_precision)
+    assert device_of(nlp) == ("cuda", "cuda")
+    assert predicted(nlp) == wanted and any(wanted)
+    assert predicted(spacy.load(trained_path)) == wanted  # as it was saved
 
 
 def test_loaded_on_the_cpu_one_text(from_cpu, wanted):
@@ -133,26 +136,38 @@ def test_int8_is_refused(trained_path):
         nlp(ALL_TEXTS[0])
 
 
+#: Least probability of candidates. The toy is sure of its entities.
+LEAST = 1e-4
+
+
 def read_everything(nlp):
+    """Scores and entropies; candidates of each doc by their place; entities of the best paths."""
     pipe = nlp.get_pipe("bert_crf")
     pipe.scores, pipe.candidates = True, 0.02
     docs = list(nlp.pipe(ALL_TEXTS))
-    readings = pipe.read([nlp.make_doc(text) for text in ALL_TEXTS], candidates=0.01)
+    readings = pipe.read([nlp.make_doc(text) for text in ALL_TEXTS], candidates=LEAST)
     paths = pipe.nbest([nlp.make_doc(text) for text in ALL_TEXTS], 4)
     numbers = [span._.score for doc in docs for span in doc.ents]
-    numbers += [c.probability for reading in readings for c in reading.candidates]
     numbers += [reading.entropy for reading in readings]
+    candidates = [{c.span: c.probability for c in reading.candidates} for reading in readings]
     found = [[[(e.start, e.end, e.label_) for e in a.entities] for a in one] for one in paths]
-    return numbers, found
+    return numbers, candidates, found
 
 
-def test_probabilities_equal_those_of_the_cpu(trained_path):
+@pytest.mark.parametrize("mixed_precision, tolerance", [(False, 1e-5), ("auto", 0.02)])
+def test_probabilities_equal_those_of_the_cpu(trained_path, mixed_precision, tolerance):
     thinc.api.require_cpu()
-    numbers, paths = read_everything(load_pipeline(trained_path))
+    numbers, candidates, paths = read_everything(load_pipeline(trained_path))
     spacy.require_gpu()
-    found_numbers, found_paths = read_everything(load_pipeline(trained_path))
-    assert found_paths == paths and len(numbers) >= 20
-    np.testing.assert_allclose(found_numbers, numbers, atol=1e-5)
+    nlp = load_pipeline(trained_path, mixed_precision)
+    found_numbers, found_candidates, found_paths = read_everything(nlp)
+    best, found_best = ([one[0] for one in each] for each in (paths, found_paths))
+    assert found_best == best and (mixed_precision or found_paths == paths)
+    np.testing.assert_allclose(found_numbers, numbers, atol=tolerance)
+    assert sum(map(len, candidates)) >= 12
+    for mine, theirs in zip(found_candidates, candidates, strict=True):
+        for span in mine | theirs:  # one below the bound may be missing
+            assert mine.get(span, LEAST) == pytest.approx(theirs.get(span, LEAST), abs=tolerance)
 
 
 def odd_docs(nlp):
