@@ -31,15 +31,16 @@ PARTS: dict[str, tuple[list[str], list[str]]] = {
     "memory": (["--minutes", "30"], ["--minutes", "0.2", "--epochs", "4"]),
     "versions": ([], []),
     "audit": ([], []),
+    "gpu": ([], []),
 }
 #: Where the part's module is.
 FOLDERS = {
     "interrupts": ("kills", "faults", "concurrency"),
     "hostile": ("archives", "servers", "fuzz", "texts"),
-    "supply": ("versions", "audit"),
+    "supply": ("versions", "audit", "gpu"),
 }
-#: Take environments of their own, so not in short.
-LONG_ONLY = ("versions", "audit")
+#: Take environments or packages of their own, so not in short.
+LONG_ONLY = ("versions", "audit", "gpu")
 
 
 def module_of(part: str) -> str:

@@ -8,9 +8,11 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 import torch
+
+from ._memory import explained_memory
 
 C = TypeVar("C", bound=type)
 
@@ -21,23 +23,23 @@ _dtype_of_host = torch.float32
 
 
 @contextmanager
-def plain_torch(device: Union[str, torch.device] = "cpu") -> Iterator[None]:
+def plain_torch() -> Iterator[None]:
     """Within, torch is as a new process has it: gradients on, no inference mode, no autocast.
 
-    New tensors are on `device`. The default dtype stays, because it belongs to all threads:
+    New tensors are on the CPU, also where a model is on a GPU: a pipeline may be on another device
+    than thinc's current one. The default dtype stays, because it belongs to all threads:
     `float32_default` changes it. Each setting is touched only where the host program changed it.
     """
-    device = torch.device(device)
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if not torch.is_grad_enabled():
             stack.enter_context(torch.enable_grad())
-        for kind in dict.fromkeys(("cpu", device.type)):
+        for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != device.type:
-            stack.enter_context(device)
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
         yield
 
 
@@ -66,6 +68,8 @@ def float32_default() -> Iterator[None]:
 #: Methods of a component that run torch.
 _METHODS: tuple[str, ...] = (
     "predict",
+    "_begin",
+    "_decode",
     "read",
     "nbest",
     "add_label",
@@ -79,24 +83,17 @@ _METHODS: tuple[str, ...] = (
 )
 
 
-def in_plain_torch(device: Callable[[], torch.device]) -> Callable[[C], C]:
-    """Class decorator: the methods of _METHODS run under `plain_torch`.
-
-    device: gives the device on which new tensors are made, at each call.
-    """
-
-    def decorate(cls: C) -> C:
-        for name in _METHODS:
-            setattr(cls, name, _wrapped(vars(cls)[name], device))
-        return cls
-
-    return decorate
+def in_plain_torch(cls: C) -> C:
+    """Class decorator: the methods of _METHODS run under `plain_torch`, and explain full memory."""
+    for name in _METHODS:
+        setattr(cls, name, _wrapped(vars(cls)[name]))
+    return cls
 
 
-def _wrapped(method: Callable[..., Any], device: Callable[[], torch.device]) -> Callable[..., Any]:
+def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with plain_torch(device()):
+        with plain_torch(), explained_memory():
             return method(*args, **kwargs)
 
     return run

@@ -28,15 +28,24 @@ class Worker:
 
     python: of its environment, None for this one. log: takes what it prints.
     program: a file of the peers' folder, or the name of a module of this checkout.
+    root: a folder from which the peer imports packages first, None for no such folder.
     """
 
-    def __init__(self, python: Path | None, program: str, threads: int, log: Path) -> None:
+    def __init__(
+        self,
+        python: Path | None,
+        program: str,
+        threads: int,
+        log: Path,
+        root: Path | None = None,
+    ) -> None:
         if python is None:
             command = [sys.executable, "-m", program]
             paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
             environ = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         else:
             command, environ = [str(python), str(PEERS / program)], other_environ()
+            environ |= {} if root is None else {"PYTHONPATH": str(root)}
         environ.pop("TOKENIZERS_PARALLELISM", None)
         self.log = log
         self._handle = log.open("ab")

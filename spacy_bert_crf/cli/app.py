@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,11 @@ def command(name: str, **settings: Any) -> Callable[[F], F]:
             except MemoryError as err:
                 print_error("not enough memory. Nothing half-written is left.")
                 raise typer.Exit(1) from err
+            except RuntimeError as err:  # Typer's own Exit and Abort are some, too
+                if message := _full_memory(err):
+                    print_error(message)
+                    raise typer.Exit(1) from err
+                raise
             except KeyboardInterrupt as err:
                 print_error("interrupted; nothing half-written is left")
                 raise typer.Exit(exit_status(err)) from None
@@ -75,6 +81,15 @@ def command(name: str, **settings: Any) -> Callable[[F], F]:
         return function
 
     return add
+
+
+def _full_memory(err: RuntimeError) -> str:
+    """What to lower where an error says that the memory of a device is full; else empty."""
+    if "torch" not in sys.modules:
+        return ""
+    from .._memory import is_out_of_memory, what_to_lower
+
+    return what_to_lower(err) if is_out_of_memory(err) else ""
 
 
 def print_error(message: str) -> None:

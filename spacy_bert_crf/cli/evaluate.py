@@ -45,9 +45,10 @@ def evaluate_command(
       python -m spacy bert-crf evaluate training/quickstart/model-best \\
         corpus/quickstart/test.spacy --output metrics.json
     """
+    from .._devices import use_device
     from .._files import write_text
     from ..annotation.docbin import read_docs
-    from ..component.pipelines import load_pipeline, use_device
+    from ..component.pipelines import load_pipeline
     from ..evaluation.evaluate import evaluate, metrics
     from ..evaluation.figures import confusion_picture, reliability_picture
 
@@ -111,9 +112,10 @@ def report_command(
       python -m spacy bert-crf report training/quickstart/model-best \\
         corpus/quickstart/dev.spacy --output report.html
     """
+    from .._devices import use_device
     from .._files import write_text
     from ..annotation.docbin import read_docs
-    from ..component.pipelines import load_pipeline, use_device
+    from ..component.pipelines import load_pipeline
     from ..evaluation.report.make import make_report
 
     if output.suffix.lower() not in (".html", ".htm"):

@@ -41,8 +41,9 @@ def calibrate_command(
       python -m spacy bert-crf calibrate training/quickstart/model-best \\
         corpus/quickstart/dev.spacy
     """
+    from .._devices import use_device
     from ..annotation.docbin import read_docs
-    from ..component.pipelines import load_pipeline, use_device
+    from ..component.pipelines import load_pipeline
     from ..evaluation.calibrate import calibrate, check_output, store
 
     if output is not None:
@@ -75,8 +76,9 @@ def find_errors_command(
       python -m spacy bert-crf find-errors training/quickstart/model-best \\
         corpus/quickstart/dev.spacy --top 10
     """
+    from .._devices import use_device
     from ..annotation.docbin import read_docs
-    from ..component.pipelines import load_pipeline, use_device
+    from ..component.pipelines import load_pipeline
     from ..evaluation.suspects import find_errors
 
     use_device(gpu_id)
@@ -109,8 +111,9 @@ def nbest_command(
     Example:
       echo 王小明在北京。 | python -m spacy bert-crf nbest training/quickstart/model-best -k 3
     """
+    from .._devices import use_device
     from .._files import atomic_file
-    from ..component.pipelines import find_component, load_pipeline, use_device
+    from ..component.pipelines import find_component, load_pipeline
 
     use_device(gpu_id)
     lines = _lines(texts)

@@ -7,7 +7,7 @@ from typing import Optional
 import numpy as np
 
 from ..annotation.gold import LostEntity, MarkedText, named_entities
-from ..encoder.passes import Pieces, tokenize
+from ..encoder.texts.wordpieces import Pieces, tokenize
 from ..model.shims import EncoderShim
 
 #: Texts that are tokenized at once.

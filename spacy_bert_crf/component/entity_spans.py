@@ -91,21 +91,18 @@ class SpanQueries:
         log_z = posterior.log_z
         if not self._rows:
             return log_z.new_zeros(0)
-        padded = np.zeros((len(self._rows), max(len(row[5]) for row in self._rows)), np.int64)
-        for tags, row in zip(padded, self._rows, strict=True):
-            tags[: len(row[5])] = row[5]
-        numbers = np.array([row[:4] for row in self._rows], dtype=np.int64)
         following = self._following()
-        index, sequence, start, end = (
-            torch.from_numpy(column.copy()).to(log_z.device) for column in numbers.T
-        )
-        found = posterior.span_probability(
-            sequence,
-            start,
-            end,
-            torch.from_numpy(padded).to(log_z.device),
-            torch.from_numpy(following).to(log_z.device),
-        )
+        length, n_tags = max(len(row[5]) for row in self._rows), following.shape[1]
+        # One transfer for all. Columns: four numbers, the tags, and the tags that may follow.
+        table = np.zeros((len(self._rows), 4 + length + n_tags), dtype=np.int64)
+        for line, row in zip(table, self._rows, strict=True):
+            line[:4] = row[:4]
+            line[4 : 4 + len(row[5])] = row[5]
+        table[:, 4 + length :] = following
+        on_device = torch.from_numpy(table).to(log_z.device, non_blocking=True)
+        index, sequence, start, end = on_device[:, :4].unbind(1)
+        tags, after = on_device[:, 4:-n_tags], on_device[:, -n_tags:].bool()
+        found = posterior.span_probability(sequence, start, end, tags, after)
         return found.new_zeros(len(self.spans)).index_add_(0, index, found)
 
     def _following(self) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
@@ -11,7 +11,6 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
-from thinc.util import get_torch_default_device
 from torch import Tensor
 
 from .._host import in_plain_torch
@@ -23,7 +22,7 @@ from ..encoder.hf import LoadedEncoder
 from ..encoder.passes import IntArray
 from ..errors import BertCrfError
 from ..model import crf_batches, layers
-from ..model.crf_batches import BoolArray
+from ..model.crf_batches import Begun, BoolArray
 from ..model.optimizer import GroupedAdamW, create_adamw
 from ..model.weights_file import weights_beside
 from . import borders, doc_entities, reading
@@ -32,7 +31,7 @@ from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
 
 
-@in_plain_torch(get_torch_default_device)
+@in_plain_torch
 @has_settings
 class BertCrf(TrainablePipe):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
@@ -113,15 +112,7 @@ class BertCrf(TrainablePipe):
         docs: as they come from the components before this one.
         RETURNS: best tag ids of each doc [tokens], or Readings if a setting needs probabilities.
         """
-        docs = list(docs)
-        if self.settings.scores or self.settings.candidates or self.cfg.get("threshold"):
-            readings = self.read(docs, candidates=self.settings.candidates)
-            return reading.corrected(readings, self.score_map)
-        tags, impossible = crf_batches.decode(
-            self.crf, layers.predict_emissions(self.model, docs), self._allowed_on(docs)
-        )
-        self._warn_impossible(impossible)
-        return tags
+        return self._decode(self._begin(list(docs)))
 
     def set_annotations(
         self, docs: Iterable[Doc], scores: Sequence[Union[IntArray, Reading]]
@@ -132,28 +123,31 @@ class BertCrf(TrainablePipe):
         scores: the result of `predict`.
         """
         self.register_extensions()  # the component may have been unpickled
-        tag_set = self.tag_set
-        for doc, score in zip(docs, scores, strict=True):
-            if isinstance(score, Reading):
-                doc_entities.set_reading(doc, score, self.name, self.settings, self.threshold)
-            else:
-                entities = tag_set.decode(score.tolist()) if score.any() else []
-                doc_entities.set_entities(doc, entities, self.settings.overwrite)
+        if scores and not isinstance(scores[0], Reading):
+            tags = cast(Sequence[IntArray], scores)
+            doc_entities.set_tags(list(docs), tags, self.tag_set, self.settings.overwrite)
+            return
+        for doc, found in zip(docs, cast(Sequence[Reading], scores), strict=True):
+            doc_entities.set_reading(doc, found, self.name, self.settings, self.threshold)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate a stream of docs in order.
 
-        stream: the docs. At most `batch_size` of them are read ahead.
+        stream: the docs. At most `batch_size` of them are read ahead, on CUDA twice as many.
         batch_size: largest number of docs that are decoded together.
         """
         error_handler = self.get_error_handler()
-        for docs in layers.doc_batches(stream, batch_size):
-            try:
-                self.set_annotations(docs, self.predict(docs))
-            except Exception as err:
-                error_handler(self.name, self, docs, err)
-            else:
+
+        def end(docs: list[Doc], begun: Optional[Begun]) -> None:
+            scores = self.predict(docs) if begun is None else self._decode(begun)
+            self.set_annotations(docs, scores)
+
+        batches = layers.doc_batches(stream, batch_size)
+        for docs, err in layers.in_flight(self.model, batches, self._begin, end):
+            if err is None:
                 yield from docs
+            else:
+                error_handler(self.name, self, docs, err)
 
     def read(
         self, docs: Iterable[Doc], *, candidates: float = 0.0, requested: Sequence[Spans] = ()
@@ -165,22 +159,10 @@ class BertCrf(TrainablePipe):
         requested: entities (start, end, label) of each doc to compute the probability of, or empty.
         Raises BertCrfError for labels that the component does not have.
         """
-        docs = list(docs)
         with named(self.name):
             reading.check_labels(requested, self.labels)
             candidates = Settings(candidates=candidates).candidates  # checked
-        readings = reading.read(
-            self.crf,
-            layers.predict_emissions(self.model, docs),
-            self.tag_set,
-            constrained=self.settings.constraints,
-            allowed=self._allowed_on(docs),
-            temperature=self.temperature,
-            min_probability=candidates,
-            requested=requested,
-        )
-        self._warn_impossible(sum(not each.within_allowed for each in readings))
-        return readings
+        return self._read(self._begin(list(docs)), candidates, requested)
 
     def nbest(self, docs: Iterable[Doc], k: int) -> list[list[Alternative]]:
         """The k best tag paths of each doc, the most probable first. The docs are not changed.
@@ -196,12 +178,9 @@ class BertCrf(TrainablePipe):
         if k < 1:
             raise BertCrfError(f"the number of best paths must be at least 1, not {k}.")
         docs = list(docs)
+        emissions, allowed = self._begin(docs)
         paths = reading.best_paths(
-            self.crf,
-            layers.predict_emissions(self.model, docs),
-            k,
-            allowed=self._allowed_on(docs),
-            temperature=self.temperature,
+            self.crf, emissions.wait(), k, allowed=allowed, temperature=self.temperature
         )
         tag_set, overwrite = self.tag_set, self.settings.overwrite
         return [
@@ -295,14 +274,16 @@ class BertCrf(TrainablePipe):
         set_dropout_rate(self.model, drop)
         allowed = self._allowed_by_gold(examples)
         members = crf_batches.trainable(allowed)
-        docs = [example.predicted for example in examples]
+        docs, part_losses = [example.predicted for example in examples], []
         for part in layers.update_parts(self.model, docs, members):
             emissions, backprop = self.model.begin_update([docs[i] for i in part])
-            loss, gradient = self._likelihood(emissions, [allowed[i] for i in part], len(members))
+            each, gradient = self._likelihood(emissions, [allowed[i] for i in part], len(members))
             backprop(gradient)
-            losses[self.name] += loss
+            part_losses.append(each)
         if sgd not in (None, False):
             self.finish_update(sgd)
+        for loss in crf_batches.read_losses(part_losses):
+            losses[self.name] += loss
         return losses
 
     def get_loss(
@@ -313,7 +294,8 @@ class BertCrf(TrainablePipe):
         examples: the batch.
         scores: the emissions of each doc. [tokens, K]
         """
-        return self._likelihood(scores, self._allowed_by_gold(list(examples)))
+        loss, gradient = self._likelihood(scores, self._allowed_by_gold(list(examples)))
+        return float(loss), gradient
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the component's parameters with the optimizer `sgd`."""
@@ -349,6 +331,33 @@ class BertCrf(TrainablePipe):
         if self.settings.scores:
             doc_entities.register_scores(self.name, self.settings.score_extension)
 
+    def _begin(self, docs: list[Doc]) -> Begun:
+        """Begin a prediction. On CUDA the host does not wait for it."""
+        keep = self.settings.constrain_to_ents and not self.settings.overwrite
+        find, tags = doc_entities.allowed_for_decoding, self.tag_set
+        allowed = [find(doc, tags, self.name, keep) for doc in docs]
+        return Begun(layers.predict_emissions(self.model, docs).to_crf(), allowed)
+
+    def _decode(self, begun: Begun) -> Union[list[IntArray], list[Reading]]:
+        """End a prediction, see `predict`."""
+        if self.settings.scores or self.settings.candidates or self.cfg.get("threshold"):
+            return reading.corrected(self._read(begun, self.settings.candidates), self.score_map)
+        tags, impossible = crf_batches.decode(self.crf, begun.emissions.wait(), begun.allowed)
+        self._warn_impossible(impossible)
+        return tags
+
+    def _read(
+        self, begun: Begun, candidates: float, requested: Sequence[Spans] = ()
+    ) -> list[Reading]:
+        """End a prediction, see `read`."""
+        readings = reading.read(
+            self.crf, begun.emissions.wait(), self.tag_set,
+            constrained=self.settings.constraints, allowed=begun.allowed,
+            temperature=self.temperature, min_probability=candidates, requested=requested,
+        )  # fmt: skip
+        self._warn_impossible(sum(not each.within_allowed for each in readings))
+        return readings
+
     def _set_labels(self, labels: Sequence[str]) -> None:
         TagSet(tuple(labels), self.settings.scheme)  # raises for labels that can't be
         self.cfg["labels"] = list(labels)
@@ -369,12 +378,6 @@ class BertCrf(TrainablePipe):
         with named(self.name):
             layers.set_legal(self.model, len(tags.tags), legal)
 
-    def _allowed_on(self, docs: list[Doc]) -> list[Optional[BoolArray]]:
-        """The tags that each token may have in decoding. [tokens, K] for each doc, None for all"""
-        keep = self.settings.constrain_to_ents and not self.settings.overwrite
-        find = doc_entities.allowed_for_decoding
-        return [find(doc, self.tag_set, self.name, keep) for doc in docs]
-
     def _allowed_by_gold(self, examples: list[Example]) -> list[BoolArray]:
         """The tags that each token may have by the gold. [tokens, K] for each example"""
         tags, golds = self.tag_set, self._golds.read_batch(examples, self.labels)
@@ -382,17 +385,13 @@ class BertCrf(TrainablePipe):
 
     def _likelihood(
         self, emissions: list[Floats2d], allowed: list[BoolArray], n_docs: Optional[int] = None
-    ) -> tuple[float, list[Floats2d]]:
+    ) -> tuple[Tensor, list[Floats2d]]:
         """See `crf_batches.likelihood`. An update names `n_docs` of its batch, and accumulates."""
         return crf_batches.likelihood(
-            self.crf,
-            emissions,
-            allowed,
-            constrain=self.settings.constrain_training,
-            accumulate=n_docs is not None,
-            n_docs=n_docs,
+            self.crf, emissions, allowed, constrain=self.settings.constrain_training,
+            accumulate=n_docs is not None, n_docs=n_docs,
             open_weights=open_weights(self.settings.annotated_share, self.tag_set),
-        )
+        )  # fmt: skip
 
     def _warn_impossible(self, count: int) -> None:
         if count and not self._warned_impossible:

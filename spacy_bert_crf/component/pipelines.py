@@ -12,7 +12,6 @@ from spacy.language import Language
 from spacy.lookups import Lookups
 from spacy.tokens import Doc
 from spacy.vectors import Vectors
-from thinc.api import require_cpu, require_gpu
 
 from ..encoder import hf as enc
 from ..errors import BertCrfError, first_line
@@ -194,20 +193,3 @@ def find_encoder(nlp: Language, pipe: "BertCrf") -> enc.LoadedEncoder:
         f"component {pipe.name!r} has no Hugging Face encoder with a fast tokenizer: only such a "
         "component can be exported."
     )
-
-
-def use_device(use_gpu: int) -> None:
-    """Put thinc and torch on a GPU, or on the CPU for -1.
-
-    Raises BertCrfError if there is no such GPU.
-    """
-    if use_gpu < 0:
-        require_cpu()
-        return
-    try:
-        require_gpu(use_gpu)
-    except Exception as err:
-        raise BertCrfError(
-            f"gpu_id {use_gpu} can't be used: {first_line(err)}. Use -1 for the CPU; a "
-            "GPU needs a CUDA build of torch and CuPy (pip install spacy[cuda12x])."
-        ) from err

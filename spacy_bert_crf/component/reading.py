@@ -16,8 +16,8 @@ from spacy.tokens import Span
 from torch import Tensor
 
 from ..annotation.schemes import EntitySpan, TagSet
-from ..crf.forward_backward import wide_dtype
 from ..crf.linear_chain import LinearChainCRF
+from ..crf.log_scan import wide_dtype
 from ..crf.posterior import Posterior
 from ..encoder.passes import IntArray
 from ..errors import BertCrfError
@@ -31,6 +31,7 @@ from ..model.crf_batches import (
     run_batches,
     to_host,
 )
+from ..model.host_crf import crf_on
 from .entity_spans import SpanQueries, candidate_spans
 from .score_map import ScoreMap
 
@@ -168,6 +169,7 @@ def read(
     requested: spans of each doc whose probability is computed too, or empty.
     """
     joined = Emissions.of(emissions, crf.transitions.device)
+    crf = crf_on(crf, joined.rows.device)
     out = [Reading(np.zeros(0, dtype=np.int64)) for _ in joined.lengths]
     batches, posteriors, results = [], [], []
     with torch.inference_mode():
@@ -259,6 +261,7 @@ def best_paths(
     Raises ValueError for k below 1.
     """
     joined = Emissions.of(emissions, crf.transitions.device)
+    crf = crf_on(crf, joined.rows.device)
     out = [[Path(np.zeros(0, dtype=np.int64), 1.0)] for _ in joined.lengths]
 
     def best(batch: CrfBatch) -> tuple[Tensor, Tensor]:
@@ -305,6 +308,7 @@ def log_partitions(
     0 for an empty doc.
     """
     joined = Emissions.of(emissions, crf.transitions.device)
+    crf = crf_on(crf, joined.rows.device)
     out = np.zeros(len(joined.lengths))
 
     def log_z_of(batch: CrfBatch) -> list[Tensor]:

@@ -6,20 +6,26 @@ Rabiner (1989), "A Tutorial on Hidden Markov Models". There are two scans with o
 `ProbabilityScan` works on probabilities in float64 and rescales them every few steps. A step is
 one matrix product and one product with the emissions. `LogScan` works on scores: a step is a
 log-sum-exp over K * K. The first is several times faster, but underflows below 1e-290 of the
-largest value. `scan` checks for underflow, and takes the second where it happened.
+largest value. `scan` checks for underflow, and takes the second where it happened. On CUDA,
+`KernelScan` is the second by Triton kernels.
 
 Shapes: B sequences, T steps, K tags, padded on the right. Inside, tensors are time-major, so that
 each step is contiguous. The backward variables are the forward variables of the reversed sequence
 with transposed transitions, so that one scan computes both directions.
 """
 
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .log_scan import LogScan
+from .kernels.availability import use_kernels
+from .log_scan import LogScan, wide_dtype
+from .order import Order
+
+if TYPE_CHECKING:
+    from .kernels.scan import KernelScan
 
 #: Score of excluded tags and transitions in training. Its exp() is 0. It is finite, because
 #: inf - inf in a gradient is nan.
@@ -46,25 +52,37 @@ class Weights:
         self.excluded = excluded
 
 
-Scan = Union["ProbabilityScan", LogScan]
+Scan = Union["ProbabilityScan", LogScan, "KernelScan"]
 
 
 def scan(
-    emissions: Tensor, weights: Weights, mask: Tensor, allowed: Optional[Tensor], both: bool = True
+    emissions: Tensor,
+    weights: Weights,
+    mask: Tensor,
+    allowed: Optional[Tensor],
+    both: bool = True,
+    whole: bool = True,
 ) -> Scan:
-    """Run the fastest scan that is exact for this batch. The host reads one value.
+    """Run the fastest scan that is exact for this batch.
+
+    The host reads one value, or none where there are kernels.
 
     emissions: [B, T, K]
     weights: scores of start, end and transitions.
     mask: True on real steps. bool [B, T]
     allowed: tags that each step may have. bool [B, T, K], None for all
     both: whether to compute the backward variables too. Only `log_z` does not need them.
+    whole: whether methods other than those for gradients will be called.
     """
     # Inference mode saves a fifth of the time. Autograd refuses its tensors later, so only a clone
     # of log_z and tensors computed from the others leave this module.
     with torch.inference_mode():
         done: Optional[Scan] = None
-        if emissions.device.type != "mps":  # MPS has no float64.
+        if use_kernels(emissions):
+            from .kernels.scan import KernelScan
+
+            done = KernelScan(emissions, weights, mask, allowed, both, both and whole)
+        elif emissions.device.type != "mps":  # MPS has no float64.
             fast = ProbabilityScan(emissions, weights, mask, allowed, both)
             done = None if bool(fast.lost) else fast
         if done is None:
@@ -256,46 +274,6 @@ def _probability(scores: Tensor) -> tuple[Tensor, Tensor]:
     return out, top
 
 
-class Order:
-    """Row indices that reverse right-padded sequences and pick their last steps.
-
-    mask: True on real steps. [T, B]
-    last: index of the last step of each sequence. [B]
-    """
-
-    def __init__(self, mask: Tensor) -> None:
-        n_batch, n_steps = mask.shape
-        # shape: (T, B)
-        self.mask = mask.T.contiguous()
-        self.last = self.mask.sum(0) - 1
-        steps = torch.arange(n_steps, device=mask.device).unsqueeze(1)
-        columns = torch.arange(n_batch, device=mask.device)
-        # Padding keeps its place. shape: (T * B,)
-        self._flip = (
-            torch.where(self.mask, self.last - steps, steps) * n_batch + columns
-        ).flatten()
-        self._last_row = self.last * n_batch + columns
-
-    def reverse(self, rows: Tensor) -> Tensor:
-        """Each sequence in reverse order. [T, B, K]"""
-        return rows.reshape(-1, rows.shape[2]).index_select(0, self._flip).view(rows.shape)
-
-    def reverse_second(self, pairs: Tensor, out: Tensor) -> None:
-        """The second row of each step, in reverse order. [T, B, 2, K] -> [T, B, K]"""
-        n_tags = pairs.shape[3]
-        where = 2 * self._flip + 1
-        torch.index_select(pairs.view(-1, n_tags), 0, where, out=out.view(-1, n_tags))
-
-    def last_step(self, rows: Tensor) -> Tensor:
-        """The last step of each sequence. [T, B, K] -> [B, K]"""
-        return rows.reshape(-1, rows.shape[2]).index_select(0, self._last_row)
-
-
-def wide_dtype(device: torch.device) -> torch.dtype:
-    """The dtype of sums over steps: float64, or float32 on a device without it."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 class LogPartition(torch.autograd.Function):
     """Log Z of each sequence [B]. Its gradient is the marginals of forward-backward.
 
@@ -313,7 +291,8 @@ class LogPartition(torch.autograd.Function):
         allowed: Optional[Tensor],
         needs_grad: bool,
     ) -> Tensor:
-        done = scan(emissions, Weights(start, end, transitions), mask, allowed, needs_grad)
+        weights = Weights(start, end, transitions)
+        done = scan(emissions, weights, mask, allowed, needs_grad, whole=False)
         # None of these is an input or an output, so save_for_backward is not needed.
         ctx.scan, ctx.allowed, ctx.dtypes = done, allowed, (emissions.dtype, transitions.dtype)
         return done.log_z
@@ -321,8 +300,13 @@ class LogPartition(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:  # type: ignore[override]
-        unary, pairs = ctx.scan.gradient(grad)
+        from .kernels.scan import KernelScan
+
         dtype, weights_dtype = ctx.dtypes
+        if isinstance(ctx.scan, KernelScan):
+            d_emissions, *d_weights = ctx.scan.input_gradients(grad)
+            return d_emissions, *(d.to(weights_dtype) for d in d_weights), None, None, None
+        unary, pairs = ctx.scan.gradient(grad)
         d_start = unary[0].sum(0).to(weights_dtype)
         d_end = ctx.scan.order.last_step(unary).sum(0).to(weights_dtype)
         # shape: (B, T, K)

@@ -24,10 +24,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .chain_weights import NPZ_LEGAL_NAMES, ChainWeights
-from .forward_backward import EXCLUDED, LogPartition, PathScore, Weights, scan, wide_dtype
+from .forward_backward import EXCLUDED, LogPartition, PathScore, Weights, scan
+from .log_scan import wide_dtype
 from .posterior import Posterior
-from .viterbi import nbest, viterbi
-from .viterbi_blocks import LONG, viterbi_one_by_one
+from .viterbi import decode, nbest
 
 #: Emissions [B, T, K], scores of start [K], end [K] and transitions [from, to], mask [B, T].
 _Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -132,6 +132,7 @@ class LinearChainCRF(nn.Module):
         mask: Tensor,
         constrain: bool = False,
         open_weights: Optional[Tensor] = None,
+        partial: Optional[Tensor] = None,
     ) -> Tensor:
         """Negative log-likelihood of each sequence.
 
@@ -144,6 +145,8 @@ class LinearChainCRF(nn.Module):
         constrain: whether illegal paths are left out of numerator and partition function.
         open_weights: logarithm of a weight of each tag, which counts at steps that allow several
             tags. [K], None for equal weights
+        partial: rows of the sequences with a step that allows several tags. int64 [P]. Without
+            them, the host reads them from the device.
         RETURNS: the loss of each sequence, in nats. [B]
         Raises ValueError for shapes or dtypes that do not fit.
         """
@@ -152,7 +155,7 @@ class LinearChainCRF(nn.Module):
         inputs = self._inputs(emissions, mask, constrain)
         if is_allowed:
             with _no_autocast(emissions):
-                return self._partial(inputs, gold, open_weights).to(emissions.dtype)
+                return self._partial(inputs, gold, open_weights, partial).to(emissions.dtype)
         if gold.shape != mask.shape:
             raise ValueError(
                 f"tags have shape {tuple(gold.shape)}, mask {tuple(mask.shape)}: expected the same."
@@ -196,7 +199,7 @@ class LinearChainCRF(nn.Module):
         Padding steps get tag 0. Where no legal path is allowed, the score is -inf and the tags are
         all 0. Ties go to the lower tag id.
         Results stay on the device of `emissions`, and the host reads nothing. The exception is
-        sequences of more than LONG steps (see viterbi_blocks.py).
+        sequences of more than LONG steps (see viterbi_blocks.py) where there are no kernels.
 
         emissions: see `forward`. [B, T, K]
         mask: True on real steps. bool [B, T]
@@ -209,7 +212,6 @@ class LinearChainCRF(nn.Module):
             weights = self._weights(emissions.dtype, True, -torch.inf)
             if allowed is not None:
                 emissions = emissions.masked_fill(~allowed, -torch.inf)
-            decode = viterbi_one_by_one if mask.shape[1] > LONG else viterbi
             return decode(emissions, *weights, mask)
 
     @torch.no_grad()
@@ -226,7 +228,7 @@ class LinearChainCRF(nn.Module):
 
         Exact. The paths of a sequence all differ, the best comes first, ties come in any order.
         Where there are fewer paths, the log-probability is -inf and the tags are all 0. The host
-        reads one value. Seshadri & Sundberg (1994), "List Viterbi Decoding Algorithms".
+        reads at most one value. Seshadri & Sundberg (1994), "List Viterbi Decoding Algorithms".
 
         emissions: see `forward`. [B, T, K]
         mask: True on real steps. bool [B, T]
@@ -294,17 +296,23 @@ class LinearChainCRF(nn.Module):
         """
         return self.posterior(emissions, mask, constrain, allowed, temperature).marginals()
 
-    def _partial(self, inputs: _Inputs, allowed: Tensor, weights: Optional[Tensor]) -> Tensor:
+    def _partial(
+        self,
+        inputs: _Inputs,
+        allowed: Tensor,
+        weights: Optional[Tensor],
+        rows: Optional[Tensor],
+    ) -> Tensor:
         """Negative log-likelihood of allowed tags. [B], float64
 
-        Sequences that allow one tag at every step need no scan for their numerator. The host
-        reads which sequences these are.
+        Sequences that allow one tag at every step need no scan for their numerator. `rows` are the
+        others. The host reads which these are if they are not known.
         """
         emissions, start, end, transitions, mask = inputs
         # shape: (B, T)
         several = (allowed.sum(2) != 1) & mask
-        # shape: (P,)
-        rows = several.any(1).nonzero().squeeze(1)
+        if rows is None:
+            rows = several.any(1).nonzero().squeeze(1)
         # shape: (B, T)
         tags = allowed.to(torch.uint8).argmax(2)
         if not len(rows):

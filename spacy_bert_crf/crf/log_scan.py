@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .forward_backward import Order, Weights
+    from .forward_backward import Weights
+    from .order import Order
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """The dtype of sums over steps: float64, or float32 on a device without it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class LogScan:

@@ -20,9 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .log_scan import wide_dtype
+
 #: Number of steps above which blocks are faster.
 LONG = 4096
-#: Largest difference between scores that count as equal. They are sums in float64.
+#: Largest difference between scores that count as equal. They are sums of `wide_dtype`.
 _SAME = 1e-7
 #: Largest number of elements of the arrays [K, K, blocks] and [steps, K, K]. They stay in cache.
 _IN_CACHE = 65_536
@@ -33,8 +35,8 @@ def viterbi_long(
 ) -> tuple[Tensor, Tensor]:
     """Best tag path of one sequence and its score. [T] (int64), []
 
-    Where there is no path, the score is -inf and the tags are 0. Ties (in float64) go to the lower
-    tag id. The host reads one value a round, and the pointers once.
+    Where there is no path, the score is -inf and the tags are 0. Ties (in `wide_dtype`) go to the
+    lower tag id. The host reads one value a round, and the pointers once.
 
     emissions: [T, K], -inf for tags that are not allowed.
     start: score of each tag at the first step, -inf for excluded ones. [K]
@@ -43,8 +45,8 @@ def viterbi_long(
     """
     scores, total = _scores(emissions, start, transitions)
     dtype, device = emissions.dtype, emissions.device
-    best, tag = (scores[-1] + end.double()).max(dim=0)
-    path = _trace_back(scores, transitions.double(), int(tag))
+    best, tag = (scores[-1] + end.to(scores.dtype)).max(dim=0)
+    path = _trace_back(scores, transitions.to(scores.dtype), int(tag))
     score = best + total
     tags = torch.from_numpy(path).to(device)
     return tags.masked_fill(score == -torch.inf, 0), score.to(dtype)
@@ -76,12 +78,13 @@ def _scores(emissions: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tens
     # As many blocks as steps in each, or fewer, so that one step of all blocks stays in cache.
     size = -(-n_steps // max(1, min(math.isqrt(n_steps), _IN_CACHE // n_tags**2)))
     n_blocks = -(-n_steps // size)
-    wide = emissions.new_zeros((n_blocks * size, n_tags), dtype=torch.float64)
+    dtype = wide_dtype(emissions.device)
+    wide = emissions.new_zeros((n_blocks * size, n_tags), dtype=dtype)
     wide[:n_steps] = emissions
-    pairs = transitions.double().unsqueeze(2)
+    pairs = transitions.to(dtype).unsqueeze(2)
     # shape: (M * L, K) -> (L, K, M)
     steps = wide.view(n_blocks, size, n_tags).permute(1, 2, 0).contiguous()
-    first = start.double() + steps[0, :, 0]
+    first = start.to(dtype) + steps[0, :, 0]
     # Scores with which each block is entered, from the block before. shape: (K, M)
     entry = steps.new_zeros((n_tags, n_blocks))
     scores = torch.empty_like(steps)

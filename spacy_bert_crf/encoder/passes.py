@@ -1,90 +1,28 @@
 """Plans the encoder passes of texts, and runs them.
 
 A plan says which wordpieces each pass takes, and which rows a token reads; it is made in numpy.
-
-A text of at most `max_length` wordpieces, special ones included, is one window. A longer
-text may be cut at the ends of its sentences. A part that is still too long is covered by as few
-overlapping windows as possible, all of one length. Each wordpiece is read from the window in which
-it is most central. So each window owns one run of wordpieces, and all runs together are the text.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from itertools import chain
+from typing import Any, Optional, Union
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from torch import Tensor, nn
 
-IntArray = NDArray[np.int64]
+from .texts.doc_texts import DocTexts, read_texts
+from .texts.windows import joined_windows, sentence_starts
+from .texts.wordpieces import IntArray as IntArray
+from .texts.wordpieces import JoinedPieces, Pieces, backend, tokenize_joined
+from .transfers import to_device
 
 
-class Pieces(NamedTuple):
-    """The wordpieces of a text without special tokens: ids, and character offsets. [n] each"""
-
-    ids: IntArray
-    starts: IntArray
-    ends: IntArray
-
-
-class Window(NamedTuple):
-    """A window of wordpieces. Those that it owns are read from this window.
-
-    begin: its first wordpiece.
-    end: the wordpiece after its last one.
-    own_begin: the first wordpiece that it owns.
-    own_end: the wordpiece after the last one that it owns.
-    """
-
-    begin: int
-    end: int
-    own_begin: int
-    own_end: int
-
-
-def plan_windows(n_pieces: int, size: int, overlap: int) -> list[Window]:
-    """Windows over a text. All numbers count wordpieces, without special ones.
-
-    n_pieces: length of the text.
-    size: largest length of a window.
-    overlap: smallest number of wordpieces that two neighbouring windows share.
-    Raises ValueError if overlap is not in 0 .. size - 1.
-    """
-    if not 0 <= overlap < size:
-        raise ValueError(f"overlap {overlap} is not in 0 .. {size - 1} (window size {size}).")
-    if n_pieces <= size:
-        return [Window(0, n_pieces, 0, n_pieces)] if n_pieces else []
-    count = -(-(n_pieces - overlap) // (size - overlap))
-    length = -(-(n_pieces + (count - 1) * overlap) // count)
-    begins = [round(i * (n_pieces - length) / (count - 1)) for i in range(count)]
-    # The border between what two neighbours own is the middle of their overlap.
-    cuts = [(a + length + b) // 2 for a, b in zip(begins[:-1], begins[1:], strict=True)]
-    edges = [0, *cuts, n_pieces]
-    return [Window(b, b + length, edges[i], edges[i + 1]) for i, b in enumerate(begins)]
-
-
-def plan_text(n_pieces: int, cuts: Sequence[int], size: int, overlap: int) -> list[Window]:
-    """Windows over a text that may be cut if it is too long for one window.
-
-    n_pieces: see plan_windows.
-    cuts: wordpieces before which it may be cut, ascending.
-    size: see plan_windows.
-    overlap: see plan_windows.
-    """
-    if n_pieces <= size:
-        return plan_windows(n_pieces, size, overlap)
-    edges = sorted({0, n_pieces, *(cut for cut in cuts if 0 < cut < n_pieces)})
-    return [
-        Window(*(begin + place for place in window))
-        for begin, end in zip(edges[:-1], edges[1:], strict=True)
-        for window in plan_windows(end - begin, size, overlap)
-    ]
-
-
-def padded_batches(lengths: Sequence[int], limit: int, padding: bool = True) -> list[list[int]]:
+def padded_batches(
+    lengths: Union[Sequence[int], IntArray], limit: int, padding: bool = True
+) -> list[list[int]]:
     """Batches of indices of similar length, the longest first.
 
     lengths: length of each member.
@@ -92,14 +30,18 @@ def padded_batches(lengths: Sequence[int], limit: int, padding: bool = True) -> 
         longer than the limit is a batch of its own.
     padding: whether members of a batch may differ in length.
     """
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    sizes = np.maximum(sizes[order], 1)
+    members = order.tolist()
     batches: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        other = not padding and max(lengths[index], 1) != longest
-        if not batches or other or (len(batches[-1]) + 1) * longest > limit:
-            batches.append([])
-            longest = max(lengths[index], 1)
-        batches[-1].append(index)
+    at = 0
+    while at < len(members):
+        end = at + max(1, limit // int(sizes[at]))
+        if not padding:
+            end = min(end, int(np.searchsorted(-sizes, -sizes[at], side="right")))
+        batches.append(members[at:end])
+        at = end
     return batches
 
 
@@ -149,6 +91,13 @@ class Plan:
     rows: IntArray
     counts: IntArray
 
+    def offsets(self) -> Optional[IntArray]:
+        """Where the rows of each token begin in `rows`. [N], None if each token has one row"""
+        if len(self.rows) == len(self.counts) and bool((self.counts == 1).all()):
+            return None
+        begins: IntArray = np.cumsum(self.counts) - self.counts
+        return begins
+
 
 def plan_batches(
     pieces: Sequence[IntArray],
@@ -176,42 +125,84 @@ def plan_batches(
     limit: largest number of input ids of one pass, padding included.
     padding: whether windows of one pass may differ in length.
     """
-    owners: list[tuple[int, Window]] = []
-    for text, ids in enumerate(pieces):
-        windows = plan_text(len(ids), cuts[text], size, overlap)
-        owners += [(text, window) for window in windows]
+    counts = np.fromiter(map(len, pieces), np.int64, len(pieces))
+    begins = np.cumsum(counts) - counts
+    none = np.zeros((0, 2), dtype=np.int64)
+    shifted = [own + begin for own, begin in zip(ranges, begins.tolist(), strict=True)]
+    # shape: (N, 2)
+    joined_ranges = np.concatenate([none, *shifted])
+    ids = np.concatenate([none[:, 0], *pieces])
+    windows = joined_windows(counts, dict(enumerate(cuts)), size, overlap)
+    return _plan(ids, joined_ranges, begins, windows, prefix, suffix, pad_id, limit, padding)
+
+
+def _plan(
+    ids: IntArray,
+    ranges: IntArray,
+    begins: IntArray,
+    windows: IntArray,
+    prefix: Sequence[int],
+    suffix: Sequence[int],
+    pad_id: int,
+    limit: int,
+    padding: bool,
+) -> Plan:
+    """Plan the passes of windows.
+
+    ids: the wordpieces of all texts, text after text. [P]
+    ranges: first wordpiece of each token and last + 1, counted in `ids`. [N, 2]
+    begins: the first wordpiece of each text. [texts]
+    windows: see joined_windows. [W, 5]
+
+    For the others, see plan_batches.
+    """
     extra = len(prefix) + len(suffix)
-    lengths = [window.end - window.begin + extra for _, window in owners]
-    begins = np.cumsum([0, *(len(ids) for ids in pieces)])
-    row_of_piece = np.zeros(int(begins[-1]), dtype=np.int64)
-    batches, base = [], 0
-    for members in padded_batches(lengths, limit, padding):
-        longest = lengths[members[0]]
-        batch = np.full((len(members), longest), pad_id, dtype=np.int64)
-        for row, member in enumerate(members):
-            text, window = owners[member]
-            batch[row, : lengths[member]] = [
-                *prefix, *pieces[text][window.begin : window.end], *suffix,
-            ]  # fmt: skip
-            at = base + row * longest + len(prefix) - window.begin
-            own = np.arange(window.own_begin, window.own_end)
-            row_of_piece[begins[text] + own] = at + own
+    lengths = windows[:, 2] - windows[:, 1] + extra
+    groups = padded_batches(lengths, limit, padding)
+    longest = np.array([lengths[group[0]] for group in groups], dtype=np.int64)
+    order = np.fromiter(chain.from_iterable(groups), np.int64, len(windows))
+    text, begin, end, own_begin, own_end = windows[order].T
+    # All passes are made as one array. The row of a window begins at `row`.
+    width = np.repeat(longest, [len(group) for group in groups])
+    row = np.cumsum(width) - width
+    flat = np.full(int(width.sum()), pad_id, dtype=np.int64)
+    piece, place = begins[text] + begin, row + len(prefix)
+    source, target = _runs(piece, end - begin), _runs(place, end - begin)
+    flat[target] = ids[source]
+    for i, special in enumerate(prefix):
+        flat[row + i] = special
+    for i, special in enumerate(suffix):
+        flat[place + end - begin + i] = special
+    batches, at = [], 0
+    for group, length in zip(groups, longest.tolist(), strict=True):
+        batch = flat[at : at + len(group) * length].reshape(len(group), length)
+        at += batch.size
         mask = None
-        if lengths[members[-1]] < longest:
-            widths = np.array([lengths[member] for member in members])
-            mask = (np.arange(longest)[None, :] < widths[:, None]).astype(np.int64)
+        if lengths[group[-1]] < length:
+            mask = (np.arange(length)[None, :] < lengths[group][:, None]).astype(np.int64)
         batches.append(WindowBatch(batch, mask))
-        base += batch.size
-    if not ranges:
-        return Plan(batches, np.zeros(0, np.int64), np.zeros(0, np.int64))
-    counts = np.concatenate([r[:, 1] - r[:, 0] for r in ranges])
-    firsts = np.concatenate([r[:, 0] + begins[i] for i, r in enumerate(ranges)])
+    if len(source) > len(ids):  # windows overlap
+        skip = own_begin - begin
+        owned = own_end - own_begin
+        source, target = _runs(piece + skip, owned), _runs(place + skip, owned)
+    row_of_piece = np.zeros(len(ids), dtype=np.int64)
+    row_of_piece[source] = target
+    counts = ranges[:, 1] - ranges[:, 0]
+    return Plan(batches, row_of_piece[_runs(ranges[:, 0], counts)], counts)
+
+
+def _runs(firsts: IntArray, counts: IntArray) -> IntArray:
+    """Runs of consecutive numbers, joined. [sum of counts]
+
+    firsts: the first number of each run. [runs]
+    counts: length of each run. [runs]
+    """
     before = np.cumsum(counts) - counts
-    flat = np.repeat(firsts - before, counts) + np.arange(int(counts.sum()))
-    return Plan(batches, row_of_piece[flat], counts)
+    return np.repeat(firsts - before, counts) + np.arange(int(counts.sum()))
 
 
-_SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
+#: Model types that take a mask [W, 1, L], as in `get_extended_attention_mask` of transformers.
+_MASKS_OF_KEYS = ("bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta")
 
 
 def plan_docs(
@@ -234,45 +225,57 @@ def plan_docs(
     limit: largest number of input ids of one pass, padding included.
     padding: whether windows of one pass may differ in length.
     """
-    pieces = tokenize(tokenizer, [doc.text for doc in docs])
+    tokens = read_texts(docs)
+    pieces = tokenize_joined(tokenizer, tokens.texts)
     prefix, suffix, pad = special_ids(tokenizer)
     size = longest - len(prefix) - len(suffix)
-    ranges, cuts = [], []
-    for doc, text_pieces in zip(docs, pieces, strict=True):
-        ranges.append(doc_pieces(doc, text_pieces))
-        is_long = len(text_pieces.ids) > size and by_sentences
-        borders = sentence_starts(doc) if is_long else []
-        cuts.append(np.searchsorted(text_pieces.starts, borders).tolist())
-    return plan_batches(
-        [p.ids for p in pieces],
-        ranges,
-        cuts,
-        prefix=prefix,
-        suffix=suffix,
-        pad_id=pad,
-        size=size,
-        overlap=min(overlap, size - 1),
-        limit=limit,
-        padding=padding,
-    )
+    begins = np.cumsum(pieces.counts) - pieces.counts
+    cuts = {}
+    for i in np.flatnonzero(pieces.counts > size).tolist() if by_sentences else ():
+        own = pieces.starts[begins[i] : begins[i] + pieces.counts[i]] - tokens.texts.begins[i]
+        cuts[i] = np.searchsorted(own, sentence_starts(docs[i])).tolist()
+    windows = joined_windows(pieces.counts, cuts, size, min(overlap, size - 1))
+    ranges = joined_token_pieces(tokens, pieces)
+    return _plan(pieces.ids, ranges, begins, windows, prefix, suffix, pad, limit, padding)
+
+
+def joined_token_pieces(tokens: DocTexts, pieces: JoinedPieces) -> IntArray:
+    """First wordpiece of each token of several docs and last + 1, (0, 0) for none. [N, 2]
+
+    Wordpieces are counted over all docs. For each doc, they are those of token_pieces.
+
+    tokens: the tokens of the docs.
+    pieces: the wordpieces of the docs' texts.
+    """
+    if (np.diff(pieces.starts) < 0).any() or (np.diff(pieces.ends) < 0).any():
+        return _ranges_by_doc(tokens, pieces)
+    # Entry i counts the wordpieces that end at character i or before, or that start before it.
+    size = len(tokens.texts.codes) + 1
+    ended = np.cumsum(np.bincount(pieces.ends, minlength=size))
+    started = np.cumsum(np.bincount(pieces.starts + 1, minlength=size))
+    out = np.stack([ended[tokens.starts], started[tokens.ends]], axis=1)
+    out[out[:, 1] <= out[:, 0]] = 0
+    return out
+
+
+def _ranges_by_doc(tokens: DocTexts, pieces: JoinedPieces) -> IntArray:
+    """See joined_token_pieces. Offsets that go back and forth are searched in each doc alone."""
+    out, token, piece = [np.zeros((0, 2), dtype=np.int64)], 0, 0
+    for n_tokens, n_pieces in zip(tokens.counts.tolist(), pieces.counts.tolist(), strict=True):
+        own, of_doc = slice(token, token + n_tokens), slice(piece, piece + n_pieces)
+        ranges = token_pieces(
+            tokens.starts[own], tokens.ends[own], pieces.starts[of_doc], pieces.ends[of_doc]
+        )
+        ranges[ranges[:, 1] > ranges[:, 0]] += piece
+        out.append(ranges)
+        token, piece = own.stop, of_doc.stop
+    return np.concatenate(out)
 
 
 def doc_pieces(doc: Doc, pieces: Pieces) -> IntArray:
     """First wordpiece and last + 1 of each token of a doc, see token_pieces. [S, 2]"""
     starts, lengths = doc.to_array(["IDX", "LENGTH"]).astype(np.int64).T
     return token_pieces(starts, starts + lengths, pieces.starts, pieces.ends)
-
-
-def sentence_starts(doc: Doc) -> list[int]:
-    """Character offsets at which the sentences of a doc start, without the first.
-
-    Annotated sentences count if there are any. Otherwise a sentence ends with 。！？!?… or a line
-    break, and the quotes and brackets that close after it. A full stop does not count, because it
-    may belong to an abbreviation.
-    """
-    if doc.has_annotation("SENT_START"):
-        return [sent.start_char for sent in doc.sents][1:]
-    return [match.end() for match in _SENTENCE_END.finditer(doc.text)]
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
@@ -282,7 +285,7 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
     If it has none, they are those that the tokenizer's class adds.
     """
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    fast = _backend(tokenizer)
+    fast = backend(tokenizer)
     # Any vocabulary has a wordpiece for one of these texts.
     for text in filter(None, (tokenizer.unk_token, "a", "0", "。")):
         encoding = fast.encode(text)
@@ -293,29 +296,6 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
     ids = tokenizer.build_inputs_with_special_tokens([probe])
     at = ids.index(probe)
     return ids[:at], ids[at + 1 :], pad
-
-
-def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
-    """Wordpieces of whole texts, without special tokens and without truncation.
-
-    tokenizer: a fast tokenizer of transformers.
-    """
-    out = []
-    for encoding in _backend(tokenizer).encode_batch(list(texts), add_special_tokens=False):
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        ids = np.array(encoding.ids, dtype=np.int64)
-        out.append(Pieces(ids, offsets[:, 0], offsets[:, 1]))
-    return out
-
-
-def _backend(tokenizer: Any) -> Any:
-    """The Rust tokenizer of a fast one, set to neither truncate nor pad."""
-    fast = tokenizer.backend_tokenizer
-    if fast.truncation is not None:
-        fast.no_truncation()
-    if fast.padding is not None:
-        fast.no_padding()
-    return fast
 
 
 def run(
@@ -337,23 +317,47 @@ def run(
     RETURNS: float32 [N, width], or [N, K] with `project`. A token without wordpieces gets zeros
         (with `project`, the bias).
     """
+    offsets = plan.offsets()
+    first = [plan.rows] if offsets is None else [plan.rows, offsets]
+    masks = [_mask(batch, model, device) for batch in plan.batches]
+    arrays = [*first, *(batch.ids for batch in plan.batches), *(m for m in masks if m is not None)]
+    tensors = to_device(arrays, device)
+    n_ids = len(first) + len(plan.batches)
+    mask_on = iter(tensors[n_ids:])
     outputs = []
-    for batch in plan.batches:
-        ids = _to(batch.ids, device)
-        mask = None if batch.mask is None else _to(batch.mask, device)
+    try:
+        # Autocast keeps the weights that it has cast for all passes.
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            # shape: (W, L, width)
-            hidden = model(input_ids=ids, attention_mask=mask, return_dict=True).last_hidden_state
-        # shape: (W * L, width)
-        rows = hidden.flatten(0, 1).float()
-        outputs.append(rows if project is None else rows @ project[0].T)
+            for ids, mask in zip(tensors[len(first) : n_ids], masks, strict=True):
+                on = None if mask is None else next(mask_on)
+                # shape: (W, L, width)
+                states = model(input_ids=ids, attention_mask=on, return_dict=True).last_hidden_state
+                with torch.autocast(device.type, enabled=False):
+                    # shape: (W * L, width)
+                    rows = states.flatten(0, 1).float()
+                    outputs.append(rows if project is None else rows @ project[0].T)
+    finally:
+        # torch would keep them longer inside of a block of the host program.
+        torch.clear_autocast_cache()
     if outputs:
         rows = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        out = _pool(rows, plan, device)
+        out = pool(rows, *tensors[: len(first)])
     else:
         width = model.config.hidden_size if project is None else project[0].shape[0]
         out = torch.zeros(len(plan.counts), width, dtype=torch.float32, device=device)
     return out if project is None else out + project[1]
+
+
+def pool(rows: Tensor, index: Tensor, offsets: Optional[Tensor] = None) -> Tensor:
+    """The mean of the rows of each token. [N, width]
+
+    rows: hidden states. [M, width]
+    index: the rows of each token, token after token.
+    offsets: see `Plan.offsets`.
+    """
+    if offsets is None:
+        return rows.index_select(0, index)
+    return nn.functional.embedding_bag(index, rows, offsets, mode="mean")
 
 
 def set_dropout(model: nn.Module, rate: float) -> None:
@@ -373,14 +377,13 @@ def set_dropout(model: nn.Module, rate: float) -> None:
                 setattr(module, name, 0.0 if "layer" in name else rate)
 
 
-def _pool(rows: Tensor, plan: Plan, device: torch.device) -> Tensor:
-    if len(plan.rows) == len(plan.counts) and bool((plan.counts == 1).all()):
-        return rows.index_select(0, _to(plan.rows, device))
-    offsets = np.cumsum(plan.counts) - plan.counts
-    return nn.functional.embedding_bag(
-        _to(plan.rows, device), rows, _to(offsets, device), mode="mean"
-    )
+def _mask(batch: WindowBatch, model: Any, device: torch.device) -> Optional[IntArray]:
+    """The attention mask of a pass, None for none. [W, L], or [W, 1, L] where that is better.
 
-
-def _to(array: IntArray, device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)
+    transformers checks on the device whether a mask [W, L] is all ones, and whether ids without a
+    mask hold padding. On CUDA each check makes the host wait. It takes a mask [W, 1, L] as it is.
+    """
+    if device.type == "cpu" or model.config.model_type not in _MASKS_OF_KEYS:
+        return batch.mask
+    mask = np.ones_like(batch.ids) if batch.mask is None else batch.mask
+    return mask[:, None, :]

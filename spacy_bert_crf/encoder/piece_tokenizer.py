@@ -14,7 +14,8 @@ from spacy.util import DummyTokenizer, from_bytes, from_disk, registry, to_bytes
 from tokenizers import Tokenizer
 
 from ..errors import BertCrfError
-from .passes import Pieces, doc_pieces
+from .passes import doc_pieces
+from .texts.wordpieces import Pieces
 
 NAME = "spacy_bert_crf.WholePieces.v1"
 

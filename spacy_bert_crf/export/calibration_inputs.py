@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..encoder.passes import special_ids, tokenize
+from ..encoder.passes import special_ids
+from ..encoder.texts.wordpieces import tokenize
 from ..errors import BertCrfError
 
 if TYPE_CHECKING:

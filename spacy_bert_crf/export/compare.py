@@ -26,10 +26,10 @@ from ..encoder.passes import (
     padded_batches,
     plan_batches,
     plan_docs,
-    plan_text,
     special_ids,
-    tokenize,
 )
+from ..encoder.texts.windows import plan_text
+from ..encoder.texts.wordpieces import tokenize
 from ..errors import BertCrfError
 from ..evaluation.evaluate import score_docs
 from ..model import layers

@@ -8,6 +8,7 @@ from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ..encoder.precision import MixedPrecision
 from ..errors import BertCrfError
 from .layers import bert_crf_layer, encoder_layer
 from .shims import EncoderShim
@@ -34,7 +35,7 @@ def create_encoder(
     pooling: Any = None,
     grad_factor: float = 1.0,
     transformer_config: dict[str, Any] = {},  # noqa: B006
-    mixed_precision: bool = False,
+    mixed_precision: MixedPrecision = "auto",
     grad_scaler_config: dict[str, Any] = {},  # noqa: B006
     max_length: int = 512,
     overlap: int = 128,
@@ -56,18 +57,20 @@ def create_encoder(
     pooling: null or `reduce_mean.v1`. The mean is taken in either case.
     grad_factor: factor on the gradient that reaches the encoder.
     transformer_config: settings for the model's config.
-    mixed_precision: on CUDA, bfloat16 where the GPU has it, else float16 with gradient scaling.
-        On a CPU, bfloat16 where it multiplies matrices in it (AMX), else float32. The CRF stays
-        in float32.
+    mixed_precision: dtype of the encoder's products. "auto": bfloat16 on a GPU that has it, and in
+        updates on a CPU that multiplies matrices in it (AMX), else float32. true: also in
+        predictions on such a CPU, and float16 with gradient scaling on an older GPU. false:
+        float32. The CRF stays in float32.
     grad_scaler_config: arguments of thinc's PyTorchGradScaler, for float16.
     max_length: largest number of wordpieces of a window, special ones included.
     overlap: smallest number of wordpieces that neighbouring windows share.
     long_texts: how a text longer than a window is covered. "windows": overlapping windows over
         all of it. "sentences": each sentence is a pass of its own, and a longer one gets windows.
         Sentences are those annotated on the doc, else they end at 。！？… or a line break.
-    batch_pieces: largest number of wordpieces of one pass, padding included. 0 for 768 on a CPU and
-        4096 elsewhere. A larger update is done in parts whose gradients are summed, which needs
-        the memory of one part. The default part has 512 on a CPU.
+    batch_pieces: largest number of wordpieces of one pass, padding included. 0 for 768 on a CPU,
+        and on CUDA for what fits in 0.4 of the card's memory, at most 65,536. A larger update is
+        done in parts whose gradients are summed, which needs the memory of one part. The default
+        part has 512 on a CPU.
     allow_download: fetch `name` from the hub at initialisation if it is not there.
     Raises BertCrfError for settings out of range.
     """

@@ -11,16 +11,20 @@ from typing import Any, NamedTuple, Optional, Union, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from thinc.api import get_current_ops
 from thinc.types import Floats2d
-from thinc.util import torch2xp, xp2torch
+from thinc.util import torch2xp
 from torch import Tensor
 
+from .._devices import as_tensor
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import IntArray, padded_batches
+from ..encoder.transfers import OnItsWay, to_device
+from .host_crf import crf_on
 
 #: Largest number of steps of one batch, padding included. It bounds the memory of the CRF.
 CRF_BATCH_STEPS = 262_144
+#: Largest number of tokens of a prediction on CUDA whose CRF runs on the host.
+HOST_STEPS = 65_536
 
 BoolArray = NDArray[np.bool_]
 
@@ -44,11 +48,49 @@ class Emissions(NamedTuple):
         """
         if isinstance(value, Emissions):
             return value
-        return cls(join_rows(list(value), device), [len(rows) for rows in value])
+        return cls(join_rows(value, device), [len(rows) for rows in value])
 
     def split(self) -> list[Floats2d]:
         """The emissions of each doc as thinc's arrays. [tokens, K] each"""
         return split_rows(self.rows, self.lengths)
+
+    def to_crf(self) -> "EmissionsToCrf":
+        """Send them to where their CRF runs fastest: the host, unless they are very many.
+
+        A step of a CRF is a few small operations. On a GPU each costs a launch, so that a CPU is
+        done sooner with a batch of ordinary size.
+        """
+        to_host = self.rows.device.type == "cuda" and sum(self.lengths) <= HOST_STEPS
+        return EmissionsToCrf(OnItsWay(self.rows) if to_host else None, self)
+
+
+@dataclass(frozen=True)
+class EmissionsToCrf:
+    """Emissions on their way to where their CRF runs; see `Emissions.to_crf`.
+
+    way: their way to the host, None where they stay.
+    emissions: the emissions, where they were made.
+    """
+
+    way: Optional[OnItsWay]
+    emissions: Emissions
+
+    def wait(self) -> Emissions:
+        """The emissions there."""
+        if self.way is None:
+            return self.emissions
+        return Emissions(self.way.wait(), self.emissions.lengths)
+
+
+class Begun(NamedTuple):
+    """A prediction of docs that has begun.
+
+    emissions: their emissions, on their way.
+    allowed: tags that each token may have [tokens, K], None for all, for each doc.
+    """
+
+    emissions: EmissionsToCrf
+    allowed: list[Optional[BoolArray]]
 
 
 #: Joined emissions, or a list with the emissions [tokens, K] of each doc.
@@ -65,6 +107,7 @@ class CrfBatch:
     emissions: [B, T, K]
     mask: True on real steps. [B, T]
     allowed: tags that each step may have; None if all docs may have all. [B, T, K]
+    partial: rows of the docs with a step that may have several tags; None if `allowed` is. [P]
     """
 
     members: list[int]
@@ -73,6 +116,7 @@ class CrfBatch:
     emissions: Tensor
     mask: Tensor
     allowed: Optional[Tensor]
+    partial: Optional[Tensor]
 
     def docs(self) -> Iterator[tuple[int, int, int]]:
         """Row in the batch, number of the doc, and number of its tokens."""
@@ -102,24 +146,12 @@ def crf_batches(
     for group in padded_batches([lengths[i] for i in members], limit):
         docs = [members[i] for i in group]
         sizes = [lengths[i] for i in docs]
-        index, mask = _padded_rows(sizes, begins[docs])
-        padded_allowed = None
+        arrays: list[NDArray[Any]] = [*_padded_rows(sizes, begins[docs])]
         if allowed and any(allowed[i] is not None for i in docs):
-            # shape: (B, T, K)
-            padded_allowed = np.ones((*mask.shape, rows.shape[1]), dtype=bool)
-            for row, i in enumerate(docs):
-                own = allowed[i]
-                if own is not None:
-                    padded_allowed[row, : sizes[row]] = own
-        index_on = _to_device(index, rows.device)
-        yield CrfBatch(
-            docs,
-            sizes,
-            index_on,
-            rows[index_on],
-            _to_device(mask, rows.device),
-            None if padded_allowed is None else _to_device(padded_allowed, rows.device),
-        )
+            arrays += _padded_allowed([allowed[i] for i in docs], arrays[1], rows.shape[1])
+        index, mask, *constraints = to_device(arrays, rows.device)
+        own, partial = constraints or (None, None)
+        yield CrfBatch(docs, sizes, index, rows[index], mask, own, partial)
 
 
 @torch.inference_mode()
@@ -151,12 +183,13 @@ def decode(
     device for all docs.
 
     crf: the CRF, with its legal transitions.
-    emissions: the emissions of the docs.
+    emissions: the emissions of the docs, on the device of the CRF or on the host.
     allowed: see `crf_batches`.
     RETURNS: the tag ids of each doc (int64 [tokens]), and the number of docs that were decoded
         without their allowed tags.
     """
     joined = Emissions.of(emissions, crf.transitions.device)
+    crf = crf_on(crf, joined.rows.device)
     out = [np.zeros(length, dtype=np.int64) for length in joined.lengths]
     impossible = []
 
@@ -186,8 +219,10 @@ def likelihood(
     accumulate: bool,
     n_docs: Optional[int] = None,
     open_weights: Optional[list[float]] = None,
-) -> tuple[float, list[Floats2d]]:
+) -> tuple[Tensor, list[Floats2d]]:
     """Negative log-likelihood, mean over the docs with known tokens, and its gradient.
+
+    The host reads nothing.
 
     crf: the CRF.
     emissions: the emissions of the docs.
@@ -197,22 +232,26 @@ def likelihood(
     n_docs: number by which the sum is divided where these docs are a part of a batch; None for
         the number of docs with known tokens.
     open_weights: see `LinearChainCRF.forward`. [K]
-    RETURNS: the loss, and the gradient of the emissions, [tokens, K] for each doc.
+    RETURNS: the loss (float32 []), and the gradient of the emissions, [tokens, K] for each doc.
     """
     joined = Emissions.of(emissions, crf.transitions.device)
     rows = joined.rows
     grad = torch.zeros_like(rows)
+    total = torch.zeros((), dtype=torch.float32, device=rows.device)
     members = trainable(allowed)
     if not members:
-        return 0.0, split_rows(grad, joined.lengths)
+        return total, split_rows(grad, joined.lengths)
     n_docs = len(members) if n_docs is None else n_docs
-    total = torch.zeros((), dtype=torch.float32, device=rows.device)
     params = list(crf.parameters())
-    weights = None if open_weights is None else rows.new_tensor(open_weights)
+    weights = None
+    if open_weights is not None:
+        dtype = np.float64 if rows.dtype is torch.float64 else np.float32
+        (weights,) = to_device([np.array(open_weights, dtype=dtype)], rows.device)
     for batch in crf_batches(joined, allowed, members=members):
         padded = batch.emissions.requires_grad_()
         assert batch.allowed is not None
-        loss = crf(padded, batch.allowed, batch.mask, constrain, weights).sum() / n_docs
+        losses = crf(padded, batch.allowed, batch.mask, constrain, weights, batch.partial)
+        loss = losses.sum() / n_docs
         d_padded, *d_params = torch.autograd.grad(loss, [padded, *params])
         # Padding carries a gradient of 0, and points at a row of its own doc.
         grad.index_add_(0, batch.index.flatten(), d_padded.flatten(0, 1))
@@ -220,7 +259,12 @@ def likelihood(
         if accumulate:
             for param, d_param in zip(params, d_params, strict=True):
                 param.grad = d_param if param.grad is None else param.grad + d_param
-    return float(total), split_rows(grad, joined.lengths)
+    return total, split_rows(grad, joined.lengths)
+
+
+def read_losses(losses: Sequence[Tensor]) -> list[float]:
+    """The losses of `likelihood` as numbers. The host waits for the device once."""
+    return torch.stack(list(losses)).tolist() if losses else []
 
 
 def trainable(allowed: Sequence[BoolArray]) -> list[int]:
@@ -239,20 +283,57 @@ def to_host(results: Sequence[Sequence[Tensor]]) -> list[list[NDArray[Any]]]:
     return [[next(arrays) for _ in tensors] for tensors in results]
 
 
-def join_rows(arrays: list[Floats2d], device: torch.device) -> Tensor:
-    """One tensor of a list of arrays, without a copy between devices if they are on `device`."""
+class SplitRows(list[Floats2d]):
+    """The rows of each doc as thinc's arrays, which are views of one array.
+
+    rows: the array of all docs. [N, width]
+    lengths: number of rows of each doc.
+    """
+
+    def __init__(self, rows: Floats2d, lengths: list[int]) -> None:
+        ends = np.cumsum(lengths)
+        super().__init__(rows[end - n : end] for end, n in zip(ends, lengths, strict=True))
+        self._rows, self._parts = rows, tuple(self)
+
+    @property
+    def whole(self) -> Optional[Floats2d]:
+        """The array of all docs; None if the list was changed."""
+        same = len(self) == len(self._parts)
+        same = same and all(a is b for a, b in zip(self, self._parts, strict=True))
+        return self._rows if same else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The arrays of a copy would be views of nothing.
+        return list, (list(self),)
+
+
+def join_rows(arrays: Sequence[Floats2d], device: torch.device) -> Tensor:
+    """One tensor of the arrays of docs. [N, width]
+
+    Arrays that `split_rows` made are not copied. CuPy does not join the others: it does so only on
+    the device that is current in the thread, and only where thinc uses CuPy in the thread.
+
+    arrays: the rows of each doc, of numpy or CuPy, on any device. [tokens, width] each
+    device: device of the result.
+    """
+    whole = arrays.whole if isinstance(arrays, SplitRows) else None
+    if whole is not None:
+        return as_tensor(whole).to(device)
     # spacy-transformers gives an empty doc a vector of shape (0, 0).
-    arrays = [rows for rows in arrays if len(rows)] or arrays[:1]
-    if len(arrays) == 1:
-        return xp2torch(arrays[0], device=device)
-    return xp2torch(get_current_ops().xp.concatenate(arrays), device=device)
+    filled = [rows for rows in arrays if len(rows)] or list(arrays[:1])
+    if len(filled) > 1 and all(isinstance(rows, np.ndarray) for rows in filled):
+        return torch.from_numpy(np.concatenate(filled)).to(device)
+    tensors = [as_tensor(rows).to(device) for rows in filled]
+    return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
 
 
-def split_rows(rows: Tensor, lengths: list[int]) -> list[Floats2d]:
-    """The rows of each doc as thinc's arrays."""
-    array = cast(Floats2d, torch2xp(rows))
-    ends = np.cumsum(lengths)
-    return [array[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+def split_rows(rows: Tensor, lengths: list[int]) -> SplitRows:
+    """The rows of each doc as thinc's arrays.
+
+    rows: the rows of all docs. [N, width]
+    lengths: number of rows of each doc.
+    """
+    return SplitRows(cast(Floats2d, torch2xp(rows)), lengths)
 
 
 def _padded_rows(lengths: list[int], begins: IntArray) -> tuple[IntArray, BoolArray]:
@@ -262,8 +343,16 @@ def _padded_rows(lengths: list[int], begins: IntArray) -> tuple[IntArray, BoolAr
     return np.where(mask, begins[:, None] + steps, begins[:, None]), mask
 
 
-def _to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)
+def _padded_allowed(
+    allowed: Sequence[Optional[BoolArray]], mask: BoolArray, n_tags: int
+) -> tuple[BoolArray, IntArray]:
+    """Allowed tags of padded sequences [B, T, K], and rows of those with several at a step [P]."""
+    padded = np.ones((*mask.shape, n_tags), dtype=bool)
+    for row, own in enumerate(allowed):
+        if own is not None:
+            padded[row, : len(own)] = own
+    several = (np.count_nonzero(padded, axis=2) != 1) & mask
+    return padded, np.flatnonzero(several.any(1))
 
 
 def _one_transfer(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:

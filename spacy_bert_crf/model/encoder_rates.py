@@ -1,4 +1,4 @@
-"""The learning rate of an encoder, by its size."""
+"""Learning rates that follow from the kind of a parameter, and from the size of its encoder."""
 
 import logging
 import math
@@ -13,6 +13,8 @@ from .parameter_groups import group_of, layer_of
 
 #: A learning rate above it usually destroys what a deep encoder knows.
 HIGH_RATE = 1e-3
+#: Learning rate of the CRF by default.
+CRF_RATE = 1e-2
 
 #: Learning rates that were chosen. The commands print them.
 logger = logging.getLogger("spacy_bert_crf.model")
@@ -69,14 +71,16 @@ def held_scale(parameters: Iterable[tuple[str, Tensor]], learn_rate: float) -> f
 
     parameters: those of the encoder by their names.
     learn_rate: the optimizer's rate.
-    RETURNS: factor from the optimizer's rate to the rate by the encoder's width. It is 1 for a rate
+    RETURNS: factor from the optimizer's rate to half of the rate by the encoder's width, since it
+        does not fall to 0 as a schedule of AdamW.v1 does. It is 1 for a rate
         below `HIGH_RATE`, which was chosen for an encoder, and for a small encoder.
     Warns where it is not 1. Python shows that once.
     """
     if learn_rate < HIGH_RATE:
         return 1.0
     size = encoder_size({name: tuple(weight.shape) for name, weight in parameters})
-    rate = suggested_encoder_lr(size.width, layer_decay=1.0)
+    # The suggested rate is the peak of one that falls linearly to 0. This one stays: take the mean.
+    rate = suggested_encoder_lr(size.width, layer_decay=1.0) / 2
     if not size.is_deep or rate >= learn_rate:
         return 1.0
     warnings.warn(
@@ -87,6 +91,21 @@ def held_scale(parameters: Iterable[tuple[str, Tensor]], learn_rate: float) -> f
         stacklevel=3,
     )
     return rate / learn_rate
+
+
+def crf_scale(name: str, learn_rate: float) -> float:
+    """Factor for the CRF's parameters where an optimizer has one rate for all.
+
+    Transitions start near 0 and grow to several nats, so the CRF needs ten times the rate of the
+    classifier, as in the defaults of `create_adamw`. It gets no more than the default there.
+
+    name: name of the parameter.
+    learn_rate: the optimizer's rate.
+    RETURNS: 10 for the CRF at a rate of 0.001 or less, down to 1 at `CRF_RATE`; 1 for the others.
+    """
+    if group_of(name) != "crf" or learn_rate <= 0:
+        return 1.0
+    return min(10.0, max(1.0, CRF_RATE / learn_rate))
 
 
 def encoder_rates(

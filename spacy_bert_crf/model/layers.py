@@ -3,8 +3,9 @@
 Inputs, outputs and gradients are thinc's arrays outside, and torch's tensors inside.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Optional, TypeVar, cast
+from typing import Any, Optional, TypeVar, Union, cast
 
 import torch
 from spacy.tokens import Doc
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import padded_batches
 from ..errors import BertCrfError
-from .crf_batches import Emissions, join_rows, split_rows
+from .crf_batches import Begun, Emissions, join_rows, split_rows
 from .shims import EncoderShim, HeadShim, TorchShim
 
 #: Largest number of tokens of a batch of docs in prediction.
@@ -93,7 +94,10 @@ def build_head(model: Model, n_tags: int) -> None:
             "the width of its token vectors is not known: is the transformer that it listens to "
             "in the pipeline, before it?"
         )
-    head_of(model).build(width, n_tags)
+    own = own_encoder_of(model)
+    # Another thread may have another default.
+    device = own.device if own is not None and own.is_built else None
+    head_of(model).build(width, n_tags, device)
 
 
 def set_quantize(model: Model, value: str) -> None:
@@ -143,6 +147,46 @@ def doc_batches(stream: Iterable[Doc], batch_size: int) -> Iterator[list[Doc]]:
         n_tokens += len(doc)
     if batch:
         yield batch
+
+
+def in_flight(
+    model: Model,
+    batches: Iterable[list[Doc]],
+    begin: Callable[[list[Doc]], Begun],
+    end: Callable[[list[Doc], Optional[Begun]], None],
+) -> Iterator[tuple[list[Doc], Optional[Exception]]]:
+    """Batches in order, each begun and finished. On CUDA the next is begun before one is finished.
+
+    So the GPU works on one batch while the host plans the next and writes the entities of the last.
+
+    model: a `bert_crf_layer`.
+    batches: the docs of each batch.
+    begin: begins a batch. It is used on CUDA only.
+    end: ends a batch that `begin` began, or does all of it where it is given None.
+    RETURNS: the docs of each batch, and what went wrong with it.
+    """
+    is_ahead = head_of(model).is_built and head_of(model).device.type == "cuda"
+    begun: deque[tuple[list[Doc], Union[Begun, Exception, None]]] = deque()
+
+    def end_first() -> tuple[list[Doc], Optional[Exception]]:
+        docs, state = begun.popleft()
+        if isinstance(state, Exception):
+            return docs, state
+        try:
+            end(docs, state)
+        except Exception as err:
+            return docs, err
+        return docs, None
+
+    for batch in batches:
+        try:
+            begun.append((batch, begin(batch) if is_ahead else None))
+        except Exception as err:
+            begun.append((batch, err))
+        if len(begun) > is_ahead:
+            yield end_first()
+    while begun:
+        yield end_first()
 
 
 def predict_emissions(model: Model, docs: list[Doc]) -> Emissions:

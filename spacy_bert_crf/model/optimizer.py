@@ -9,20 +9,20 @@ Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization".
 """
 
 import math
-import warnings
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, Optional, cast
 
 import numpy as np
 import torch
 from spacy.util import registry
 from thinc.api import Optimizer
-from thinc.util import xp2torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from .._devices import as_tensor
 from ..errors import BertCrfError
-from .encoder_rates import encoder_rates
+from .encoder_rates import CRF_RATE, encoder_rates
+from .gradients.clipping import Clipper
 from .parameter_groups import decays, group_of, layer_of
 
 Key = tuple[int, str]
@@ -37,7 +37,7 @@ _BLIND_WARMUP = 20
 def create_adamw(
     encoder_lr: float = 0.0,
     head_lr: float = 1e-3,
-    crf_lr: float = 1e-2,
+    crf_lr: float = CRF_RATE,
     weight_decay: float = 0.01,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -110,7 +110,7 @@ class GroupedAdamW(Optimizer):
     __slots__ = (
         "rates", "weight_decay", "warmup", "decay", "total_steps", "averaging",
         "layer_decay", "state", "encoder_rates", "_by_width",
-        "n_updates", "last_norm", "skipped", "_pending", "_stepped", "_loop_steps",
+        "n_updates", "clipper", "_pending", "_stepped", "_loop_steps",
     )  # fmt: skip
 
     def __init__(
@@ -160,8 +160,8 @@ class GroupedAdamW(Optimizer):
         self.encoder_rates: dict[int, float] = {}
         self._by_width = not rates["encoder"]
         self.n_updates = 0
-        self.last_norm = 0.0
-        self.skipped = 0
+        #: Clips the gradients of an update. It knows their last norm, and the steps left out.
+        self.clipper = Clipper()
         self._pending: dict[Key, _Pending] = {}
         self._stepped: set[Key] = set()
         self._loop_steps = False
@@ -173,14 +173,14 @@ class GroupedAdamW(Optimizer):
         """thinc's protocol, for parameters of layers that do not know this class.
 
         The gradient is copied and cleared now, as thinc's own optimizers do. The step is made
-        later, in place.
+        later, in place, on the device of the arrays.
         """
         if gradient.size:
             if type(weights).__module__ == "numpy" and not weights.flags.writeable:
                 weights = np.array(weights)
-            grad = xp2torch(gradient).clone()
+            grad = as_tensor(gradient).clone()
             gradient *= 0
-            self.collect(key, xp2torch(weights), grad, average=False, lr_scale=lr_scale)
+            self.collect(key, as_tensor(weights), grad, average=False, lr_scale=lr_scale)
         return weights, gradient
 
     def collect(
@@ -258,7 +258,7 @@ class GroupedAdamW(Optimizer):
             if owner in names:
                 tensors[f"{names[owner]}|{name}|average"] = tensor
         counters = {"n_updates": self.n_updates, "total_steps": self.total_steps}
-        counters |= {"skipped": self.skipped, "loop_steps": self._loop_steps}
+        counters |= {"skipped": self.clipper.skipped, "loop_steps": self._loop_steps}
         return {"tensors": tensors, "counters": counters | {"by_width": self._by_width}}
 
     def load_state_dict(self, data: dict[str, Any], ids: dict[str, int]) -> None:
@@ -285,7 +285,7 @@ class GroupedAdamW(Optimizer):
         # In states of the first version an encoder_lr of 0 trained no encoder.
         self._by_width &= data["counters"].get("by_width", False)
         self.total_steps = data["counters"]["total_steps"]
-        self.skipped = data["counters"]["skipped"]
+        self.clipper = Clipper(data["counters"]["skipped"])
         self._loop_steps = data["counters"]["loop_steps"]
         self._pending, self._stepped = {}, set()
         self._set_learn_rate()
@@ -305,7 +305,11 @@ class GroupedAdamW(Optimizer):
     def _step(self) -> None:
         pending, self._pending = self._pending, {}
         self._stepped |= pending.keys()
-        if not pending or not self._clip([entry.grad for entry in pending.values()]):
+        if not pending:
+            return
+        grads = [entry.grad for entry in pending.values()]
+        clipped = self.clipper.clip(grads, self.grad_clip, self.n_updates)
+        if not clipped.is_step:
             return
         encoders = {key[0] for key, entry in pending.items() if entry.group == "encoder"}
         if not encoders <= self.encoder_rates.keys():
@@ -322,7 +326,7 @@ class GroupedAdamW(Optimizer):
             kind = (rate * factor, entry.decay, entry.weight.device, entry.weight.dtype)
             groups.setdefault(kind, []).append(key)
         for (rate, decay, _, _), keys in groups.items():
-            self._adamw(keys, pending, rate, decay)
+            self._adamw(keys, pending, rate, decay, clipped.found_inf)
         if self.averaging:
             self._average(pending)
 
@@ -353,7 +357,12 @@ class GroupedAdamW(Optimizer):
             torch._foreach_lerp_(mine, theirs, share)
 
     def _adamw(
-        self, keys: Iterable[Key], pending: dict[Key, _Pending], lr: float, decay: float
+        self,
+        keys: Iterable[Key],
+        pending: dict[Key, _Pending],
+        lr: float,
+        decay: float,
+        found_inf: Optional[Tensor],
     ) -> None:
         weights, grads, states = [], [], []
         for key in keys:
@@ -373,28 +382,5 @@ class GroupedAdamW(Optimizer):
             weights, grads, [s[0] for s in states], [s[1] for s in states], [],
             [s[2] for s in states],
             fused=True, amsgrad=False, beta1=self.b1, beta2=self.b2, lr=lr,
-            weight_decay=decay, eps=self.eps, maximize=False,
+            weight_decay=decay, eps=self.eps, maximize=False, found_inf=found_inf,
         )  # fmt: skip
-
-    def _clip(self, grads: list[Tensor]) -> bool:
-        """Scale the gradients to the largest norm. False if they are not finite: no step then."""
-        by_device: dict[torch.device, list[Tensor]] = {}
-        for grad in grads:
-            by_device.setdefault(grad.device, []).append(grad)
-        squares = 0.0
-        for members in by_device.values():
-            norms = torch._foreach_norm(members)
-            squares += float(torch.stack([n.float() for n in norms]).square().sum())
-        self.last_norm = math.sqrt(squares) if math.isfinite(squares) else math.inf
-        if not math.isfinite(self.last_norm):
-            self.skipped += 1
-            warnings.warn(
-                f"the gradient of update {self.n_updates} is not finite: its step is left out.",
-                stacklevel=2,
-            )
-            return False
-        if self.grad_clip and self.last_norm > self.grad_clip:
-            scale = self.grad_clip / (self.last_norm + 1e-6)
-            for members in by_device.values():
-                torch._foreach_mul_(members, scale)
-        return True

@@ -7,7 +7,6 @@ reach the optimizer as tensors. A shim builds its module itself from what was sa
 
 import copy
 import os
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,31 +16,27 @@ import safetensors.torch
 import srsly
 import torch
 from spacy.tokens import Doc
-from thinc.api import Optimizer, PyTorchGradScaler
+from thinc.api import Optimizer
 from thinc.shims.shim import Shim
-from thinc.util import get_torch_default_device, torch2xp, xp2torch
+from thinc.util import torch2xp, xp2torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .._devices import default_device
 from ..crf.tag_head import TagHead
 from ..encoder import hf as enc
-from ..encoder.cpu.fused import packed_encoder, weights_stamp
-from ..encoder.cpu.int8 import int8_encoder
-from ..encoder.cpu.linear import has_bfloat16_products
-from ..encoder.passes import Plan, plan_docs, run, set_dropout, special_ids
+from ..encoder.cuda.bert import CudaBert
+from ..encoder.cuda.run import run_cuda
+from ..encoder.fast_copy import FastCopy
+from ..encoder.passes import Plan, plan_docs, run, set_dropout
+from ..encoder.precision import pass_size, products_dtype
 from ..errors import BertCrfError
-from .encoder_rates import held_scale
+from .encoder_rates import crf_scale, held_scale
+from .gradients.scaling import GradScaler
 from .optimizer import GroupedAdamW
 from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
 
 #: Largest number of wordpieces of an encoder pass where batch_pieces is 0, padding included.
-#: Small passes stay in a CPU's cache. A pass of an update keeps its activations for
-#: backpropagation, half a megabyte for each wordpiece.
-_CPU_PASS, _CPU_UPDATE, _OTHER_PASS = 768, 512, 4096
-
-#: Only one thread makes the fast copy of an encoder.
-_making = threading.Lock()
-
 # OpenMP's threads do not survive a fork. A child process that used them would wait for ever.
 # nlp.pipe(n_process=...) forks. Several processes are best with one thread each.
 if hasattr(os, "register_at_fork"):
@@ -77,15 +72,17 @@ class TorchShim(Shim):
         """Hand the parameters that have a gradient to the optimizer, and clear the gradients."""
         if self._model is None:
             return
-        scale = 1.0 if isinstance(optimizer, GroupedAdamW) else self._held_scale(optimizer)
+        is_grouped = isinstance(optimizer, GroupedAdamW)
+        held = 1.0 if is_grouped else self._held_scale(optimizer)
         for name, param in self._model.named_parameters():
             if param.grad is None:
                 continue
             key = (self.id, name)
-            if isinstance(optimizer, GroupedAdamW):
+            if is_grouped:
                 optimizer.collect(key, param.data, param.grad)
             else:
                 weights, grad = torch2xp(param.data), torch2xp(param.grad)
+                scale = held * crf_scale(name, optimizer.learn_rate)
                 stepped = optimizer(key, weights, grad, lr_scale=scale)[0]
                 # Into the tensor that is there: a new one for each update was never freed.
                 param.data.copy_(xp2torch(stepped, device=param.device))
@@ -113,9 +110,13 @@ class TorchShim(Shim):
                 param.data = data
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """thinc's protocol: move to "cpu" or to a "gpu" by number."""
+        """thinc's protocol: move to "cpu" or to a "gpu" by number.
+
+        `Model.to_gpu` makes its GPU the current one, and hands over the number 0 for every GPU.
+        """
         if self._model is not None:
-            self._model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+            number = 0 if device_type == "cpu" else device_id or torch.cuda.current_device()
+            self._model.to("cpu" if device_type == "cpu" else f"cuda:{number}")
 
     def copy(self) -> "TorchShim":
         """A copy with weights and an identity of its own."""
@@ -138,7 +139,7 @@ class TorchShim(Shim):
             if saved.pop("crc32", None) not in (None, _checksum(saved)):
                 raise BertCrfError("its bytes are not those that were saved (checksum).")
             self._unpack(saved)
-            self.module.to(get_torch_default_device()).eval()
+            self.module.to(default_device()).eval()
         return self
 
     def _pack(self) -> dict[str, Any]:
@@ -159,12 +160,10 @@ class EncoderShim(TorchShim):
         super().__init__(None, config)
         self._tokenizer: Any = None
         self._quantize = ""
-        # The stamp of the weights, and a module made from them that predicts faster. Made at the
-        # first prediction.
-        self._fast: Optional[tuple[int, Any]] = None
-        self._scaler = PyTorchGradScaler(enabled=False)
+        self.fast = FastCopy()
+        self.grad_scaler = GradScaler(config.get("grad_scaler_config", {}))
         #: Most input ids of a pass, and whether texts of different length can share one.
-        self._longest, self._padding = 0, True
+        self.longest, self._padding = 0, True
 
     @property
     def loaded(self) -> enc.LoadedEncoder:
@@ -181,32 +180,32 @@ class EncoderShim(TorchShim):
         if value not in ("", "int8"):
             raise BertCrfError(f'quantize = {value!r} is not known: use "" or "int8".')
         self._quantize = value
-        self._fast = None
+        self.fast.clear()
 
     def load(self) -> None:
         """Load the encoder from where the config says, to the device of the current thinc ops."""
         self.adopt(enc.load_encoder(**self.cfg["source"]))
         wanted = self.cfg["max_length"]
-        if self._longest < wanted:
+        if self.longest < wanted:
             enc.logger.info(
                 "note: max_length %d is more than the encoder takes: windows have %d wordpieces",
-                wanted, self._longest,
+                wanted, self.longest,
             )  # fmt: skip
 
     def adopt(self, loaded: enc.LoadedEncoder) -> None:
         """Take over an encoder that is loaded already."""
-        self._fast = None
+        self.fast.clear()
         self._model, self._tokenizer = loaded
-        self._longest = enc.longest_input(loaded, self.cfg["max_length"])
+        self.longest = enc.longest_input(loaded, self.cfg["max_length"])
         self._padding = enc.takes_padding(loaded.model)
-        self.module.to(get_torch_default_device()).eval()
+        self.module.to(default_device()).eval()
 
     def plan(self, docs: list[Doc], is_train: bool = False) -> Plan:
         """The encoder passes of some docs, and the rows that each of their tokens reads."""
         return plan_docs(
             self._tokenizer,
             docs,
-            longest=self._longest,
+            longest=self.longest,
             overlap=self.cfg["overlap"],
             by_sentences=self.cfg["long_texts"] == "sentences",
             limit=self.pass_size(is_train),
@@ -217,60 +216,32 @@ class EncoderShim(TorchShim):
         """Largest number of wordpieces of an encoder pass, padding included."""
         if self.cfg["batch_pieces"]:
             return int(self.cfg["batch_pieces"])
-        if self.device.type != "cpu":
-            return _OTHER_PASS
-        if not is_train:
-            return _CPU_PASS
-        # Activations are half as large in 16 bits.
-        return _CPU_UPDATE if self.autocast() is None else 2 * _CPU_UPDATE
+        return pass_size(self.module.config, self.device, self.autocast(is_train), is_train)
 
-    def autocast(self) -> Optional[torch.dtype]:
-        """dtype of mixed precision: bfloat16 where the device has it, else float16 on a GPU."""
-        if not self.cfg["mixed_precision"]:
-            return None
-        if self.device.type == "cpu":
-            return torch.bfloat16 if has_bfloat16_products() else None
-        if self.device.type != "cuda":
-            return None
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if has_bf16 else torch.float16
+    def autocast(self, is_train: bool = True) -> Optional[torch.dtype]:
+        """dtype of mixed precision, None for float32; see `products_dtype`."""
+        return products_dtype(self.cfg["mixed_precision"], self.device, is_train)
 
     @torch.inference_mode()
     def predict_vectors(
         self, docs: list[Doc], project: Optional[tuple[Tensor, Tensor]] = None
     ) -> Tensor:
-        """See `encoder.run`. Safe from several threads."""
-        dtype = None if self._quantize else self.autocast()
-        is_cpu = self.device.type == "cpu" and dtype is None
-        module = self._fast_module() if is_cpu or self._quantize else self.module
-        return run(module, self.plan(docs), self.device, project, dtype)
-
-    def _fast_module(self) -> Any:
-        made, stamp = self._fast, weights_stamp(self.module)
-        if made is None or made[0] != stamp:
-            with _making:
-                made = self._fast
-                if made is None or made[0] != stamp:
-                    with torch.inference_mode(False):
-                        new = self._make_int8() if self._quantize else packed_encoder(self.module)
-                    made = self._fast = (stamp, new)
-        return made[1]
-
-    def _make_int8(self) -> Any:
-        if self.device.type != "cpu":
-            raise BertCrfError(
-                f'quantize = "int8" runs on the CPU, and the encoder is on {self.device}: leave '
-                "quantize empty, or load the pipeline on the CPU."
-            )
-        before, after, _ = special_ids(self._tokenizer)
-        return int8_encoder(self.module, before, after, self._longest)
+        """See `encoder.run`. Safe from several threads. On CUDA the host does not wait for it."""
+        dtype = None if self._quantize else self.autocast(is_train=False)
+        fast = self.fast.get(self.loaded, dtype, self.longest if self._quantize else 0)
+        plan = self.plan(docs)
+        if isinstance(fast, CudaBert):
+            if plan.batches:
+                return run_cuda(fast, plan, self.pass_size(), project)
+            fast = self.module
+        return run(fast, plan, self.device, project, dtype)
 
     def update_vectors(
         self, docs: list[Doc], dropout: float
     ) -> tuple[Tensor, Callable[[Tensor], None]]:
         """Vectors of all tokens, and the function that takes their gradient. [N, width]"""
         plan, dtype = self.plan(docs, is_train=True), self.autocast()
-        self._fast = None  # the weights are about to change
+        self.fast.clear()  # the weights are about to change
         set_dropout(self.module, dropout)
         self.module.train()
         try:
@@ -278,13 +249,11 @@ class EncoderShim(TorchShim):
                 vectors = run(self.module, plan, self.device, autocast=dtype)
         finally:
             self.module.eval()
-        scaler = self._scaler_for(dtype)
 
         def backprop(grad: Tensor) -> None:
             if not vectors.requires_grad:  # no wordpiece in the whole batch
                 return
-            (scaled,) = scaler.scale([grad], inplace=False)
-            torch.autograd.backward([vectors], [scaled])
+            torch.autograd.backward([vectors], [self.grad_scaler.scale(grad, dtype)])
 
         return vectors, backprop
 
@@ -292,31 +261,22 @@ class EncoderShim(TorchShim):
         return held_scale(self.module.named_parameters(), optimizer.learn_rate)
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        # Unscaled here and not in each backward pass, since gradients may be accumulated.
-        if self._scaler._enabled:
-            params = [p for p in self.module.parameters() if p.grad is not None]
-            if self._scaler.unscale([p.grad for p in params]):
-                for param in params:
-                    param.grad = None
+        self.grad_scaler.unscale(list(self.module.parameters()))
         super().finish_update(optimizer)
-        self._scaler.update()
+        self.grad_scaler.update()
 
     @contextmanager
     def use_params(self, params: dict[tuple[int, str], Any]) -> Iterator[None]:
-        self._fast = None
+        self.fast.clear()
         try:
             with super().use_params(params):
                 yield
         finally:
-            self._fast = None
+            self.fast.clear()
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        self._fast = None
+        self.fast.clear()
         super().to_device(device_type, device_id)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Packed weights can be neither copied nor pickled; they are made again.
-        return {**self.__dict__, "_fast": None}
 
     def _attention_for(self, dtype: Optional[torch.dtype]) -> AbstractContextManager[Any]:
         """How an update computes attention.
@@ -327,14 +287,6 @@ class EncoderShim(TorchShim):
         if dtype is None or self.device.type != "cpu":
             return nullcontext()
         return cast(AbstractContextManager[Any], sdpa_kernel(SDPBackend.MATH))
-
-    def _scaler_for(self, dtype: Optional[torch.dtype]) -> PyTorchGradScaler:
-        needs_scaling = dtype is torch.float16  # bfloat16 has float32's range
-        if needs_scaling and not self._scaler._enabled:
-            settings = {"enabled": True, **self.cfg.get("grad_scaler_config", {})}
-            self._scaler = PyTorchGradScaler(**settings)
-            self._scaler.to_(self.device)
-        return self._scaler
 
     def _pack(self) -> dict[str, Any]:
         packed, weights, file = enc.pack(self.loaded), enc.weights_of(self.loaded), beside()
@@ -360,13 +312,18 @@ class EncoderShim(TorchShim):
 class HeadShim(TorchShim):
     """Holds a TagHead."""
 
-    def build(self, width: int, n_tags: int) -> None:
-        """Make a new head of this size, or room for more tags in the present one."""
+    def build(self, width: int, n_tags: int, device: Optional[torch.device] = None) -> None:
+        """Make a new head of this size, or room for more tags in the present one.
+
+        width: width of the token vectors.
+        n_tags: number of tags.
+        device: device of a new head, None for the default. The present one stays where it is.
+        """
         if self._model is None or self.module.classifier.in_features != width:
-            self._model = TagHead(width, n_tags)
+            self._model = TagHead(width, n_tags).to(device or default_device())
         elif self.module.crf.n_tags != n_tags:
             self.module.extend(n_tags)
-        self.module.to(get_torch_default_device()).eval()
+        self.module.eval()
 
     def _pack(self) -> dict[str, Any]:
         classifier = self.module.classifier

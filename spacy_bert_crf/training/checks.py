@@ -13,6 +13,7 @@ from spacy.tokens import Doc
 from thinc.api import Config, Model
 from torch import Tensor, nn
 
+from .._devices import default_device
 from .._files import remove_folder
 from ..component.pipe import BertCrf
 from ..component.pipelines import check_labels
@@ -89,6 +90,21 @@ def check_output(output: Path, resume: bool, overwrite: bool) -> None:
             "--overwrite."
         )
     remove_folder(state)
+
+
+def check_quantize(nlp: Language) -> None:
+    """Check that no component predicts in 8-bit integers on a GPU, which would end the first epoch.
+
+    nlp: the pipeline, initialised.
+    Raises BertCrfError naming the component.
+    """
+    device = default_device()
+    for name, pipe in nlp.pipeline:
+        if isinstance(pipe, BertCrf) and pipe.quantize and device.type != "cpu":
+            raise BertCrfError(
+                f"[components.{name}] quantize = {pipe.quantize!r} runs on the CPU, and this "
+                f'training is on {device}: set quantize = "", or train with --gpu-id -1.'
+            )
 
 
 def choose_rates(nlp: Language, optimizer: Any, frozen: list[str]) -> None:

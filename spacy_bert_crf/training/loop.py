@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from spacy import util
-from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
@@ -35,17 +34,18 @@ from spacy.training.loop import (
 from spacy.util import registry, resolve_dot_names
 from thinc.api import Config
 
+from .._devices import use_allocator, use_device
 from .._files import atomic_folder, remove_folder, sweep, write_text
 from .._host import plain_torch
+from .._memory import explained_memory
 from .._provenance import META, flat_settings, versions
 from .._signals import Stop
 from ..annotation.docbin import check_docbins
-from ..component.pipelines import use_device
-from ..errors import BertCrfError, first_line
+from ..errors import BertCrfError
 from ..model.optimizer import GroupedAdamW
+from . import checks
 from . import state as ts
 from .batcher import count_batches
-from .checks import can_keep_state, check_dev, check_start, choose_rates, same_random, warn_unused
 from .new_labels import learn_new_labels
 from .progress import Finalize, LogStep, Progress
 
@@ -56,6 +56,7 @@ logger = logging.getLogger("spacy_bert_crf.training")
 
 
 @plain_torch()
+@explained_memory()
 def train(
     config: Config,
     output: Path,
@@ -79,9 +80,10 @@ def train(
     save_minutes: minutes between two saved states.
     overwrite: start anew where `output` holds an interrupted training.
     RETURNS: the history: epochs, best epoch, seconds, seed, versions.
-    Raises BertCrfError for a config, data or state that can't be used, and after a signal.
+    Raises BertCrfError for a config, data, device or state that can't be used, where the memory of
+    the device is full, and after a signal.
     """
-    check_start(config, output, resume, overwrite)
+    checks.check_start(config, output, resume, overwrite)
     use_device(use_gpu)
     output.mkdir(parents=True, exist_ok=True)
     sweep(output)  # of a run that was killed while it wrote
@@ -111,33 +113,35 @@ class _Run:
         self.output = output
         self.save_seconds = save_minutes * 60
         has_state = resume and (output / ts.FOLDER).is_dir()
-        saved = output / ts.FOLDER / "pipeline"
-        self.nlp = nlp = self._load(saved) if has_state else init_nlp(config, use_gpu=use_gpu)
+        self.nlp = nlp = (
+            ts.load_nlp(output, config) if has_state else init_nlp(config, use_gpu=use_gpu)
+        )
         # Files may have moved since a state was saved. Their contents are compared below.
         self.config = Config(nlp.config).merge({"paths": config.get("paths", {})}).interpolate()
         if own_logger := config.interpolate()["training"].get("logger"):
             self.config["training"]["logger"] = own_logger  # a resumed training may have another
         settings = self.config["training"]
-        warn_unused(settings)
+        checks.warn_unused(settings)
+        checks.check_quantize(nlp)
         if settings["seed"] is not None:
             util.fix_random_seed(settings["seed"])
         if use_gpu >= 0 and settings["gpu_allocator"]:
-            util.set_gpu_allocator(settings["gpu_allocator"])
+            use_allocator(settings["gpu_allocator"])
         self.T = registry.resolve(settings, schema=ConfigSchemaTraining)
         dot_names = [self.T["train_corpus"], self.T["dev_corpus"]]
         self.train_corpus, self.dev_corpus = resolve_dot_names(self.config, dot_names)
         self.optimizer = self.T["optimizer"]
-        self.keep_state = keep_state and can_keep_state(self.optimizer)
+        self.keep_state = keep_state and checks.can_keep_state(self.optimizer)
         self.streamed = self.T["max_epochs"] < 0
         self.examples: list[Example] = [] if self.streamed else list(self.train_corpus(nlp))
         if not self.streamed and not self.examples:
             raise BertCrfError(
                 "the training corpus has no examples: check [corpora.train] and its path."
             )
-        with same_random():
+        with checks.same_random():
             if not has_state:
                 learn_new_labels(nlp, config, self.train_corpus)
-            check_dev(nlp, [example.reference for example in self.dev_corpus(nlp)])
+            checks.check_dev(nlp, [example.reference for example in self.dev_corpus(nlp)])
         self.total_steps = self._count_steps()
         if isinstance(self.optimizer, GroupedAdamW) and not self.optimizer.total_steps:
             self.optimizer.total_steps = self.total_steps
@@ -170,7 +174,7 @@ class _Run:
 
         Raises BertCrfError after SIGINT or SIGTERM, once the state is saved.
         """
-        choose_rates(self.nlp, self.optimizer, self.T["frozen_components"])
+        checks.choose_rates(self.nlp, self.optimizer, self.T["frozen_components"])
         log_step, finalize = self._start_logger()
         try:
             with Stop() as stop:
@@ -221,15 +225,6 @@ class _Run:
         if isinstance(log_step, Progress):
             log_step.watch(self.state, self.optimizer, self.total_steps, self.nlp.pipe_names)
         return log_step, finalize
-
-    def _load(self, path: Path) -> Language:
-        try:
-            return util.load_model(path)
-        except Exception as err:
-            reason = f"{path} is damaged ({first_line(err)})"
-            raise BertCrfError(
-                f"can't resume: {reason}. Delete {path.parent} to start anew."
-            ) from err
 
     def _batches(self) -> Iterator[tuple[int, list[Example], bool]]:
         """Batches from the state's position on, as (epoch, batch, is the last of its epoch)."""
@@ -394,6 +389,6 @@ class _Run:
         limits = [T["max_steps"] + 1] if T["max_steps"] else []
         if T["max_epochs"] > 0:
             section = self.config["training"]["batcher"]
-            with same_random():
+            with checks.same_random():
                 limits.append(count_batches(section, self.examples, T["max_epochs"]))
         return min(limits, default=0)

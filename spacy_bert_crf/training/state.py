@@ -9,7 +9,8 @@ and the data, so that a state is not used with others.
 import hashlib
 import json
 import random
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional
@@ -18,19 +19,23 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from spacy import util
 from spacy.language import Language
 from spacy.training import Example
-from thinc.api import Config, Model, Optimizer
+from thinc.api import Config, Model, Optimizer, PyTorchShim
 
+from .._devices import default_device
 from .._files import atomic_folder
 from .._provenance import config_hash, flat_settings, settings_of
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
+from ..model.gradients.scaling import GradScaler
 from ..model.optimizer import GroupedAdamW
 
 FOLDER = "state"
-#: Settings that may differ between the parts of a resumed training, because no weight depends on
-#: them.
-_FREE_TO_CHANGE = ("training.logger",)
+#: Settings that may differ between the parts of a resumed training. The logger changes no weight.
+#: The size of an encoder's passes changes their memory: a training whose memory was full goes on
+#: with smaller ones.
+_FREE_TO_CHANGE = re.compile(r"training\.logger.*|components\.[^.]+\.model\..*\.batch_pieces")
 
 
 @dataclass
@@ -89,6 +94,7 @@ def save_state(
             "state": asdict(state),
             "optimizer": saved["counters"],
             "random": random_states(),
+            "grad_scalers": {name: scaler.state() for name, scaler in _grad_scalers(nlp)},
             "belongs_to": belongs_to,
         }
         (folder / "state.json").write_text(json.dumps(data), encoding="utf8")
@@ -120,6 +126,23 @@ def read_state(output: Path, belongs_to: dict[str, Any]) -> Optional[dict[str, A
     return dict(data)
 
 
+def load_nlp(output: Path, config: Config) -> Language:
+    """The pipeline of the saved state. Raises BertCrfError if it is damaged.
+
+    output: folder of the training.
+    config: the present training config. `batch_pieces` is taken from it.
+    """
+    path = output / FOLDER / "pipeline"
+    changed = {k: v for k, v in settings_of(config).items() if k.endswith(".batch_pieces")}
+    try:
+        known = settings_of(util.load_config(path / "config.cfg"))
+        changed = {key: value for key, value in changed.items() if key in known}
+        return util.load_model(path, config=changed)
+    except Exception as err:
+        reason = f"{path} is damaged ({first_line(err)})"
+        raise BertCrfError(f"can't resume: {reason}. Delete {path.parent} to start anew.") from err
+
+
 def restore_state(
     output: Path, data: dict[str, Any], nlp: Language, optimizer: Optimizer
 ) -> TrainingState:
@@ -142,11 +165,14 @@ def restore_state(
             f"can't resume: {path} is damaged ({err}). Delete {path.parent} to start anew."
         ) from err
     ids = layer_ids(nlp)
-    devices = {layer: _device_of(nlp, layer) for layer in ids}
+    devices = {layer: str(getattr(_shim_of(nlp, layer), "device", "cpu")) for layer in ids}
     tensors = {k: v.to(devices.get(k.rsplit("|", 2)[0], "cpu")) for k, v in tensors.items()}
     _optimizer_of(optimizer).load_state_dict(
         {"tensors": tensors, "counters": data["optimizer"]}, ids
     )
+    scalers = data.get("grad_scalers", {})  # states of version 0.2 have none
+    for name, scaler in _grad_scalers(nlp):
+        scaler.load_state(scalers.get(name, {}))
     state = TrainingState(**data["state"])
     state.results = [(score, step) for score, step in state.results]
     return state
@@ -169,7 +195,7 @@ def fingerprint(config: Config, examples: Iterable[Example]) -> dict[str, Any]:
     files = {
         key: _hash(Path(value))
         for key, value in flat_settings(config)
-        if is_path(value) and not key.startswith(_FREE_TO_CHANGE)
+        if is_path(value) and not _FREE_TO_CHANGE.fullmatch(key)
     }
     return {"config": settings_of(config), "data": digest.hexdigest(), "files": files}
 
@@ -193,13 +219,13 @@ def hashes(belongs_to: dict[str, Any]) -> dict[str, Any]:
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The first difference between two fingerprints, in words; empty if there is none.
 
-    Settings that change no weights may differ.
+    The logger and the size of an encoder's passes may differ.
 
     old: fingerprint of the saved state.
     new: fingerprint of the present config and data.
     """
     for key in sorted({*old.get("config", {}), *new["config"]}):
-        if key.startswith(_FREE_TO_CHANGE):
+        if _FREE_TO_CHANGE.fullmatch(key):
             continue
         a, b = old.get("config", {}).get(key), new["config"].get(key)
         if a != b:
@@ -214,26 +240,33 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def random_states() -> dict[str, Any]:
-    """Random states of Python, numpy and torch, as JSON."""
+    """Random states of Python, numpy and torch, as JSON.
+
+    Of the GPUs, only the one in use has a state here. CuPy's can't be read.
+    """
+    device = default_device()
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": random.getstate(),
         "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss],
         "torch": torch.get_rng_state().tolist(),
-        "cuda": [state.tolist() for state in torch.cuda.get_rng_state_all()]
-        if torch.cuda.is_available()
-        else [],
+        "cuda": [torch.cuda.get_rng_state(device).tolist()] if device.type == "cuda" else [],
     }
 
 
 def set_random_states(states: dict[str, Any]) -> None:
-    """Restore the random states that `random_states` returned."""
+    """Restore the random states that `random_states` returned, on the device in use now.
+
+    States of older versions hold those of all GPUs of the machine.
+    """
     set_python_random(states["python"])
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(torch.tensor(states["torch"], dtype=torch.uint8))
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([torch.tensor(s, dtype=torch.uint8) for s in states["cuda"]])
+    device, saved = default_device(), states["cuda"]
+    if saved and device.type == "cuda":
+        own = saved[device.index if device.index < len(saved) else 0]
+        torch.cuda.set_rng_state(torch.tensor(own, dtype=torch.uint8), device)
 
 
 def set_python_random(state: Any) -> None:
@@ -256,13 +289,24 @@ def layer_ids(nlp: Language) -> dict[str, int]:
     return out
 
 
-def _device_of(nlp: Language, layer: str) -> str:
+def _shim_of(nlp: Language, layer: str) -> Any:
+    """The shim with one of the names of `layer_ids`; None for the name of a layer."""
     pipe_name, node, *shim = layer.rsplit("/", 2) if "/shim" in layer else layer.rsplit("/", 1)
     if not shim:
-        return "cpu"
+        return None
     model = nlp.get_pipe(pipe_name).model
-    held = list(model.walk())[int(node)].shims[int(shim[0][4:])]
-    return str(getattr(held, "device", "cpu"))
+    return list(model.walk())[int(node)].shims[int(shim[0][4:])]
+
+
+def _grad_scalers(nlp: Language) -> Iterator[tuple[str, GradScaler]]:
+    """The gradient scalers of own encoders and of thinc's shims, by the names of `layer_ids`."""
+    for name in layer_ids(nlp):
+        shim = _shim_of(nlp, name)
+        own = getattr(shim, "grad_scaler", None)
+        if isinstance(own, GradScaler):
+            yield name, own
+        elif isinstance(shim, PyTorchShim):
+            yield name, GradScaler({}, shim._grad_scaler)
 
 
 def _optimizer_of(optimizer: Optimizer) -> GroupedAdamW:

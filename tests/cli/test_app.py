@@ -7,9 +7,11 @@ import sys
 
 import pytest
 import spacy
+import torch
 from spacy.tokens import DocBin
 
 from support.commands import cli
+from support.paths import CONFIG
 from support.toys import TEXTS, make_examples
 
 GOOD = "王 B-PER\n明 I-PER\n在 O\n京 B-LOC\n\n没 O\n有 O\n"
@@ -188,6 +190,38 @@ def test_a_gpu_that_is_not_there(tmp_path, trained_path):
     DocBin().to_disk(tmp_path / "d.spacy")
     text = command("evaluate", trained_path, tmp_path / "d.spacy", "--gpu-id", 0, code=1)
     assert "gpu_id 0" in text
+
+
+def test_full_memory_is_one_message(tmp_path, trained_path, monkeypatch):
+    """From another component than this package's, which explains its own."""
+
+    def fail(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. See also")
+
+    DocBin(docs=[spacy.blank("zh")("北京")]).to_disk(tmp_path / "d.spacy")
+    monkeypatch.setattr("spacy_bert_crf.evaluation.evaluate.evaluate", fail)
+    text = cli("evaluate", trained_path, tmp_path / "d.spacy", code=1)
+    assert "✘ not enough memory (CUDA out of memory. Tried to allocate 2.00 GiB). Lower" in text
+    monkeypatch.setattr("spacy_bert_crf.evaluation.evaluate.evaluate", other_error)
+    with pytest.raises(RuntimeError, match="of another kind"):
+        cli("evaluate", trained_path, tmp_path / "d.spacy")
+
+
+def other_error(*args, **kwargs):
+    raise RuntimeError("of another kind")
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "evaluate", "report", "find-errors", "calibrate", "nbest"]
+)
+def test_each_command_with_a_gpu_refuses_one_that_is_not_there(name, tmp_path, trained_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    DocBin(docs=[spacy.blank("zh")("北京")]).to_disk(tmp_path / "d.spacy")
+    words = {"train": [CONFIG, tmp_path / "out"], "nbest": [trained_path, "北京"]}
+    usual = [trained_path, tmp_path / "d.spacy"]
+    text = cli(name, *words.get(name, usual), "--gpu-id", 7, code=1)
+    assert "gpu_id 7 can't be used: torch" in text and "Use -1 for the CPU." in text
 
 
 def test_spacys_own_commands_know_the_component(tmp_path, encoder_path):

@@ -1,12 +1,16 @@
 """Spellings of entities against a reading of all tag sequences."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
+import torch
 
 from spacy_bert_crf.annotation.schemes import EntitySpan, Role, TagSet
+from spacy_bert_crf.component import entity_spans
 from spacy_bert_crf.component.entity_spans import candidate_spans, spellings
+from support.toys import TEXTS
 
 
 def spelled(tags, tag_set, span, constrained):
@@ -55,3 +59,24 @@ def test_candidates_are_found_where_marginals_allow_them():
     assert found[0.25] == [EntitySpan(0, 1, "A"), EntitySpan(0, 2, "A")]
     assert EntitySpan(0, 3, "A") in found[0.04] and EntitySpan(1, 2, "A") in found[0.04]
     assert EntitySpan(2, 3, "A") not in found[0.04]
+
+
+def test_what_the_device_needs_is_one_copy(trained, monkeypatch):
+    """Each array that becomes a tensor is a copy to the device."""
+    tables = []
+    real = torch.from_numpy
+    spans = [[(0, 3, "PER"), (6, 8, "LOC"), (0, 1, "ORG")], []]
+    docs = [trained.make_doc(text) for text, _ in TEXTS[:2]]
+    pipe = trained.get_pipe("bert_crf")
+    want = pipe.read(docs, requested=spans)
+
+    def from_numpy(array):
+        if sys._getframe(1).f_globals["__name__"] == entity_spans.__name__:
+            tables.append(array)
+        return real(array)
+
+    monkeypatch.setattr(torch, "from_numpy", from_numpy)
+    assert [each.requested for each in pipe.read(docs, requested=spans)] == [
+        each.requested for each in want
+    ]
+    assert len(tables) == 1

@@ -11,7 +11,7 @@ import torch
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_bert_crf.encoder.passes import sentence_starts
+from spacy_bert_crf.encoder.texts.windows import sentence_starts
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model import layers
 from spacy_bert_crf.model.optimizer import create_adamw
@@ -128,6 +128,7 @@ def test_prediction_equals_the_path_of_training(trained):
     """Projecting each pass and then averaging is averaging and then projecting."""
     pipe = trained.get_pipe("bert_crf")
     docs = [trained.make_doc(text * 30) for text, _ in TEXTS]
+    layers.own_encoder_of(pipe.model).cfg["mixed_precision"] = False
     predicted = pipe.model.predict(docs)
     updated, _ = pipe.model.begin_update(docs)
     for a, b in zip(predicted, updated, strict=True):
@@ -449,6 +450,7 @@ def test_an_update_in_parts_has_the_gradients_of_one(trained, unknown):
         longest = max(examples, key=lambda eg: len(eg.predicted))
         longest.reference.set_ents([], default="missing")
     own, losses, gradients = layers.own_encoder_of(pipe.model), [], []
+    own.cfg["mixed_precision"] = False
     for pieces in (10_000, 30):
         own.cfg["batch_pieces"] = pieces
         layers.head_of(pipe.model).module.zero_grad()

@@ -6,8 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from spacy_bert_crf.crf import linear_chain, viterbi_blocks
+from spacy_bert_crf.crf import viterbi as decoding
+from spacy_bert_crf.crf import viterbi_blocks
 from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 from spacy_bert_crf.crf.viterbi import viterbi
 from spacy_bert_crf.crf.viterbi_blocks import viterbi_long
@@ -91,8 +93,27 @@ def test_the_crf_takes_it_for_long_sequences(n_tags):
     allowed = torch.rand(emissions.shape, generator=torch.Generator().manual_seed(2)) < 0.8
     allowed[..., 0] = True
     want = [crf.viterbi(emissions, mask), crf.viterbi(emissions, mask, allowed)]
-    with mock.patch.object(linear_chain, "LONG", 10):
+    with mock.patch.object(decoding, "LONG", 10):
         found = [crf.viterbi(emissions, mask), crf.viterbi(emissions, mask, allowed)]
     for (tags, score), (want_tags, want_score) in zip(found, want, strict=True):
         assert torch.equal(tags, want_tags)
         torch.testing.assert_close(score, want_score)
+
+
+class NoFloat64(TorchDispatchMode):
+    """Apple's GPU: no tensor of float64."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        assert not (isinstance(out, torch.Tensor) and out.dtype is torch.float64), func
+        return out
+
+
+def test_a_device_without_float64(monkeypatch):
+    emissions, *weights = (tensor.float() for tensor in make(500, 5, 0))
+    want, score = viterbi_long(emissions, *weights)
+    monkeypatch.setattr(viterbi_blocks, "wide_dtype", lambda device: torch.float32)
+    with NoFloat64():
+        tags, found = viterbi_long(emissions, *weights)
+    assert torch.equal(tags, want)
+    torch.testing.assert_close(found, score)

@@ -10,7 +10,6 @@ from tests.cuda.pretend.environment import VARIABLE, environment
 
 
 @pytest.mark.skipif(VARIABLE in os.environ, reason="it starts processes with the device itself")
-@pytest.mark.xfail(strict=True, reason="C1: spacy.util has no set_gpu_allocator")
 def test_project_run_all_on_the_gpu(tmp_path):
     project = copy_project(tmp_path / "project")
     small(project, "toy")

@@ -3,13 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf.encoder.passes import (
-    padded_batches,
-    plan_batches,
-    plan_text,
-    plan_windows,
-    token_pieces,
-)
+from spacy_bert_crf.encoder.passes import padded_batches, plan_batches, token_pieces
+from spacy_bert_crf.encoder.texts.windows import plan_text, plan_windows
 
 
 @given(n=st.integers(0, 3000), size=st.integers(4, 510), share=st.floats(0, 0.5))

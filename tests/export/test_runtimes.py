@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_bert_crf.encoder.passes import doc_pieces, special_ids, tokenize
+from spacy_bert_crf.encoder.passes import doc_pieces, special_ids
+from spacy_bert_crf.encoder.texts.wordpieces import tokenize
 from spacy_bert_crf.export.graphs import FORBIDDEN
 from spacy_bert_crf.export.open import open_export
 from spacy_bert_crf.export.trained import gather

@@ -8,7 +8,12 @@ import torch
 from thinc.api import Adam
 from transformers import BertConfig, BertModel
 
-from spacy_bert_crf.model.encoder_rates import encoder_size, held_scale, suggested_encoder_lr
+from spacy_bert_crf.model.encoder_rates import (
+    crf_scale,
+    encoder_size,
+    held_scale,
+    suggested_encoder_lr,
+)
 from spacy_bert_crf.model.optimizer import create_adamw
 from support.toys import make_examples, own_config, shared_config, shared_pipeline
 
@@ -85,11 +90,18 @@ def test_an_optimizer_with_one_rate_is_held_for_a_deep_encoder():
     wide = list(bert(256, 1).named_parameters())
     with pytest.warns(UserWarning, match="trains at .*init-config"):
         scale = held_scale(wide, 0.001)
-    assert scale * 0.001 == pytest.approx(suggested_encoder_lr(256, 1.0))
+    assert scale * 0.001 == pytest.approx(suggested_encoder_lr(256, 1.0) / 2)
     assert held_scale(wide, 9e-4) == 1.0  # chosen for an encoder
     assert held_scale(small.named_parameters(), 0.1) == 1.0
     with pytest.warns(UserWarning):
         assert held_scale(deep.named_parameters(), 0.1) < 0.01
+
+
+def test_the_crf_learns_faster_under_an_optimizer_with_one_rate():
+    for rate, factor in ((1e-5, 10), (1e-3, 10), (2e-3, 5), (1e-2, 1), (0.5, 1), (0.0, 1)):
+        assert crf_scale("crf.transitions", rate) == pytest.approx(factor)
+        assert crf_scale("classifier.weight", rate) == 1.0
+        assert crf_scale("encoder.layer.0.output.dense.weight", rate) == 1.0
 
 
 def test_spacys_optimizer_moves_a_deep_encoder_no_further(encoder_path, monkeypatch):

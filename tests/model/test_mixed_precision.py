@@ -3,8 +3,8 @@
 import spacy
 import torch
 
+from spacy_bert_crf.encoder import precision
 from spacy_bert_crf.encoder.cpu.linear import has_bfloat16_products
-from spacy_bert_crf.model import shims
 from spacy_bert_crf.model.layers import own_encoder_of
 from support.toys import make_examples, own_config
 
@@ -27,7 +27,7 @@ def gradients(nlp, weights=None):
 
 
 def test_updates_in_bfloat16_have_nearly_the_same_gradients(encoder_path, monkeypatch):
-    monkeypatch.setattr(shims, "has_bfloat16_products", lambda: True)
+    monkeypatch.setattr(precision, "has_bfloat16_products", lambda: True)
     plain = pipeline(encoder_path, False)
     weights = plain.get_pipe("bert_crf").model.to_bytes()
     want = gradients(plain)
@@ -43,13 +43,13 @@ def test_updates_in_bfloat16_have_nearly_the_same_gradients(encoder_path, monkey
 
 
 def test_without_such_products_nothing_changes(encoder_path, monkeypatch):
-    monkeypatch.setattr(shims, "has_bfloat16_products", lambda: False)
+    monkeypatch.setattr(precision, "has_bfloat16_products", lambda: False)
     own = own_encoder_of(pipeline(encoder_path, True).get_pipe("bert_crf").model)
     assert own.autocast() is None
 
 
 def test_predictions_in_bfloat16_are_near(encoder_path, monkeypatch):
-    monkeypatch.setattr(shims, "has_bfloat16_products", lambda: True)
+    monkeypatch.setattr(precision, "has_bfloat16_products", lambda: True)
     nlp = pipeline(encoder_path, True)
     own = own_encoder_of(nlp.get_pipe("bert_crf").model)
     doc = nlp.make_doc("王小明昨天在北京参观了清华大学。")
@@ -61,7 +61,7 @@ def test_predictions_in_bfloat16_are_near(encoder_path, monkeypatch):
 
 
 def test_int8_is_not_mixed_with_it(encoder_path, monkeypatch):
-    monkeypatch.setattr(shims, "has_bfloat16_products", lambda: True)
+    monkeypatch.setattr(precision, "has_bfloat16_products", lambda: True)
     nlp = pipeline(encoder_path, True)
     own = own_encoder_of(nlp.get_pipe("bert_crf").model)
     doc = nlp.make_doc("中国银行在广州开会。")

@@ -96,7 +96,7 @@ def test_equals_torch_adamw_with_clipping():
         optimizer.collect((0, "x.weight"), ours[0], grads[0].clone())
         optimizer.collect((0, "x.bias"), ours[1], grads[1].clone())
         optimizer.step_schedules()
-        assert optimizer.last_norm == pytest.approx(norm.item(), rel=1e-5)
+        assert optimizer.clipper.last_norm == pytest.approx(norm.item(), rel=1e-5)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b.data)
 
@@ -120,7 +120,7 @@ def test_a_gradient_that_is_not_finite_makes_no_step():
     optimizer.collect((0, "a.weight"), weight, torch.tensor([1.0, math.nan]))
     with pytest.warns(UserWarning, match="not finite"):
         optimizer.step_schedules()
-    assert weight.tolist() == [1, 1] and optimizer.skipped == 1
+    assert weight.tolist() == [1, 1] and optimizer.clipper.skipped == 1
 
 
 @pytest.mark.parametrize(
@@ -287,6 +287,16 @@ def test_layers_of_thinc_get_their_gradient_cleared():
         assert not layer.get_grad("b").any()
         assert (layer.get_param("W") < before).all()
     assert all((grad == seen[0]).all() for grad in seen)
+
+
+def test_arrays_are_stepped_in_place_whatever_the_current_device(monkeypatch):
+    """Another thread's current device may be another than that of the arrays."""
+    monkeypatch.setattr("thinc.util.get_torch_default_device", lambda: torch.device("meta"))
+    optimizer = create_adamw(warmup=0, weight_decay=0, decay="constant", head_lr=0.1)
+    weights, gradient = np.ones(3, np.float32), np.ones(3, np.float32)
+    assert optimizer((1, "W"), weights, gradient)[0] is weights
+    optimizer.step_schedules()
+    assert np.allclose(weights, 0.9) and not gradient.any()
 
 
 def test_averages_of_thincs_own_optimizers(encoder_path):

@@ -85,12 +85,19 @@ def round_size(n_rows: int) -> int:
 
 def is_bert_layer(layer: Any) -> bool:
     """Whether a FusedBertLayer can replace this module."""
+    # Only these layers get a mask that the attention here takes.
+    return computes_as_bert(layer) and type(layer.attention.self).__name__.endswith(
+        "SdpaSelfAttention"
+    )
+
+
+def computes_as_bert(layer: Any) -> bool:
+    """Whether a module computes the same as BERT's layer, with the same attribute names."""
     if type(layer).__name__ not in _BERT_LAYERS or getattr(layer, "is_decoder", False):
         return False
     attention = layer.attention.self
     return (
-        type(attention).__name__.endswith("SdpaSelfAttention")
-        and getattr(attention, "position_embedding_type", "absolute") == "absolute"
+        getattr(attention, "position_embedding_type", "absolute") == "absolute"
         and getattr(layer, "chunk_size_feed_forward", 0) == 0
     )
 

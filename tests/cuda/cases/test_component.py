@@ -67,30 +67,23 @@ def test_loaded_on_the_cpu_one_text(from_cpu, wanted):
     assert entities(from_cpu(ALL_TEXTS[0])) == wanted[0]
 
 
-C3 = pytest.mark.xfail(strict=True, raises=TypeError, reason="C3: arrays of the CPU joined by CuPy")
-C4 = pytest.mark.xfail(strict=True, reason="C4: add_label moves the head to another device")
-
-
 @pytest.mark.parametrize("scores", [False, True])
 def test_loaded_on_the_cpu_many_texts(from_cpu, wanted, scores):
     from_cpu.get_pipe("bert_crf").scores = scores
     assert predicted(from_cpu) == wanted
 
 
-@C3
 def test_loaded_on_the_cpu_update(from_cpu):
     losses = from_cpu.update(make_examples(from_cpu), sgd=create_adamw())
     assert losses["bert_crf"] > 0
 
 
-@C4
 def test_loaded_on_the_cpu_new_label(from_cpu):
     from_cpu.get_pipe("bert_crf").add_label("NEW")
     assert len(set(device_of(from_cpu))) == 1
     from_cpu(ALL_TEXTS[0])
 
 
-@C4
 def test_new_label_in_a_thread(on_gpu):
     thread = threading.Thread(target=on_gpu.get_pipe("bert_crf").add_label, args=["NEW"])
     thread.start()

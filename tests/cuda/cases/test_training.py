@@ -16,13 +16,6 @@ from spacy_bert_crf.training.loop import train
 from support.paths import CONFIG
 from support.toys import make_examples
 
-C1 = pytest.mark.xfail(
-    strict=True, raises=AttributeError, reason="C1: spacy.util has no set_gpu_allocator"
-)
-C5 = pytest.mark.xfail(
-    strict=True, raises=IndexError, reason="C5: a state holds the random states of all GPUs"
-)
-C6 = pytest.mark.xfail(strict=True, reason="C6: int8 is refused after the first epoch only")
 NO_ALLOCATOR = {"system.gpu_allocator": None}
 
 
@@ -86,7 +79,6 @@ def losses(history):
     return [epoch["loss"] for epoch in history["epochs"]]
 
 
-@C1
 def test_the_shipped_config(run, tmp_path):
     history = run("out")
     assert history["complete"] and (tmp_path / "out" / "model-best").is_dir()
@@ -113,7 +105,6 @@ def test_mixed_precision(run):
     assert run("out", {**NO_ALLOCATOR, name: True})["complete"]
 
 
-@C6
 def test_int8_is_refused_before_the_first_update(run, tmp_path):
     with pytest.raises((BertCrfError, ValueError), match="int8"):
         run("out", {**NO_ALLOCATOR, "components.bert_crf.quantize": "int8"}, stop_at=1)
@@ -128,7 +119,6 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(run, tmp_path):
     assert weights(tmp_path / "parts/model-last") == weights(tmp_path / "whole/model-last")
 
 
-@C5
 def test_a_state_of_a_machine_with_more_gpus(run, tmp_path):
     with pytest.raises(BertCrfError, match="SIGTERM"):
         run("out", NO_ALLOCATOR, stop_at=4)

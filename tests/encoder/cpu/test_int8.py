@@ -13,7 +13,8 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 
 from spacy_bert_crf.encoder.cpu import int8
 from spacy_bert_crf.encoder.hf import load_encoder
-from spacy_bert_crf.encoder.passes import doc_pieces, special_ids, tokenize
+from spacy_bert_crf.encoder.passes import doc_pieces, special_ids
+from spacy_bert_crf.encoder.texts.wordpieces import tokenize
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export.open import open_export
 from spacy_bert_crf.model.layers import own_encoder_of
@@ -183,7 +184,7 @@ def test_setting_at_load(trained_path):
     texts = [text for text, _ in TEXTS]
     want = [entities(doc) for doc in plain.pipe(texts)]
     assert [entities(doc) for doc in small.pipe(texts)] == want and any(want)
-    assert own_encoder_of(small.get_pipe("bert_crf").model)._fast is not None
+    assert own_encoder_of(small.get_pipe("bert_crf").model).fast.is_made
 
 
 def test_emissions_of_the_export(toys):
@@ -216,10 +217,11 @@ def test_it_is_made_again_when_the_weights_change(encoder_path):
     own = own_encoder_of(pipe.model)
     docs = [nlp.make_doc(text) for text, _ in TEXTS]
     before = pipe.model.predict(docs)[0]
-    made = own._fast
-    assert made is not None and pipe.model.predict(docs) is not None and own._fast is made
+    made = own.fast.get(own.loaded, None, own.longest)
+    assert made is not own.module and pipe.model.predict(docs) is not None
+    assert own.fast.get(own.loaded, None, own.longest) is made
     nlp.update(make_examples(nlp), sgd=create_adamw(encoder_lr=5e-3, warmup=0))
-    assert own._fast is None
+    assert not own.fast.is_made
     after = pipe.model.predict(docs)[0]
     assert abs(after - before).max() > 1e-2
     average = {

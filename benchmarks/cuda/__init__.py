@@ -1,0 +1,1 @@
+"""Speed and equality on a CUDA device: `python -m benchmarks.cuda`."""

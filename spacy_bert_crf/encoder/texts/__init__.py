@@ -1,0 +1,1 @@
+"""From the texts of docs to wordpieces, and to the windows that cover them."""

@@ -1,0 +1,140 @@
+"""The texts of docs, and where their tokens stand in them, without a Python object for each token.
+
+`Doc.text` makes a Token for each of its tokens, which takes longer than the wordpieces do. Here the
+numbers of the tokens' strings come out of a Doc as an array, and are looked up in a table.
+"""
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.attrs import ORTH, SPACY
+from spacy.tokens import Doc
+
+from .wordpieces import CODE, SEPARATOR, IntArray, JoinedTexts, codes_of
+
+#: Entries of the table of strings, a power of 2. It takes 12 bytes for each.
+_SLOTS = 1 << 18
+
+HashArray = NDArray[np.uint64]
+
+
+class DocTexts(NamedTuple):
+    """The texts of docs as one, and their tokens. N tokens in all.
+
+    texts: the texts of the docs.
+    starts: offset of the first character of each token in the joined texts. [N]
+    ends: offset after its last character. [N]
+    counts: number of tokens of each doc. [docs]
+    """
+
+    texts: JoinedTexts
+    starts: IntArray
+    ends: IntArray
+    counts: IntArray
+
+
+def read_texts(docs: Sequence[Doc]) -> DocTexts:
+    """The texts of docs and the offsets of their tokens, as `Doc.text` and `Token.idx` give them.
+
+    docs: the docs. They may have different vocabularies.
+    """
+    counts = np.fromiter(map(len, docs), np.int64, len(docs))
+    arrays = [doc.to_array(_ATTRIBUTES) for doc in docs]
+    # shape: (N, 2)
+    columns = np.concatenate([np.zeros((0, 2), np.uint64), *arrays])
+    strings, spaces = np.ascontiguousarray(columns[:, 0]), columns[:, 1].astype(np.int64)
+    values = _table.look_up(strings, docs, counts)
+    lengths = np.where(values >= 0, 1, -1 - values).astype(np.int64)
+    widths = lengths + spaces
+    stops = np.cumsum(widths)
+    # Each text is followed by a separator.
+    last = np.append(0, stops)[np.cumsum(counts)]
+    text_ends = last + np.arange(len(docs))
+    text_begins = np.append(0, text_ends[:-1] + 1)[: len(docs)]
+    starts = stops - widths + np.repeat(np.arange(len(docs)), counts)
+    codes = np.full(int(last[-1]) + len(docs) if len(docs) else 0, ord(" "), dtype=CODE)
+    codes[text_ends] = ord(SEPARATOR)
+    is_single = values >= 0
+    if is_single.all():
+        codes[starts] = values
+    else:
+        codes[starts[is_single]] = values[is_single]
+        at = np.flatnonzero(~is_single)
+        store = [docs[i].vocab.strings for i in np.repeat(np.arange(len(docs)), counts)[at]]
+        words = [own[word] for own, word in zip(store, strings[at].tolist(), strict=True)]
+        before = np.cumsum(lengths[at]) - lengths[at]
+        places = np.repeat(starts[at] - before, lengths[at])
+        codes[places + np.arange(len(places))] = codes_of("".join(words))
+    return DocTexts(JoinedTexts(codes, text_begins, text_ends), starts, starts + lengths, counts)
+
+
+_ATTRIBUTES = [ORTH, SPACY]
+
+
+class _StringTable:
+    """What is needed of strings by spaCy's 64-bit number of them, for arrays of numbers at once.
+
+    The value of a string of one character is its code point. That of another one is -1 - length.
+    A string has one slot, by the last bits of its number, which is a hash in all vocabularies. A
+    slot keeps the string that came first. Others are looked up in the vocabulary each time.
+
+    Threads may share a table. A reader finds a slot empty or complete, and it never changes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._clear()
+
+    def _clear(self) -> None:
+        # The number of the empty string is 0, like the numbers of empty slots.
+        values = np.zeros(_SLOTS, dtype=np.int32)
+        values[0] = -1
+        self._slots = np.zeros(_SLOTS, dtype=np.uint64), values
+        self._used = 0
+
+    def look_up(
+        self, strings: HashArray, docs: Sequence[Doc], counts: IntArray
+    ) -> NDArray[np.int32]:
+        """The values of strings.
+
+        strings: the numbers of the strings of all tokens. [N]
+        docs: the docs that the tokens belong to.
+        counts: number of tokens of each doc. [docs]
+        RETURNS: [N]
+        """
+        numbers, values = self._slots
+        slots = (strings & np.uint64(_SLOTS - 1)).astype(np.intp)
+        # shape: (N,)
+        out: NDArray[np.int32] = values[slots]
+        missed = np.flatnonzero(numbers[slots] != strings)
+        if len(missed):
+            new, first, inverse = np.unique(strings[missed], return_index=True, return_inverse=True)
+            owners = np.searchsorted(np.cumsum(counts), missed[first], side="right")
+            words = [
+                docs[owner].vocab.strings[number]
+                for owner, number in zip(owners.tolist(), new.tolist(), strict=True)
+            ]
+            found = [ord(word) if len(word) == 1 else -1 - len(word) for word in words]
+            out[missed] = np.array(found, dtype=np.int32)[inverse]
+            self._add(new, out[missed[first]])
+        return out
+
+    def _add(self, strings: HashArray, values: NDArray[np.int32]) -> None:
+        with self._lock:
+            if self._used > _SLOTS // 2:
+                self._clear()
+            numbers, kept = self._slots
+            slots, first = np.unique(
+                (strings & np.uint64(_SLOTS - 1)).astype(np.intp), return_index=True
+            )
+            free = (numbers[slots] == 0) & (slots != 0)
+            slots, first = slots[free], first[free]
+            kept[slots] = values[first]
+            numbers[slots] = strings[first]  # last: a reader who finds it finds the value, too
+            self._used += len(slots)
+
+
+_table = _StringTable()

@@ -1,0 +1,1 @@
+"""Gradients between backpropagation and the step: scaling for float16, and clipping."""
