@@ -26,6 +26,13 @@ def device_of(nlp):
     return own_encoder_of(model).device.type, head_of(model).device.type
 
 
+def load(folder, mixed_precision=False):
+    """A pipeline on the present device. In float32 it computes what the CPU does."""
+    nlp = spacy.load(folder)
+    own_encoder_of(nlp.get_pipe("bert_crf").model).cfg["mixed_precision"] = mixed_precision
+    return nlp
+
+
 @pytest.fixture
 def on_gpu(trained_path):
     """The pipeline in float32, loaded on the GPU."""
@@ -48,9 +55,12 @@ def wanted(trained_path):
     return predicted(load_pipeline(trained_path))
 
 
-def test_loaded_on_the_gpu(on_gpu, wanted):
-    assert device_of(on_gpu) == ("cuda", "cuda")
-    assert predicted(on_gpu) == wanted and any(wanted)
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_loaded_on_the_gpu(trained_path, wanted, mixed_precision):
+    nlp = load(trained_path, mixed_precision)
+    assert device_of(nlp) == ("cuda", "cuda")
+    assert predicted(nlp) == wanted and any(wanted)
+    assert predicted(spacy.load(trained_path)) == wanted  # as it was saved
 
 
 def test_loaded_on_the_cpu_one_text(from_cpu, wanted):
@@ -140,13 +150,14 @@ def read_everything(nlp):
     readings = pipe.read([nlp.make_doc(text) for text in ALL_TEXTS], candidates=0.01)
     paths = pipe.nbest([nlp.make_doc(text) for text in ALL_TEXTS], 4)
     numbers = [span._.score for doc in docs for span in doc.ents]
-    numbers += [c.probability for reading in readings for c in reading.candidates]
+    numbers += [max((c.probability for c in r.candidates), default=0.0) for r in readings]
     numbers += [reading.entropy for reading in readings]
     found = [[[(e.start, e.end, e.label_) for e in a.entities] for a in one] for one in paths]
     return numbers, found
 
 
-def test_probabilities_equal_those_of_the_cpu(trained_path):
+@pytest.mark.parametrize("mixed_precision, tolerance", [(False, 1e-5), (True, 0.02)])
+def test_probabilities_equal_those_of_the_cpu(trained_path, mixed_precision, tolerance):
     thinc.api.require_cpu()
     numbers, paths = read_everything(load_pipeline(trained_path))
     spacy.require_gpu()

@@ -11,6 +11,8 @@ _REPORTED = ("spacy_bert_crf/", "spacy_transformers/", "transformers/", "thinc/"
 #: Its lines are always reported beside those of a library.
 _OWN = "spacy_bert_crf/"
 _DEVICE = "tests/cuda/pretend"
+#: The place of operations that no Python code calls: those of backpropagation.
+_AUTOGRAD = "autograd"
 
 
 @dataclass
@@ -86,7 +88,7 @@ LOG = Log()
 def place() -> str:
     """File and line of the running code: the innermost library, and this project's line."""
     frame, found = sys._getframe(1), []
-    outside = "?"
+    outside = _AUTOGRAD
     while frame is not None and len(found) < 2:
         name = frame.f_code.co_filename
         if _DEVICE in name:
@@ -99,7 +101,7 @@ def place() -> str:
                 found.append(f"{short}:{frame.f_lineno}")
             if short.startswith(_OWN):
                 break
-        elif outside == "?" and "/torch/" not in name:
+        elif outside == _AUTOGRAD and "/torch/" not in name:
             outside = f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return " < ".join(found) or outside

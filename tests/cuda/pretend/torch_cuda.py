@@ -2,7 +2,10 @@
 
 import contextlib
 import functools
+import importlib.util
+import sys
 import threading
+import types
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +54,7 @@ def patch_torch(card: Card) -> None:
     _patch_memory()
     _patch_random()
     _patch_tensors()
+    _patch_attention()
     _patch_files()
     _patch_graphs()
     _patch_threads()
@@ -140,13 +144,17 @@ def _patch_tensors() -> None:
     plain_to_dlpack = torch.utils.dlpack.to_dlpack
     torch.tensor = tensor
     torch.utils.dlpack.from_dlpack, torch.utils.dlpack.to_dlpack = from_dlpack, to_dlpack
-    try:
-        import torch.nn.attention.varlen as varlen
-    except ImportError:  # of an older torch
-        return
+
+
+def _patch_attention() -> None:
+    """Attention without padding, in a module of torch that takes seconds to import."""
     from .attention import varlen_attn
 
-    varlen.varlen_attn = varlen_attn
+    name = "torch.nn.attention.varlen"
+    if importlib.util.find_spec(name) is not None:  # an older torch has none
+        module: Any = types.ModuleType(name, "The pretend device's stand-in.")
+        module.varlen_attn = varlen_attn
+        sys.modules[name] = torch.nn.attention.varlen = module
 
 
 def _patch_files() -> None:
