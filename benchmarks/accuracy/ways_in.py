@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import spacy
+import torch
 import yaml
 from spacy.tokens import DocBin
 from spacy.training import Corpus
@@ -25,6 +26,7 @@ from spacy.util import fix_random_seed, minibatch
 from benchmarks.harness.common import ROOT, Failed, parser_for, say, write_json
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import add_options, parse, prepare, status
+from spacy_bert_crf._devices import use_device
 from spacy_bert_crf._files import write_text
 from spacy_bert_crf.training.config import fill_config, schedule
 
@@ -55,14 +57,16 @@ def train(way: str, args: argparse.Namespace, encoder: Path, work: Path) -> Path
     corpora = ("--paths.train", work / "train.spacy", "--paths.dev", work / "dev.spacy")
     name = ("--components.bert_crf.model.tok2vec.name", encoder)
     ours, config = ("-m", "spacy", "bert-crf"), work / f"{way}.cfg"
+    gpu = ("--gpu-id", args.gpu_id)
     if way == "init-config":
         run_python(
             *ours, "init-config", config, "--lang", args.lang, "--encoder", encoder,
             "--train", work / "train.spacy", "--dev", work / "dev.spacy",
         )  # fmt: skip
-        run_python(*ours, "train", config, out)
+        run_python(*ours, "train", config, out, *gpu)
     elif way == "header":
-        run_python(*ours, "train", ROOT / "configs" / "bert_crf.cfg", out, *corpora, *name)
+        header = ROOT / "configs" / "bert_crf.cfg"
+        run_python(*ours, "train", header, out, *corpora, *name, *gpu)
     elif way == "profile":
         profile = ROOT / "configs" / "profiles" / "people-daily.yml"
         training = yaml.safe_load(profile.read_text(encoding="utf8"))["training"]
@@ -73,23 +77,26 @@ def train(way: str, args: argparse.Namespace, encoder: Path, work: Path) -> Path
             labels=str(work / "none.json"), **{key: training[key] for key in keys},
         )  # fmt: skip
         filled.to_disk(config)
-        run_python(*ours, "train", config, out)
+        run_python(*ours, "train", config, out, *gpu)
     elif way in ("create_optimizer", "initialize"):
-        run_python("-m", "benchmarks.accuracy.ways_in", "--loop", way, encoder, work, args.lang)
+        loop_words = ("--loop", way, encoder, work, args.lang, args.gpu_id)
+        run_python("-m", "benchmarks.accuracy.ways_in", *loop_words)
         return out
     else:
         init = ("-m", "spacy", "init", "config", config, "-l", args.lang, "-p", "bert_crf")
         run_python(*init, "--force")
         end = ("--training.max_steps", args.max_steps)
         if way == "spacy-init":
-            run_python(*ours, "train", config, out, *corpora, *name, *end)
+            run_python(*ours, "train", config, out, *corpora, *name, *end, *gpu)
         else:
-            run_python("-m", "spacy", "train", config, "-o", out, *corpora, *name, *end)
+            words = (config, "-o", out, *corpora, *name, *end, *gpu)
+            run_python("-m", "spacy", "train", *words)
     return out / "model-best"
 
 
-def loop(way: str, encoder: str, work: Path, lang: str) -> None:
+def loop(way: str, encoder: str, work: Path, lang: str, gpu_id: int) -> None:
     """A training loop in code: spaCy's documented one, with the schedule of `make_config`."""
+    use_device(gpu_id)
     fix_random_seed(0)
     nlp = spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": "char"}}})
     if lang != "zh":
@@ -129,9 +136,18 @@ def run(args: argparse.Namespace, work: Path) -> None:
         )
         found = json.loads(scores.read_text(encoding="utf8"))
         ways[way] = {f"ents_{key}": found[f"ents_{key}"] for key in "prf"}
-        ways[way] |= {"seconds": seconds, "versions": found["versions"]}
+        ways[way] |= {
+            "seconds": seconds,
+            "versions": found["versions"],
+            "gpu": gpu_name(args.gpu_id),
+        }
         say(f"  {way}: F {100 * ways[way]['ents_f']:.2f}, {seconds:.0f} s")
         write(args, about, len(docs), ways)
+
+
+def gpu_name(gpu_id: int) -> str:
+    """Name of the GPU; empty for the CPU."""
+    return torch.cuda.get_device_name(gpu_id) if gpu_id >= 0 else ""
 
 
 def write(args: argparse.Namespace, about: dict[str, Any], n: int, ways: dict[str, Any]) -> None:
@@ -143,12 +159,13 @@ def write(args: argparse.Namespace, about: dict[str, Any], n: int, ways: dict[st
         for way, row in ways.items()
     ]
     scores = [100 * row["ents_f"] for row in ways.values()]
+    gpus = ", ".join(sorted({row.get("gpu", "") for row in ways.values()} - {""}))
     lines = [
         f"# Ways to train on {n} sentences",
         "",
         f"`{about['command']}`",
         "",
-        f"{about['encoder']}; {about['machine']['machine']}; "
+        f"{about['encoder']}; {gpus or about['machine']['machine']}; "
         f"dev: {about['corpus']['dev']['docs']} texts. "
         "Nothing is set but the encoder and the corpora. The two trainings on a config of spaCy's "
         f"end after {args.max_steps} updates. Seconds are with all evaluations. {about['note']}",
@@ -164,13 +181,14 @@ def write(args: argparse.Namespace, about: dict[str, Any], n: int, ways: dict[st
 def main() -> int:
     """The command line. RETURNS: the exit code."""
     if sys.argv[1:2] == ["--loop"]:
-        way, encoder, work, lang = sys.argv[2:]
-        loop(way, encoder, Path(work), lang)
+        way, encoder, work, lang, gpu_id = sys.argv[2:]
+        loop(way, encoder, Path(work), lang, int(gpu_id))
         return 0
     parser = parser_for(__doc__)
     add_options(parser)
     parser.add_argument("--sentences", type=int, default=500, help="training texts; 0 for all")
     parser.add_argument("--max-steps", type=int, default=1600, help="of spaCy's own configs")
+    parser.add_argument("--gpu-id", type=int, default=-1, help="a GPU by number, -1 for the CPU")
     parser.add_argument("--only", nargs="+", choices=tuple(WAYS), help="run these again")
     function: Callable[[argparse.Namespace, Path], None] = run
     return status(parse(parser), function, "ways-in-")

@@ -19,9 +19,13 @@ from .texts.wordpieces import IntArray as IntArray
 from .texts.wordpieces import JoinedPieces, Pieces, backend, tokenize_joined
 from .transfers import to_device
 
+#: A pass of more wordpieces takes no window shorter than half of its longest. It is large enough to
+#: keep a GPU busy, so that padding would cost more than another pass. On a CPU passes are smaller.
+DENSE = 4096
+
 
 def padded_batches(
-    lengths: Union[Sequence[int], IntArray], limit: int, padding: bool = True
+    lengths: Union[Sequence[int], IntArray], limit: int, padding: bool = True, dense: int = 0
 ) -> list[list[int]]:
     """Batches of indices of similar length, the longest first.
 
@@ -29,6 +33,7 @@ def padded_batches(
     limit: largest size of a batch, that is its number of members × its longest. A member that is
         longer than the limit is a batch of its own.
     padding: whether members of a batch may differ in length.
+    dense: size beyond which a batch takes no member shorter than half of its longest; 0 for none.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-sizes, kind="stable")
@@ -40,6 +45,9 @@ def padded_batches(
         end = at + max(1, limit // int(sizes[at]))
         if not padding:
             end = min(end, int(np.searchsorted(-sizes, -sizes[at], side="right")))
+        elif dense:
+            half = int(np.searchsorted(-sizes, -sizes[at] / 2, side="right"))
+            end = min(end, max(half, at + dense // int(sizes[at])))
         batches.append(members[at:end])
         at = end
     return batches
@@ -158,7 +166,7 @@ def _plan(
     """
     extra = len(prefix) + len(suffix)
     lengths = windows[:, 2] - windows[:, 1] + extra
-    groups = padded_batches(lengths, limit, padding)
+    groups = padded_batches(lengths, limit, padding, DENSE)
     longest = np.array([lengths[group[0]] for group in groups], dtype=np.int64)
     order = np.fromiter(chain.from_iterable(groups), np.int64, len(windows))
     text, begin, end, own_begin, own_end = windows[order].T

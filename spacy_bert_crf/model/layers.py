@@ -14,7 +14,7 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from ..crf.linear_chain import LinearChainCRF
-from ..encoder.passes import padded_batches
+from ..encoder.passes import DENSE, padded_batches
 from ..errors import BertCrfError
 from .crf_batches import Begun, Emissions, join_rows, split_rows
 from .shims import EncoderShim, HeadShim, TorchShim
@@ -220,7 +220,7 @@ def update_parts(model: Model, docs: list[Doc], members: list[int]) -> list[list
         return [list(range(len(docs)))]
     # Tokens stand for wordpieces, of which there are about as many.
     lengths = [len(docs[i]) + 2 for i in members]
-    parts = padded_batches(lengths, own.pass_size(is_train=True))
+    parts = padded_batches(lengths, own.pass_size(is_train=True), dense=DENSE)
     return [sorted(members[i] for i in part) for part in parts]
 
 

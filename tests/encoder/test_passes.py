@@ -74,6 +74,23 @@ def test_a_batch_takes_the_next_member_while_it_fits(lengths, limit, padding):
     assert padded_batches(lengths, limit, padding) == want
 
 
+@given(
+    lengths=st.lists(st.integers(0, 60), max_size=40), limit=st.integers(1, 900),
+    dense=st.integers(1, 500),
+)  # fmt: skip
+def test_large_batches_have_little_padding(lengths, limit, dense):
+    batches = padded_batches(lengths, limit, dense=dense)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        longest, shortest = max(lengths[batch[0]], 1), max(lengths[batch[-1]], 1)
+        size = len(batch) * longest
+        assert size <= max(limit, longest)
+        assert size <= dense or 2 * shortest >= longest or len(batch) == 1
+    assert padded_batches(lengths, min(limit, dense), dense=dense) == padded_batches(
+        lengths, min(limit, dense)
+    )  # a limit below it decides alone
+
+
 def test_pieces_of_tokens_by_offsets():
     # text: 1998年 iphone (tokens 1|9|9|8|年|␣|iphone; pieces 1998, 年, ip, ##hone)
     starts = np.array([0, 1, 2, 3, 4, 5, 6])
