@@ -13,6 +13,8 @@ from .parameter_groups import group_of, layer_of
 
 #: A learning rate above it usually destroys what a deep encoder knows.
 HIGH_RATE = 1e-3
+#: Share of the suggested rate for one that stays. That is the mean of a rate that falls to 0.
+CONSTANT_SHARE = 0.5
 #: Learning rate of the CRF by default.
 CRF_RATE = 1e-2
 
@@ -79,8 +81,7 @@ def held_scale(parameters: Iterable[tuple[str, Tensor]], learn_rate: float) -> f
     if learn_rate < HIGH_RATE:
         return 1.0
     size = encoder_size({name: tuple(weight.shape) for name, weight in parameters})
-    # The suggested rate is the peak of one that falls linearly to 0. This one stays: take the mean.
-    rate = suggested_encoder_lr(size.width, layer_decay=1.0) / 2
+    rate = CONSTANT_SHARE * suggested_encoder_lr(size.width, layer_decay=1.0)
     if not size.is_deep or rate >= learn_rate:
         return 1.0
     warnings.warn(
@@ -114,6 +115,7 @@ def encoder_rates(
     known: Container[int],
     encoder_lr: Optional[float],
     layer_decay: float,
+    is_constant: bool = False,
 ) -> dict[int, float]:
     """Peak learning rates of encoders. A rate that is chosen here is logged.
 
@@ -121,6 +123,7 @@ def encoder_rates(
     known: owners that are left out.
     encoder_lr: the rate of all; None for a rate by the width of each.
     layer_decay: as for `suggested_encoder_lr`.
+    is_constant: whether the rate stays at its peak, and does not fall to 0.
     RETURNS: the rate of each owner that has parameters of an encoder.
     Warns of a rate that is too high for a deep encoder.
     """
@@ -132,6 +135,7 @@ def encoder_rates(
     for owner, shapes in encoders.items():
         size = encoder_size(shapes)
         suggested = suggested_encoder_lr(size.width, layer_decay)
+        suggested *= CONSTANT_SHARE if is_constant else 1
         about = f"width {size.width}" + (f", {size.layers} layers" if size.layers else "")
         rates[owner] = suggested if encoder_lr is None else encoder_lr
         if encoder_lr is None:

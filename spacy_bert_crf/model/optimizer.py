@@ -52,7 +52,7 @@ def create_adamw(
     """AdamW whose parameter groups have learning rates of their own.
 
     encoder_lr: peak learning rate of an encoder's parameters. 0 chooses it by the encoder's width
-        (`suggested_encoder_lr`). An encoder that must not learn has `grad_factor = 0`.
+        (`suggested_encoder_lr`), and half of that if the rate does not fall to 0. An encoder that must not learn has `grad_factor = 0`.
     head_lr: peak learning rate of the classifier, and of other components' parameters outside an
         encoder.
     crf_lr: peak learning rate of the CRF's parameters. See `group_of` for the three groups.
@@ -216,6 +216,7 @@ class GroupedAdamW(Optimizer):
             known=self.encoder_rates,
             encoder_lr=None if self._by_width else self.rates["encoder"],
             layer_decay=self.layer_decay,
+            is_constant=self.decay == "constant" or not self.total_steps,
         )
         self._set_learn_rate()
 

@@ -9,6 +9,7 @@ from thinc.api import Adam
 from transformers import BertConfig, BertModel
 
 from spacy_bert_crf.model.encoder_rates import (
+    CONSTANT_SHARE,
     crf_scale,
     encoder_size,
     held_scale,
@@ -51,7 +52,7 @@ def stepped(module, **settings):
 
 def test_zero_is_the_rate_by_width(caplog):
     with caplog.at_level(logging.INFO, "spacy_bert_crf"):
-        moved, optimizer = stepped(bert(256, 2), layer_decay=0.85)
+        moved, optimizer = stepped(bert(256, 2), layer_decay=0.85, total_steps=100)
     assert moved == pytest.approx(suggested_encoder_lr(256), rel=1e-3)
     assert optimizer.encoder_rates == {5: suggested_encoder_lr(256)}
     assert optimizer.learn_rate == suggested_encoder_lr(256)
@@ -82,7 +83,8 @@ def test_states_of_the_first_version_train_no_encoder_at_zero():
     weights = [((5, "a.layer.0.bias"), torch.zeros(16))]
     old.meet(weights)
     new.meet(weights)
-    assert (old.encoder_rates, new.encoder_rates) == ({5: 0.0}, {5: suggested_encoder_lr(16, 1.0)})
+    own = CONSTANT_SHARE * suggested_encoder_lr(16, 1.0)
+    assert (old.encoder_rates, new.encoder_rates) == ({5: 0.0}, {5: own})
 
 
 def test_an_optimizer_with_one_rate_is_held_for_a_deep_encoder():
@@ -130,7 +132,17 @@ def test_a_shared_transformer_has_it_too(encoder_path):
     optimizer = pipe.create_optimizer()
     for _ in range(3):
         nlp.update(examples, sgd=optimizer)
-    assert list(optimizer.encoder_rates.values()) == [suggested_encoder_lr(16, 1.0)]
+    own = CONSTANT_SHARE * suggested_encoder_lr(16, 1.0)  # no number of updates is known
+    assert list(optimizer.encoder_rates.values()) == [own]
+
+
+@pytest.mark.parametrize("settings", ({}, {"decay": "constant", "total_steps": 100}))
+def test_a_rate_by_width_that_stays_is_the_mean_of_one_that_falls(settings):
+    moved, optimizer = stepped(bert(256, 2), **settings)
+    assert optimizer.encoder_rates == {5: CONSTANT_SHARE * suggested_encoder_lr(256, 1.0)}
+    assert moved == pytest.approx(optimizer.encoder_rates[5], rel=1e-3)
+    _, chosen = stepped(bert(256, 2), encoder_lr=1e-4, **settings)
+    assert chosen.learn_rate == 1e-4  # one that was set is left alone
 
 
 def test_grad_factor_zero_trains_no_encoder(encoder_path):
