@@ -52,7 +52,8 @@ def create_adamw(
     """AdamW whose parameter groups have learning rates of their own.
 
     encoder_lr: peak learning rate of an encoder's parameters. 0 chooses it by the encoder's width
-        (`suggested_encoder_lr`), and half of that if the rate does not fall to 0. An encoder that must not learn has `grad_factor = 0`.
+        (`suggested_encoder_lr`), and half of that if the rate does not fall to 0.
+        An encoder that must not learn has `grad_factor = 0`.
     head_lr: peak learning rate of the classifier, and of other components' parameters outside an
         encoder.
     crf_lr: peak learning rate of the CRF's parameters. See `group_of` for the three groups.
