@@ -20,8 +20,6 @@ LABELS = ("PER", "LOC", "ORG")
 #: The Chinese characters of the first Unicode block, about as many as in bert-base-chinese.
 CHARACTERS = [chr(code) for code in range(0x4E00, 0x9FA6)]
 OTHERS = list("，。、：；！？（）“”0123456789abcdefghijklmnopqrstuvwxyz")
-#: Bias of the tag outside of entities, with which a random head finds about two in a sentence.
-OUTSIDE = 5.0
 #: Shapes of an encoder with random weights: layers, width, heads, inner width, characters.
 BASE, SMALL = (12, 768, 12, 3072, len(CHARACTERS)), (2, 32, 2, 64, 300)
 #: Name of a precision: mixed_precision, torch's precision of float32 products, forced dtype.
@@ -129,7 +127,8 @@ def random_pipeline(folder: Path, is_small: bool, seed: int = 0) -> Path:
         head = head_of(nlp.get_pipe("bert_crf").model).module
         for weights in head.parameters():
             weights.normal_(std=0.1)
-        head.classifier.bias[0] = OUTSIDE  # as few entities as a text has
+        # With this bias of the tag outside of entities, there are one or two in a text.
+        head.classifier.bias[0] = 0.18 * width**0.5
     nlp.to_disk(folder / "pipeline")
     return folder / "pipeline"
 
