@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings as hypothesis_settings
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from support.exports import EN_TEXTS, EXPORTED, FLOAT_FORMATS, ZH_TEXTS, Toy
 from support.paths import SHARED
-from support.toys import TEXTS, randomise_head, train_toy, vocabulary
+from support.toys import TEXTS, randomise_head, train_toy, write_encoder
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # A busy machine must not fail a property that holds.
@@ -23,19 +22,7 @@ warnings.filterwarnings("ignore", message=".*W095.*")
 @pytest.fixture(scope="session")
 def encoder_path(tmp_path_factory) -> Path:
     """A converted encoder folder: 2 layers, width 16."""
-    path = tmp_path_factory.mktemp("encoder")
-    (path / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf8")
-    tokenizer = BertTokenizerFast(
-        vocab_file=str(path / "vocab.txt"), do_lower_case=True, model_max_length=512
-    )
-    tokenizer.save_pretrained(path)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=32, initializer_range=0.3,
-    )  # fmt: skip
-    BertModel(config, add_pooling_layer=False).save_pretrained(path)
-    return path
+    return write_encoder(tmp_path_factory.mktemp("encoder"), initializer_range=0.3)
 
 
 @pytest.fixture

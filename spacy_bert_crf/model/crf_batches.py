@@ -60,8 +60,8 @@ class Emissions(NamedTuple):
         A step of a CRF is a few small operations. On a GPU each costs a launch, so that a CPU is
         done sooner with a batch of ordinary size.
         """
-        to_host = self.rows.device.type == "cuda" and sum(self.lengths) <= HOST_STEPS
-        return EmissionsToCrf(OnItsWay(self.rows) if to_host else None, self)
+        is_sent = self.rows.device.type == "cuda" and sum(self.lengths) <= HOST_STEPS
+        return EmissionsToCrf(OnItsWay(self.rows) if is_sent else None, self)
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,14 @@ def main() -> None:
     options = parser.parse_args()
     install()
     sys.path.insert(0, str(ROOT / "tests"))
-    from tests.cuda.workloads import PRECISIONS, WORKLOADS, count, encoder, pipeline
+    from support.toys import write_encoder
+    from tests.cuda.workloads import LAYERS, PRECISIONS, WORKLOADS, count, pipeline
 
     if not options.bounds:
         print("| counted | precision |", " | ".join(COLUMNS), "|")
         print("|---|---|" + "---:|" * len(COLUMNS))
     with tempfile.TemporaryDirectory() as folder:
-        path = encoder(Path(folder) / "encoder")
+        path = write_encoder(Path(folder) / "encoder", LAYERS)
         for precision in PRECISIONS:
             if options.precision not in ("", precision):
                 continue

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import spacy
-import torch
 from spacy.training import Example
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from spacy_bert_crf.model.optimizer import create_adamw
 from support.toys import make_examples, own_config, vocabulary
@@ -38,23 +36,6 @@ class Workload:
 
     name: str
     prepare: Callable[[Any], Callable[[], Any]]
-
-
-def encoder(folder: Path) -> Path:
-    """Write a toy BERT of 12 layers into a folder. RETURNS: the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf8")
-    tokenizer = BertTokenizerFast(
-        vocab_file=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=512
-    )
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=LAYERS,
-        num_attention_heads=2, intermediate_size=32,
-    )  # fmt: skip
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder
 
 
 def pipeline(encoder_path: Path, precision: str) -> Any:

@@ -1,13 +1,11 @@
 """Updates and trainings on a GPU."""
 
-import signal
-
 import numpy as np
 import pytest
 import spacy
 import torch
 from spacy.tokens import DocBin
-from spacy.util import load_config, registry
+from spacy.util import load_config
 from thinc.api import require_cpu
 
 from benchmarks.cuda.measure import Device
@@ -16,6 +14,7 @@ from spacy_bert_crf.model.layers import head_of, own_encoder_of
 from spacy_bert_crf.model.optimizer import create_adamw
 from spacy_bert_crf.training.loop import train
 from support.paths import CONFIG
+from support.stopper import STOPPER
 from support.toys import TEXTS, entities, make_examples, own_config, train_toy
 
 #: Most waits of the host that torch warns of, in one update of one pass.
@@ -100,23 +99,6 @@ def test_the_host_waits_rarely(encoder_path):
     assert sum(waits.values()) <= WAITS_OF_AN_UPDATE, f"by file and line: {waits}"
 
 
-@registry.loggers("test_gpu.Stopper.v1")
-def create_stopper(stop_at: int = 0):
-    """A logger that sends SIGTERM after some update."""
-
-    def setup_printer(nlp, stdout, stderr):
-        done = []
-
-        def log_step(info):
-            done.append(info)
-            if len(done) == stop_at:
-                signal.raise_signal(signal.SIGTERM)
-
-        return log_step, lambda: None
-
-    return setup_printer
-
-
 @pytest.fixture
 def config(encoder_path, tmp_path):
     """The shipped config for the toy texts; stop_at: the update after which it is stopped."""
@@ -132,7 +114,7 @@ def config(encoder_path, tmp_path):
             "training.max_epochs": 4,
         }
         config = load_config(CONFIG, overrides=settings, interpolate=False)
-        config["training"]["logger"] = {"@loggers": "test_gpu.Stopper.v1", "stop_at": stop_at}
+        config["training"]["logger"] = {"@loggers": STOPPER, "stop_at": stop_at}
         return config
 
     return of

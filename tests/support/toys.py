@@ -3,6 +3,7 @@
 import spacy
 import torch
 from spacy.training import Example
+from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from spacy_bert_crf.model.layers import head_of, own_encoder_of
 from spacy_bert_crf.model.optimizer import create_adamw
@@ -34,6 +35,28 @@ def vocabulary():
     pieces += [f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     return list(dict.fromkeys(special + pieces))
+
+
+def write_encoder(folder, layers=2, **config):
+    """Write a toy BERT of width 16, as a converted encoder. RETURNS: the folder.
+
+    folder: where it goes; it is made if need be.
+    layers: number of layers.
+    config: further settings of BertConfig.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf8")
+    tokenizer = BertTokenizerFast(
+        vocab_file=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=512
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    settings = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=layers,
+        num_attention_heads=2, intermediate_size=32, **config,
+    )  # fmt: skip
+    BertModel(settings, add_pooling_layer=False).save_pretrained(folder)
+    return folder
 
 
 def make_examples(nlp, data=TEXTS):

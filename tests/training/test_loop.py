@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.training import loop
 from spacy_bert_crf.training.loop import train
 from support.paths import CONFIG
+from support.stopper import STOPPER, UPDATES
 from support.toys import TEXTS, entities, make_examples
 
 
@@ -35,22 +35,6 @@ def settings(encoder_path, tmp_path):
     }
 
 
-@registry.loggers("test_training.Stopper.v1")
-def create_stopper(stop_at: int = 0):
-    """A logger that sends SIGTERM after some update and counts the updates."""
-
-    def setup_printer(nlp, stdout, stderr):
-        def log_step(info):
-            UPDATES.append(info)
-            if len(UPDATES) == stop_at:
-                signal.raise_signal(signal.SIGTERM)
-
-        return log_step, lambda: None
-
-    UPDATES.clear()
-    return setup_printer
-
-
 @registry.scorers("test_training.Scores.v1")
 def create_scorer(values: list[float]):
     """A scorer that gives these values, one after the other."""
@@ -58,14 +42,11 @@ def create_scorer(values: list[float]):
     return lambda examples, **settings: {"ents_f": next(left)}
 
 
-UPDATES = []
-
-
 def made(settings, stop_at=None, scores=()):
     """The config; with a stopper as logger, or with scores that are fixed."""
     config = load_config(CONFIG, overrides=settings, interpolate=False)
     if stop_at is not None:
-        config["training"]["logger"] = {"@loggers": "test_training.Stopper.v1", "stop_at": stop_at}
+        config["training"]["logger"] = {"@loggers": STOPPER, "stop_at": stop_at}
     if scores:
         scorer = {"@scorers": "test_training.Scores.v1", "values": list(scores)}
         config["components"]["bert_crf"]["scorer"] = scorer
@@ -296,7 +277,7 @@ def test_batchers_that_grow_their_batches(settings, tmp_path):
     whole = train(config.copy(), tmp_path / "whole")
     # Of one example a batch there were 32 updates, of four 8.
     assert 8 < whole["steps"] < 32 and whole["epochs"][0]["step"] > whole["steps"] / 4
-    stopper = {"@loggers": "test_training.Stopper.v1", "stop_at": 9}
+    stopper = {"@loggers": STOPPER, "stop_at": 9}
     parts = config.copy()
     parts["training"]["logger"] = stopper
     with pytest.raises(BertCrfError, match="SIGTERM after step 9"):

@@ -5,8 +5,9 @@ import importlib.metadata
 import pytest
 
 from support.paths import ROOT
+from support.toys import write_encoder
 from tests.cuda.bounds import BOUNDS, COLUMNS, GOAL
-from tests.cuda.workloads import LAYERS, PRECISIONS, WORKLOADS, count, encoder, pipeline
+from tests.cuda.workloads import LAYERS, PRECISIONS, WORKLOADS, count, pipeline
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
 #: Predictions of two passes: padded texts are of a similar length in each.
@@ -30,7 +31,7 @@ def other_version():
 
 @pytest.fixture(scope="module")
 def pipelines(tmp_path_factory):
-    path = encoder(tmp_path_factory.mktemp("encoder") / "e")
+    path = write_encoder(tmp_path_factory.mktemp("encoder") / "e", LAYERS)
     return {precision: pipeline(path, precision) for precision in PRECISIONS}
 
 

@@ -2,36 +2,19 @@
 
 import hashlib
 import json
-import signal
 
 import pytest
 import spacy
 import thinc.api
 from spacy.cli.train import train as spacy_train
 from spacy.tokens import DocBin
-from spacy.util import load_config, registry
+from spacy.util import load_config
 
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.training.loop import train
 from support.paths import CONFIG
+from support.stopper import STOPPER
 from support.toys import make_examples
-
-
-@registry.loggers("tests_cuda.Stopper.v1")
-def create_stopper(stop_at: int):
-    """A logger that sends SIGTERM after some update."""
-
-    def setup(nlp, stdout, stderr):
-        steps = []
-
-        def log_step(info):
-            steps.append(info)
-            if len(steps) == stop_at:
-                signal.raise_signal(signal.SIGTERM)
-
-        return log_step, lambda: None
-
-    return setup
 
 
 @pytest.fixture
@@ -58,7 +41,7 @@ def run(encoder_path, corpus, tmp_path):
         }
         config = load_config(CONFIG, overrides=overrides, interpolate=False)
         if stop_at := options.pop("stop_at", 0):
-            logger = {"@loggers": "tests_cuda.Stopper.v1", "stop_at": stop_at}
+            logger = {"@loggers": STOPPER, "stop_at": stop_at}
             config["training"]["logger"] = logger
         return train(config, tmp_path / name, use_gpu=use_gpu, **options)
 
