@@ -224,7 +224,9 @@ class BertCrf(TrainablePipe):
         with named(self.name):
             self._set_labels(choose_labels(labels, self.labels, golds, trained))
         self._build_head(sample)
-        borders.warn_inner_borders(self.name, layers.own_encoder_of(self.model), texts)
+        if (own := layers.own_encoder_of(self.model)) is not None:
+            own.settle_context(text for text, _ in texts)
+            borders.warn_inner_borders(self.name, own, texts)
         if trained is None and self.settings.transitions_from_counts:
             tags = self.tag_set
             counts = count_tags((allowed_tags(gold, tags) for gold in golds), len(tags.tags))
