@@ -129,8 +129,9 @@ def plan_batches(
         [begin + cut for cut in own if 0 < cut < count]
         for begin, count, own in zip(begins.tolist(), counts.tolist(), cuts, strict=True)
     ]
-    joined_cuts = np.fromiter(chain.from_iterable(inside), np.int64)
-    windows = joined_windows(counts, joined_cuts, size, overlap, context == "fit")
+    joined_cuts = np.unique(np.fromiter(chain.from_iterable(inside), np.int64))
+    kept = np.full(len(joined_cuts), context == "sentences")
+    windows = joined_windows(counts, joined_cuts, kept, size, overlap)
     return _plan(ids, joined_ranges, begins, windows, prefix, suffix, pad_id, limit, padding)
 
 
@@ -228,11 +229,15 @@ def plan_docs(
     prefix, suffix, pad = special_ids(tokenizer)
     size = longest - len(prefix) - len(suffix)
     begins = np.cumsum(pieces.counts) - pieces.counts
-    fit = context == "fit"
     cuts = begins[:0]
-    if not fit or (pieces.counts > size).any():
+    if context != "fit" or (pieces.counts > size).any():
         cuts = _sentence_cuts(docs, tokens, pieces)
-    windows = joined_windows(pieces.counts, cuts, size, min(overlap, size - 1), fit)
+    kept = np.full(len(cuts), context == "sentences")
+    if context == "mixed":
+        share = np.random.random(len(docs))
+        of = np.searchsorted(begins + pieces.counts, cuts, side="right")
+        kept = np.random.random(len(cuts)) < np.append(share, 1)[of]
+    windows = joined_windows(pieces.counts, cuts, kept, size, min(overlap, size - 1))
     ranges = joined_token_pieces(tokens, pieces)
     return _plan(pieces.ids, ranges, begins, windows, prefix, suffix, pad, limit, padding)
 
@@ -243,13 +248,18 @@ def _sentence_cuts(docs: list[Doc], tokens: DocTexts, pieces: JoinedPieces) -> I
     Those of a doc that says where its sentences are, are at its sentences.
     """
     texts = tokens.texts
-    cuts = [sentence_ends(texts.text)]
-    for doc, begin, end in zip(docs, texts.begins.tolist(), texts.ends.tolist(), strict=True):
-        if (starts := annotated_starts(doc)) is not None:
-            cuts[0] = cuts[0][(cuts[0] <= begin) | (cuts[0] > end)]
-            cuts.append(np.array(starts, dtype=np.int64) + begin)
+    annotated = [annotated_starts(doc) for doc in docs]
+    ends = sentence_ends(texts.text)
+    by_rule = np.array([own is None for own in annotated], dtype=np.bool_)
+    ends = ends[by_rule[np.minimum(np.searchsorted(texts.ends, ends), len(docs) - 1)]]
+    begins = texts.begins.tolist()
+    own_starts = [
+        begin + start for begin, own in zip(begins, annotated, strict=True) for start in (own or ())
+    ]
     # Some tokenizers give offsets that go back and forth.
-    return np.searchsorted(np.maximum.accumulate(pieces.starts), np.concatenate(cuts))
+    ascending = np.maximum.accumulate(pieces.starts)
+    found = np.concatenate([ends, np.array(own_starts, dtype=np.int64)])
+    return np.unique(np.searchsorted(ascending, found))
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:

@@ -41,7 +41,7 @@ def create_encoder(
     overlap: int = 128,
     batch_pieces: int = 0,
     allow_download: bool = False,
-    context: Literal["auto", "sentences", "fit"] = "auto",
+    context: Literal["auto", "sentences", "fit", "mixed"] = "auto",
     long_texts: Optional[Literal["sentences", "windows"]] = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """An encoder of the component's own.

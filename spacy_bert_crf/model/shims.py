@@ -226,7 +226,7 @@ class EncoderShim(TorchShim):
             docs,
             longest=self.longest,
             overlap=self.cfg["overlap"],
-            context=self.context,
+            context="fit" if self.context == "mixed" and not is_train else self.context,
             limit=self.pass_size(is_train),
             padding=self._padding,
         )

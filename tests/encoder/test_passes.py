@@ -37,8 +37,9 @@ def test_a_piece_is_read_where_it_is_most_central():
 )  # fmt: skip
 def test_windows_are_made_of_sentences(counts, data, size, fit):
     total = sum(counts)
-    cuts = data.draw(st.lists(st.integers(0, total), max_size=40))
-    rows = joined_windows(np.array(counts, int), np.array(cuts, int), size, size // 4, fit)
+    cuts = sorted(data.draw(st.sets(st.integers(0, total), max_size=40)))
+    kept = np.full(len(cuts), not fit)
+    rows = joined_windows(np.array(counts, int), np.array(cuts, int), kept, size, size // 4)
     owned = {i: [] for i in range(len(counts))}
     for text, begin, end, own_begin, own_end in rows.tolist():
         assert 0 <= begin <= own_begin < own_end <= end <= counts[text] and end - begin <= size

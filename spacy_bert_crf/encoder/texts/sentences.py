@@ -13,7 +13,7 @@ from spacy.tokens import Doc
 from .wordpieces import IntArray
 
 _CLOSING = "”’」』】〉》）)\\]\"'»›"
-_OPENING = "“‘「『【〈《（(\\[\"'«‹¿¡"
+_OPENING = "“‘„‚「『【〈《（(\\[\"'«‹¿¡"
 #: First letters of a sentence after a full stop: no lower case letter of Latin, Greek or Cyrillic.
 _FIRST = "A-Z0-9À-ÖØ-ÞΑ-ΩЀ-Я\u0100-\u017f\u0590-\u06ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
 #: Words that a full stop shortens, by length: a lookbehind has one width.
@@ -22,6 +22,11 @@ _SHORTENED = (
     "Mrs Gen Col Sen Rep Rev Hon Inc Ltd Fig Vol Jan Feb Mar Apr Jun Jul Aug Sep Oct Nov Dec "
     "etc usw bzw evt ggf Abs Art Mme Sra Str Tel",
     "Prof Capt Corp Dept Univ Sept Mlle Mgr. Hon. Bros bspw inkl",
+)
+#: Between two sentences: what closes the first, white space, and what opens the next.
+_NEXT = (
+    rf"[{_CLOSING}“]*(?:[ \u00a0\u202f]»)?"
+    rf"(?=\s+[{_OPENING}]*[ \u00a0\u202f]?[{_FIRST}])"
 )
 _NOT_SHORTENED = "".join(rf"(?<!\b(?:{'|'.join(words.split())})\.)" for words in _SHORTENED)
 
@@ -35,14 +40,13 @@ SENTENCE_END = (
     rf"|(?<=[。！？｡؟۔।॥])[。！？｡!?…]*(?:(?![。！？｡!?…{_CLOSING}])"
     rf"|[{_CLOSING}]+(?![{_CLOSING}，、；：,;:。！？とっ]|[^。！？!?，,\s]{{0,6}}[说說道问問喊答叫]))"
     # ! and ? also stand in names and addresses.
-    rf"|(?<=[!?])[!?…]*[{_CLOSING}]*(?=\s|[\u2e80-\u9fff\uac00-\ud7a3“‘「『《（])"
+    rf"|(?<=[!?])[!?…]*[{_CLOSING}]*(?=\s|\Z|[\u3040-\u9fff\uac00-\ud7a3“‘「『《（])"
     # No letter or digit follows, which would make it a decimal point, and no number precedes.
     r"|(?<=[^\d０-９\s]．)(?![0-9A-Za-z０-９Ａ-Ｚａ-ｚ．])"
     # A full stop ends a sentence if the next word can begin one, and if it shortens no word, is
     # behind no single letter and makes no ordinal number.
-    r"|(?<=[^\s.]\.)(?<!\b[^\W\d_]\.)(?<!\b\d\.)(?<!\b\d\d\.)" + _NOT_SHORTENED +
-    rf"[{_CLOSING}]*(?=\s+[{_OPENING}]*[{_FIRST}])"
-    rf"|(?<=[.…])[.…]+[{_CLOSING}]*(?=\s+[{_OPENING}]*[{_FIRST}]))"
+    r"|(?<=[^\s.]\.)(?<!\b[^\W\d_]\.)(?<!\b\d\.)(?<!\b\d\d\.)" + _NOT_SHORTENED + _NEXT +
+    r"|(?<=[.…])[.…]+" + _NEXT + ")"
 )  # fmt: skip
 _SENTENCE_END = re.compile(SENTENCE_END)
 

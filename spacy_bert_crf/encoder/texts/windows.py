@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .wordpieces import IntArray
+from .wordpieces import BoolArray, IntArray
 
 
 class Window(NamedTuple):
@@ -71,31 +71,28 @@ def parted(edges: IntArray, size: int) -> IntArray:
 
 
 def joined_windows(
-    counts: IntArray, cuts: IntArray, size: int, overlap: int, fit: bool = True
+    counts: IntArray, cuts: IntArray, kept: BoolArray, size: int, overlap: int
 ) -> IntArray:
     """The windows of texts, text after text: its number, then those of a Window. [W, 5]
 
     counts: number of wordpieces of each text. [texts]
-    cuts: wordpieces before which a sentence ends, counted over all texts. Any order.
+    cuts: wordpieces before which a sentence ends, counted over all texts, ascending. [cuts]
+    kept: whether a window ends there in any case. At others it ends only where it must. [cuts]
     size: see plan_windows.
     overlap: see plan_windows.
-    fit: whether a window takes as many sentences as fit. Otherwise it takes one.
     """
     if len(counts):
         plan_windows(0, size, overlap)  # raises for an overlap that is out of range
     ends = np.cumsum(counts)
     begins = ends - counts
-    cuts = np.unique(cuts)
-    if fit:
-        cuts = _cuts_of_long(counts, cuts, size)
+    inside = cuts[: np.searchsorted(cuts, ends[-1])] if len(ends) else cuts[:0]
     # shape: (parts + 1,)
-    edges = np.union1d(np.append(0, ends), cuts[cuts < ends[-1]] if len(ends) else cuts[:0])
+    edges = np.union1d(np.append(0, ends), inside[kept[: len(inside)]])
+    edges = _with_more(edges, inside, size)
     first, lengths = edges[:-1], np.diff(edges)
     text = np.searchsorted(ends, first, side="right")
     rows = np.stack([text, first, first + lengths, first, first + lengths], axis=1)
     rows[:, 1:] -= begins[text][:, None]
-    if not len(lengths) or lengths.max() <= size:
-        return rows
     parts: list[IntArray] = []
     at = 0
     for i in np.flatnonzero(lengths > size).tolist():
@@ -103,15 +100,14 @@ def joined_windows(
         planned = np.array(plan_windows(int(lengths[i]), size, overlap), dtype=np.int64) + begin
         parts += [rows[at:i], np.insert(planned, 0, number, axis=1)]
         at = i + 1
-    return np.concatenate([*parts, rows[at:]])
+    return np.concatenate([*parts, rows[at:]]) if parts else rows
 
 
-def _cuts_of_long(counts: IntArray, cuts: IntArray, size: int) -> IntArray:
-    """The cuts that part the texts of more than `size` wordpieces."""
-    ends = np.cumsum(counts)
-    found = [cuts[:0]]
-    for i in np.flatnonzero(counts > size).tolist():
-        begin, end = int(ends[i] - counts[i]), int(ends[i])
+def _with_more(edges: IntArray, cuts: IntArray, size: int) -> IntArray:
+    """The edges of parts of texts, where those of more than `size` wordpieces are parted again."""
+    found = [edges]
+    for i in np.flatnonzero(np.diff(edges) > size).tolist():
+        begin, end = edges[i : i + 2].tolist()
         own = cuts[np.searchsorted(cuts, begin, side="right") : np.searchsorted(cuts, end)]
         found.append(parted(np.concatenate([[0], own - begin, [end - begin]]), size) + begin)
-    return np.concatenate(found)
+    return np.unique(np.concatenate(found)) if len(found) > 1 else edges

@@ -22,6 +22,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing, TemplateProcessing
 
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 #: Code points of characters.
 CodeArray = NDArray[np.uint32]
 
