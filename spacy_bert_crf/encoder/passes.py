@@ -13,8 +13,8 @@ import torch
 from spacy.tokens import Doc
 from torch import Tensor, nn
 
-from .texts.doc_texts import DocTexts, read_texts
-from .texts.sentences import annotated_starts, sentence_ends
+from .texts.doc_texts import DocTexts, annotated_starts, read_texts
+from .texts.sentences import sentence_ends
 from .texts.token_ranges import joined_token_pieces
 from .texts.windows import joined_windows
 from .texts.wordpieces import IntArray as IntArray

@@ -11,7 +11,7 @@ import torch
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_bert_crf.encoder.texts.sentences import annotated_starts
+from spacy_bert_crf.encoder.texts.doc_texts import annotated_starts
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model import layers
 from spacy_bert_crf.model.optimizer import create_adamw

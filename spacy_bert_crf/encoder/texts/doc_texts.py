@@ -95,6 +95,16 @@ def read_texts(docs: Sequence[Doc]) -> DocTexts:
     return DocTexts(JoinedTexts(codes, text_begins, text_ends), starts, starts + lengths, counts)
 
 
+def annotated_starts(doc: Doc) -> list[int] | None:
+    """Character offsets at which the sentences of a doc start, without the first.
+
+    RETURNS: None if the doc does not say where its sentences are.
+    """
+    if not len(doc) or not doc.has_annotation("SENT_START"):
+        return None
+    return [sent.start_char for sent in doc.sents][1:]
+
+
 _ATTRIBUTES = [ORTH, SPACY]
 
 

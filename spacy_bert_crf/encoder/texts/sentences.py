@@ -8,7 +8,6 @@ context from the encoder, a border too few costs little.
 import re
 
 import numpy as np
-from spacy.tokens import Doc
 
 from .wordpieces import IntArray
 
@@ -64,13 +63,3 @@ def has_several_sentences(text: str) -> bool:
     """Whether a text has more than one sentence, by SENTENCE_END."""
     text = text.strip()
     return any(match.end() < len(text) for match in _SENTENCE_END.finditer(text))
-
-
-def annotated_starts(doc: Doc) -> list[int] | None:
-    """Character offsets at which the sentences of a doc start, without the first.
-
-    RETURNS: None if the doc does not say where its sentences are.
-    """
-    if not len(doc) or not doc.has_annotation("SENT_START"):
-        return None
-    return [sent.start_char for sent in doc.sents][1:]

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from spacy_bert_crf.encoder.passes import plan_batches, plan_docs, special_ids
 from spacy_bert_crf.encoder.texts import doc_texts
-from spacy_bert_crf.encoder.texts.doc_texts import DocTexts, read_texts
+from spacy_bert_crf.encoder.texts.doc_texts import DocTexts, annotated_starts, read_texts
 from spacy_bert_crf.encoder.texts.sentences import sentence_ends
 from spacy_bert_crf.encoder.texts.token_ranges import (
     doc_pieces,
@@ -151,3 +151,13 @@ def test_wordpieces_of_tokens_are_those_of_each_doc(data, is_sorted):
         ),
     )
     assert found.tolist() == want
+
+
+def test_annotated_sentences():
+    nlp = spacy.blank("en")
+    doc = nlp("Good. Bad.")
+    assert annotated_starts(doc) is None
+    nlp.add_pipe("sentencizer")
+    assert annotated_starts(nlp("Good. Bad.")) == [6]
+    assert annotated_starts(nlp("Good")) == []
+    assert annotated_starts(nlp("")) is None

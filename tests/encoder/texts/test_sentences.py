@@ -1,12 +1,10 @@
 """Where sentences end by the rule, and by what a doc says."""
 
 import pytest
-import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_bert_crf.encoder.texts.sentences import (
-    annotated_starts,
     has_several_sentences,
     sentence_ends,
 )
@@ -66,13 +64,3 @@ def test_texts_of_several_sentences():
     assert has_several_sentences("他来了。她走了。")
     assert not has_several_sentences("他来了。\n")
     assert not has_several_sentences("")
-
-
-def test_annotated_sentences():
-    nlp = spacy.blank("en")
-    doc = nlp("Good. Bad.")
-    assert annotated_starts(doc) is None
-    nlp.add_pipe("sentencizer")
-    assert annotated_starts(nlp("Good. Bad.")) == [6]
-    assert annotated_starts(nlp("Good")) == []
-    assert annotated_starts(nlp("")) is None
