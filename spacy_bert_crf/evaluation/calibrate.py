@@ -186,9 +186,7 @@ def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
     golds = pipe.chains.gold(half.golds, half.words)
     has_words = [gold.whole is not None for gold in golds]
     every = Allowed([gold.whole for gold in golds], has_words)
-    right = Allowed(
-        [gold.tags if gold.whole is None else gold.tags & gold.whole for gold in golds], has_words
-    )
+    right = Allowed([gold.both for gold in golds], has_words)
     log_z = pipe.chains.log_partitions(half.emissions, temperature, every)
     return float((log_z - pipe.chains.log_partitions(half.emissions, temperature, right)).mean())
 

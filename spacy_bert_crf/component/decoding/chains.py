@@ -66,6 +66,11 @@ class GoldTags(NamedTuple):
     tags: BoolArray
     whole: Optional[BoolArray]
 
+    @property
+    def both(self) -> BoolArray:
+        """The tags that gold allows and that keep words whole. [tokens, K or K']"""
+        return self.tags if self.whole is None else self.tags & self.whole
+
 
 @dataclass
 class _Part:
@@ -246,7 +251,7 @@ class Chains:
         missing = open_weights(settings.annotated_share, part.tags)
         # The negative log-likelihood of gold, less that of all paths that keep words whole.
         sides = (
-            (False, [golds[i].tags for i in members], missing),
+            (False, [golds[i].both for i in members], missing),
             (True, [w for i in members if (w := golds[i].whole) is not None], None),
         )
         rows = torch.zeros_like(part.emissions.rows)
