@@ -13,9 +13,8 @@ import torch
 from spacy.tokens import Doc
 from torch import Tensor, nn
 
-from .texts.doc_texts import DocTexts, annotated_starts, read_texts
+from .texts.doc_texts import DocTexts, annotated_starts, joined_token_pieces, read_texts
 from .texts.sentences import sentence_ends
-from .texts.token_ranges import joined_token_pieces
 from .texts.windows import joined_windows
 from .texts.wordpieces import IntArray as IntArray
 from .texts.wordpieces import JoinedPieces, backend, tokenize_joined

@@ -27,7 +27,7 @@ from ..encoder.passes import (
     plan_docs,
     special_ids,
 )
-from ..encoder.texts.token_ranges import doc_pieces
+from ..encoder.texts.doc_texts import doc_pieces
 from ..encoder.texts.wordpieces import tokenize
 from ..errors import BertCrfError
 from ..evaluation.evaluate import score_docs

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_bert_crf.encoder.passes import padded_batches, plan_batches
-from spacy_bert_crf.encoder.texts.token_ranges import token_pieces
+from spacy_bert_crf.encoder.texts.doc_texts import token_pieces
 from spacy_bert_crf.encoder.texts.windows import joined_windows, parted, plan_windows
 
 

@@ -11,13 +11,15 @@ from transformers import AutoTokenizer
 
 from spacy_bert_crf.encoder.passes import plan_batches, plan_docs, special_ids
 from spacy_bert_crf.encoder.texts import doc_texts
-from spacy_bert_crf.encoder.texts.doc_texts import DocTexts, annotated_starts, read_texts
-from spacy_bert_crf.encoder.texts.sentences import sentence_ends
-from spacy_bert_crf.encoder.texts.token_ranges import (
+from spacy_bert_crf.encoder.texts.doc_texts import (
+    DocTexts,
+    annotated_starts,
     doc_pieces,
     joined_token_pieces,
+    read_texts,
     token_pieces,
 )
+from spacy_bert_crf.encoder.texts.sentences import sentence_ends
 from spacy_bert_crf.encoder.texts.wordpieces import JoinedPieces, JoinedTexts, tokenize
 
 VOCABS = [Vocab(), Vocab(), spacy.blank("zh").vocab]
