@@ -89,7 +89,8 @@ class BertCrf(TrainablePipe):
     @property
     def chains(self) -> Chains:
         """The CRF with the settings of decoding. Raises BertCrfError as `crf` does."""
-        return Chains(self.crf, self.tag_set, self.constraints, self.whole_words)
+        own = self.settings
+        return Chains(self.crf, self.tag_set, own.constraints, own.whole_words)
 
     @property
     def quantize(self) -> str:
@@ -384,7 +385,7 @@ class BertCrf(TrainablePipe):
         """The tags that the gold of each example allows."""
         golds, chains = self._golds.read_batch(examples, self.labels), self.chains
         docs = [example.predicted for example in examples]
-        return chains.gold(golds, chains.words(docs) if self.constrain_training else None)
+        return chains.gold(golds, chains.words(docs) if self.settings.constrain_training else None)
 
     def _likelihood(
         self, emissions: list[Floats2d], golds: list[GoldTags], n_docs: Optional[int] = None

@@ -225,7 +225,6 @@ def test_the_likelihood_equals_enumeration(scheme, partial, share):
         truth = Truth(chains, own, row)
         right = []
         for i, spans in enumerate(truth.spans):
-            path = truth.paths[i]
             open_spans = [s for s in spans if s not in gold.spans]
             touches = any(gold.known[s:e].any() for s, e, _ in open_spans)
             if set(gold.spans) <= set(spans) and not touches:
