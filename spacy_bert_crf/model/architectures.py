@@ -41,7 +41,7 @@ def create_encoder(
     overlap: int = 128,
     batch_pieces: int = 0,
     allow_download: bool = False,
-    context: Literal["auto", "sentences", "fit", "mixed"] = "auto",
+    context: Literal["auto", "sentences", "fit"] = "auto",
     long_texts: Optional[Literal["sentences", "windows"]] = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """An encoder of the component's own.
@@ -71,8 +71,8 @@ def create_encoder(
         part has 512 on a CPU.
     allow_download: fetch `name` from the hub at initialisation if it is not there.
     context: what a pass sees, in training and in prediction. "sentences": one sentence. "fit": as
-        many sentences of a text as fit in a window. "auto": decided by the training texts when the
-        pipeline is initialised, and saved with it; see `EncoderShim.settle_context`. Sentences are
+        many sentences of a text as fit in a window. "auto": one sentence, but whole texts in a
+        pipeline that was saved before this setting, since it was trained with them. Sentences are
         those annotated on the doc, else those that the rule of sentences.py finds.
     long_texts: not used. Pipelines from before `context` have it.
     Raises BertCrfError for settings out of range.
