@@ -105,7 +105,7 @@ class Trained:
 
     def decoder(self) -> TagDecoder:
         """A new model from emissions to tags."""
-        return TagDecoder(self.bias, self.chain).eval()
+        return TagDecoder(self.bias, self.chain, torch.tensor(self.tag_set.inside())).eval()
 
 
 def gather(nlp: Language, component: str, metrics: dict[str, Any]) -> Trained:
