@@ -15,6 +15,7 @@ from spacy.training import Example
 
 from ..errors import BertCrfError
 from .schemes import Role, TagSet
+from .word_runs import inner_borders
 
 BoolArray = NDArray[np.bool_]
 
@@ -72,11 +73,13 @@ class Corpus(NamedTuple):
 
     golds: the gold of each example. sample: the first few docs.
     texts: the texts that have entities.
+    cut: entities that begin or end inside a word of Latin letters or digits; see word_runs.py.
     """
 
     golds: list[Gold]
     sample: list[Doc]
     texts: list[MarkedText]
+    cut: list[LostEntity]
 
 
 def read_gold(example: Example) -> Gold:
@@ -113,6 +116,20 @@ def labels_of(golds: Iterable[Gold]) -> set[str]:
         labels.update(label for _, _, label in gold.spans)
         labels.update(entity.label for entity in gold.lost)
     return labels
+
+
+def cut_words(doc: Doc, gold: Gold) -> list[LostEntity]:
+    """Gold entities that begin or end inside a word of Latin letters or digits.
+
+    doc: the doc.
+    gold: its annotation.
+    """
+    inner = inner_borders(doc, (border for start, end, _ in gold.spans for border in (start, end)))
+    return [
+        _lost(Span(doc, start, end, label=label))
+        for start, end, label in gold.spans
+        if inner & {start, end}
+    ]
 
 
 def lost_report(lost: list[LostEntity], total: int, limit: int = 10) -> str:
@@ -161,7 +178,7 @@ class GoldReader:
 
     def read_corpus(self, examples: Iterable[Example]) -> Corpus:
         """All examples, each read once."""
-        corpus, n_open = Corpus([], [], []), 0
+        corpus, n_open = Corpus([], [], [], []), 0
         for example in examples:
             n_open += len(example.predicted) > 0 and not example.reference.has_annotation("ENT_IOB")
             gold, doc = read_gold(example), example.predicted
@@ -172,6 +189,7 @@ class GoldReader:
                 spans = [(doc[start:end], label) for start, end, label in gold.spans]
                 entities = [(span.start_char, span.end_char, label) for span, label in spans]
                 corpus.texts.append(MarkedText(doc.text, entities))
+                corpus.cut.extend(cut_words(doc, gold))
         self._warn_lost(corpus.golds, "", "")
         if n_open:
             warnings.warn(

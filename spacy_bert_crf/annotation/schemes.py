@@ -91,6 +91,23 @@ class TagSet:
         return Role.LAST in SCHEMES[self.scheme].values()
 
     @cached_property
+    def marking_last(self) -> "TagSet":
+        """The tags of these labels that mark the last token: its own, else those of BIOES. K' tags.
+
+        Each legal sequence of tags here is one legal sequence there, and the other way round.
+        """
+        return self if self.has_last else tag_set_of(self.labels, "BIOES")
+
+    @cached_property
+    def of_marking_last(self) -> list[int]:
+        """The tag here of each tag of `marking_last`. [K']"""
+        first = {Role.UNIT: Role.BEGIN, Role.LAST: Role.INSIDE}
+        return [
+            self.ids.get((role, label), self.ids.get((first.get(role, role), label), 0))
+            for role, label in self.marking_last.roles
+        ]
+
+    @cached_property
     def parts(self) -> dict[str, tuple[int, int, int, int]]:
         """Tag ids of each label: of its only token, of its first, inner and last token."""
         found = {}

@@ -4,6 +4,11 @@ Tokenizers of Chinese make one token of each character, so `CEO` is three tokens
 begins at `E` is never meant. The rule says which characters of Latin script belong together.
 """
 
+import re
+from collections.abc import Iterable
+
+from spacy.tokens import Doc
+
 #: Latin letters by case. Letters of later blocks of Unicode count as either.
 _UPPER = "A-ZÀ-ÖØ-ÞＡ-Ｚ"
 _LOWER = "a-zß-öø-ÿａ-ｚ"
@@ -37,3 +42,34 @@ _JOINS = (
 #: dot does not join a digit to a capital (`1.Google`). Contractions (`don't`), and numbers with a
 #: unit (`10km`), are one word here.
 WORD = f"[{_LETTER}{_DIGIT}](?:[{_LETTER}{_DIGIT}{_ACCENT}]|{'|'.join(_JOINS)})*"
+
+#: A regular expression of each single character that may be in a word.
+IN_WORD = f"[{_LETTER}{_DIGIT}{_ACCENT}]|{_DOT}|{_HYPHEN}|{_APOSTROPHE}|,"
+
+_WORD = re.compile(WORD)
+_IN_WORD = re.compile(IN_WORD)
+
+
+def inner_borders(doc: Doc, borders: Iterable[int]) -> set[int]:
+    """The borders that lie inside a word: between two tokens of one character in one match of WORD.
+
+    doc: the doc.
+    borders: borders between tokens, each by the token after it.
+    """
+    found = set()
+    for border in set(borders):
+        if not 0 < border < len(doc):
+            continue
+        before, after = doc[border - 1], doc[border]
+        pair = before.text_with_ws, after.text
+        if all(len(text) == 1 and _IN_WORD.match(text) for text in pair):
+            found.add(border)
+    if not found:
+        return found
+    offsets = {doc[border].idx: border for border in found}
+    matches = [match.span() for match in _WORD.finditer(doc.text)]
+    return {
+        border
+        for offset, border in offsets.items()
+        if any(begin < offset < end for begin, end in matches)
+    }

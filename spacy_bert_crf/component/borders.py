@@ -1,4 +1,4 @@
-"""Gold entities whose borders lie inside a wordpiece: they can't be learned, so they are named."""
+"""Gold entities whose borders lie inside a wordpiece or a word: they are counted and named."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -6,9 +6,10 @@ from typing import Optional
 
 import numpy as np
 
-from ..annotation.gold import LostEntity, MarkedText, named_entities
+from ..annotation.gold import Gold, LostEntity, MarkedText, named_entities
 from ..encoder.texts.wordpieces import Pieces, tokenize
 from ..model.shims import EncoderShim
+from .settings import Settings
 
 #: Texts that are tokenized at once.
 _BATCH = 512
@@ -38,6 +39,29 @@ def warn_inner_borders(
             "characters there, or move the borders.",
             stacklevel=4,
         )
+
+
+def warn_cut_words(
+    component: str, cut: Sequence[LostEntity], golds: Sequence[Gold], settings: Settings
+) -> None:
+    """Warn of gold entities that begin or end inside a word of Latin letters or digits.
+
+    component: its name, for the message.
+    cut: these entities.
+    golds: the gold of all docs.
+    settings: the component's settings.
+    """
+    if not cut:
+        return
+    total = sum(len(gold.spans) for gold in golds)
+    training = "The likelihood of their documents counts all paths. "
+    warnings.warn(
+        f"[{component}] {len(cut)} of {total} gold entities begin or end inside a word of Latin "
+        f"letters or digits: {named_entities(cut)}. With whole_words = true they are never "
+        f"predicted. {training if settings.constrain_training else ''}Move the borders, or set "
+        "whole_words = false.",
+        stacklevel=4,
+    )
 
 
 def inner_borders(tokenizer: object, texts: Sequence[MarkedText]) -> Iterator[LostEntity]:

@@ -14,7 +14,7 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from .._host import in_plain_torch
-from ..annotation.gold import GoldReader, allowed_tags, choose_labels, open_weights
+from ..annotation.gold import GoldReader, allowed_tags, choose_labels
 from ..annotation.schemes import TagSet, tag_set_of
 from ..annotation.tag_counts import count_tags
 from ..crf.linear_chain import LinearChainCRF
@@ -22,10 +22,10 @@ from ..encoder.hf import LoadedEncoder
 from ..encoder.passes import IntArray
 from ..errors import BertCrfError
 from ..model import crf_batches, layers
-from ..model.crf_batches import Begun, BoolArray
 from ..model.optimizer import GroupedAdamW, create_adamw
 from ..model.weights_file import weights_beside
 from . import borders, doc_entities, reading
+from .decoding.chains import Begun, Chains, GoldTags, trainable
 from .reading import Alternative, Reading, Spans
 from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
@@ -85,6 +85,12 @@ class BertCrf(TrainablePipe):
     def crf(self) -> LinearChainCRF:
         """The CRF in torch. Raises BertCrfError before the component is initialised."""
         return layers.crf_of(self.model)
+
+    @property
+    def chains(self) -> Chains:
+        """The CRF with the settings of decoding. Raises BertCrfError as `crf` does."""
+        own = self.settings
+        return Chains(self.crf, self.tag_set, own.constraints, own.whole_words)
 
     @property
     def quantize(self) -> str:
@@ -177,11 +183,8 @@ class BertCrf(TrainablePipe):
         """
         if k < 1:
             raise BertCrfError(f"the number of best paths must be at least 1, not {k}.")
-        docs = list(docs)
-        emissions, allowed = self._begin(docs)
-        paths = reading.best_paths(
-            self.crf, emissions.wait(), k, allowed=allowed, temperature=self.temperature
-        )
+        begun = self._begin(docs := list(docs))
+        paths = self.chains.best_paths(begun.emissions.wait(), k, begun.allowed, self.temperature)
         tag_set, overwrite = self.tag_set, self.settings.overwrite
         return [
             doc_entities.alternatives(doc, found, tag_set, overwrite)
@@ -219,12 +222,13 @@ class BertCrf(TrainablePipe):
         labels: entity types in the order of their tags; otherwise those of the examples, sorted.
         Raises BertCrfError if there are no labels or the encoder can't be loaded.
         """
-        golds, sample, texts = self._golds.read_corpus(get_examples())
+        golds, sample, texts, cut = self._golds.read_corpus(get_examples())
         trained = self.labels if layers.head_of(self.model).is_built else None
         with named(self.name):
             self._set_labels(choose_labels(labels, self.labels, golds, trained))
         self._build_head(sample)
         borders.warn_inner_borders(self.name, layers.own_encoder_of(self.model), texts)
+        borders.warn_cut_words(self.name, cut if self.chains.keeps else [], golds, self.settings)
         if trained is None and self.settings.transitions_from_counts:
             tags = self.tag_set
             counts = count_tags((allowed_tags(gold, tags) for gold in golds), len(tags.tags))
@@ -272,12 +276,12 @@ class BertCrf(TrainablePipe):
         if not any(len(example.predicted) for example in examples):
             return losses
         set_dropout_rate(self.model, drop)
-        allowed = self._allowed_by_gold(examples)
-        members = crf_batches.trainable(allowed)
+        golds = self._gold_tags(examples)
+        members = trainable(golds)
         docs, part_losses = [example.predicted for example in examples], []
         for part in layers.update_parts(self.model, docs, members):
             emissions, backprop = self.model.begin_update([docs[i] for i in part])
-            each, gradient = self._likelihood(emissions, [allowed[i] for i in part], len(members))
+            each, gradient = self._likelihood(emissions, [golds[i] for i in part], len(members))
             backprop(gradient)
             part_losses.append(each)
         if sgd not in (None, False):
@@ -294,7 +298,7 @@ class BertCrf(TrainablePipe):
         examples: the batch.
         scores: the emissions of each doc. [tokens, K]
         """
-        loss, gradient = self._likelihood(scores, self._allowed_by_gold(list(examples)))
+        loss, gradient = self._likelihood(scores, self._gold_tags(list(examples)))
         return float(loss), gradient
 
     def finish_update(self, sgd: Optimizer) -> None:
@@ -334,15 +338,14 @@ class BertCrf(TrainablePipe):
     def _begin(self, docs: list[Doc]) -> Begun:
         """Begin a prediction. On CUDA the host does not wait for it."""
         keep = self.settings.constrain_to_ents and not self.settings.overwrite
-        find, tags = doc_entities.allowed_for_decoding, self.tag_set
-        allowed = [find(doc, tags, self.name, keep) for doc in docs]
-        return Begun(layers.predict_emissions(self.model, docs).to_crf(), allowed)
+        emissions = layers.predict_emissions(self.model, docs).to_crf()
+        return Begun(emissions, self.chains.allowed(docs, self.name, keep))
 
     def _decode(self, begun: Begun) -> Union[list[IntArray], list[Reading]]:
         """End a prediction, see `predict`."""
         if self.settings.scores or self.settings.candidates or self.cfg.get("threshold"):
             return reading.corrected(self._read(begun, self.settings.candidates), self.score_map)
-        tags, impossible = crf_batches.decode(self.crf, begun.emissions.wait(), begun.allowed)
+        tags, impossible = self.chains.decode(begun.emissions.wait(), begun.allowed)
         self._warn_impossible(impossible)
         return tags
 
@@ -350,10 +353,9 @@ class BertCrf(TrainablePipe):
         self, begun: Begun, candidates: float, requested: Sequence[Spans] = ()
     ) -> list[Reading]:
         """End a prediction, see `read`."""
-        readings = reading.read(
-            self.crf, begun.emissions.wait(), self.tag_set,
-            constrained=self.settings.constraints, allowed=begun.allowed,
-            temperature=self.temperature, min_probability=candidates, requested=requested,
+        readings = self.chains.read(
+            begun.emissions.wait(), begun.allowed, temperature=self.temperature,
+            min_probability=candidates, requested=requested,
         )  # fmt: skip
         self._warn_impossible(sum(not each.within_allowed for each in readings))
         return readings
@@ -378,20 +380,18 @@ class BertCrf(TrainablePipe):
         with named(self.name):
             layers.set_legal(self.model, len(tags.tags), legal)
 
-    def _allowed_by_gold(self, examples: list[Example]) -> list[BoolArray]:
-        """The tags that each token may have by the gold. [tokens, K] for each example"""
-        tags, golds = self.tag_set, self._golds.read_batch(examples, self.labels)
-        return [allowed_tags(gold, tags) for gold in golds]
+    def _gold_tags(self, examples: list[Example]) -> list[GoldTags]:
+        """The tags that the gold of each example allows."""
+        golds, chains = self._golds.read_batch(examples, self.labels), self.chains
+        docs = [example.predicted for example in examples]
+        return chains.gold(golds, chains.words(docs) if self.settings.constrain_training else None)
 
     def _likelihood(
-        self, emissions: list[Floats2d], allowed: list[BoolArray], n_docs: Optional[int] = None
+        self, emissions: list[Floats2d], golds: list[GoldTags], n_docs: Optional[int] = None
     ) -> tuple[Tensor, list[Floats2d]]:
-        """See `crf_batches.likelihood`. An update names `n_docs` of its batch, and accumulates."""
-        return crf_batches.likelihood(
-            self.crf, emissions, allowed, constrain=self.settings.constrain_training,
-            accumulate=n_docs is not None, n_docs=n_docs,
-            open_weights=open_weights(self.settings.annotated_share, self.tag_set),
-        )  # fmt: skip
+        """See `Chains.likelihood`. An update names `n_docs` of its batch, and accumulates."""
+        loss, gradient = self.chains.likelihood(emissions, golds, self.settings, n_docs)
+        return loss, gradient.split()
 
     def _warn_impossible(self, count: int) -> None:
         if count and not self._warned_impossible:

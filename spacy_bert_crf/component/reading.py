@@ -168,7 +168,7 @@ def read(
     min_probability: smallest probability of a candidate. 0 for no candidates.
     requested: spans of each doc whose probability is computed too, or empty.
     """
-    joined = Emissions.of(emissions, crf.transitions.device)
+    joined = Emissions.of(emissions, crf.legal_start.device)
     crf = crf_on(crf, joined.rows.device)
     out = [Reading(np.zeros(0, dtype=np.int64)) for _ in joined.lengths]
     batches, posteriors, results = [], [], []
@@ -260,7 +260,7 @@ def best_paths(
     temperature: see LinearChainCRF.posterior.
     Raises ValueError for k below 1.
     """
-    joined = Emissions.of(emissions, crf.transitions.device)
+    joined = Emissions.of(emissions, crf.legal_start.device)
     crf = crf_on(crf, joined.rows.device)
     out = [[Path(np.zeros(0, dtype=np.int64), 1.0)] for _ in joined.lengths]
 
@@ -307,7 +307,7 @@ def log_partitions(
 
     0 for an empty doc.
     """
-    joined = Emissions.of(emissions, crf.transitions.device)
+    joined = Emissions.of(emissions, crf.legal_start.device)
     crf = crf_on(crf, joined.rows.device)
     out = np.zeros(len(joined.lengths))
 

@@ -35,6 +35,9 @@ class Settings:
     scheme: tag scheme, one of BIO, BIOES, BMES, BILUO.
     constraints: decoding leaves out transitions that the scheme forbids.
     constrain_training: the likelihood leaves them out as well.
+    whole_words: no entity begins or ends inside a word of Latin letters or digits, such as CEO or
+        COVID-19, where a token is one character. It has no effect without `constraints`. The
+        likelihood keeps to it under `constrain_training`, except in docs whose gold does not.
     transitions_from_counts: the scores of a new CRF are the log frequencies of tags that follow
         one another in the training examples. Otherwise they are random.
     annotated_share: the share of entities that is annotated, in docs annotated in part. An entity
@@ -61,6 +64,7 @@ class Settings:
     scheme: str = "BIO"
     constraints: bool = True
     constrain_training: bool = False
+    whole_words: bool = True
     transitions_from_counts: bool = True
     annotated_share: float = 0.0
     overwrite: bool = False

@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .kernels.availability import use_kernels
-from .log_scan import LogScan, wide_dtype
-from .order import Order
+from .log_scan import LogScan, Order, wide_dtype
 
 if TYPE_CHECKING:
     from .kernels.scan import KernelScan

@@ -81,9 +81,7 @@ class LinearChainCRF(nn.Module):
         Raises ValueError if the sizes are not those of K tags.
         """
         masks = (start, end, transitions)
-        for name, score, value in zip(
-            NPZ_LEGAL_NAMES, self._parameters_in_order(), masks, strict=True
-        ):
+        for name, score, value in zip(NPZ_LEGAL_NAMES, self._chain_scores(), masks, strict=True):
             legal = torch.ones_like(score, dtype=torch.bool)
             if value is not None:
                 legal = torch.tensor(value, dtype=torch.bool, device=score.device)
@@ -96,12 +94,12 @@ class LinearChainCRF(nn.Module):
 
     def weights(self) -> ChainWeights:
         """The scores, detached, and the legal masks. They share the module's memory."""
-        start, end, transitions = (score.detach() for score in self._parameters_in_order())
+        start, end, transitions = (score.detach() for score in self._chain_scores())
         return ChainWeights(
             start, end, transitions, self.legal_start, self.legal_end, self.legal_transitions
         )
 
-    def _parameters_in_order(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _chain_scores(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.start_transitions, self.end_transitions, self.transitions
 
     def reset_parameters(self) -> None:
@@ -119,7 +117,7 @@ class LinearChainCRF(nn.Module):
         Raises ValueError if the sizes are not those of K tags.
         """
         values = (start, end, transitions)
-        for param, value in zip(self._parameters_in_order(), values, strict=True):
+        for param, value in zip(self._chain_scores(), values, strict=True):
             new = torch.as_tensor(value, dtype=param.dtype, device=param.device)
             if new.shape != param.shape:
                 raise ValueError(f"scores have shape {tuple(new.shape)}, not {tuple(param.shape)}.")
@@ -339,8 +337,7 @@ class LinearChainCRF(nn.Module):
     def _weights(
         self, dtype: torch.dtype, constrain: bool, excluded: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        start, end = self.start_transitions.to(dtype), self.end_transitions.to(dtype)
-        transitions = self.transitions.to(dtype)
+        start, end, transitions = (scores.to(dtype) for scores in self._chain_scores())
         if constrain:
             start = start.masked_fill(~self.legal_start, excluded)
             end = end.masked_fill(~self.legal_end, excluded)

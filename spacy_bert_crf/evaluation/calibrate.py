@@ -17,10 +17,10 @@ from spacy.tokens import Doc
 from thinc.types import Floats2d
 
 from .._files import atomic_folder, write_text
-from ..annotation.gold import Gold, allowed_tags
+from ..annotation.gold import BoolArray, Gold
+from ..component.decoding.chains import Allowed
 from ..component.pipe import BertCrf
 from ..component.pipelines import find_component
-from ..component.reading import log_partitions, read
 from ..component.score_map import SCORE_MAP, ScoreMap
 from ..errors import BertCrfError
 from .gold_docs import gold_docs
@@ -78,13 +78,17 @@ class Half:
 
     emissions: of each doc. [tokens, K]
     golds: annotation of each doc.
+    words: which tokens of each doc continue a word that stays whole; see `Chains.words`.
     """
 
     emissions: list[Floats2d]
     golds: list[Gold]
+    words: list[Optional[BoolArray]]
 
     def __add__(self, other: "Half") -> "Half":
-        return Half(self.emissions + other.emissions, self.golds + other.golds)
+        return Half(
+            self.emissions + other.emissions, self.golds + other.golds, self.words + other.words
+        )
 
 
 def calibrate(
@@ -102,13 +106,15 @@ def calibrate(
     Raises BertCrfError if there are too few annotated docs, or there is no such component.
     """
     pipe = find_component(nlp, component)
-    halves = (Half([], []), Half([], []))
+    halves = (Half([], [], []), Half([], [], []))
     for batch in gold_docs(nlp, pipe.name, docs, progress):
         emissions = pipe.model.predict([item.doc for item in batch])
-        for item, rows in zip(batch, emissions, strict=True):
+        words = pipe.chains.words([item.doc for item in batch])
+        for item, rows, own in zip(batch, emissions, words, strict=True):
             half = halves[item.number % 2]
             half.emissions.append(np.array(rows) if isinstance(rows, np.ndarray) else rows)
             half.golds.append(item.gold)
+            half.words.append(own)
     even, odd = halves
     every = even + odd
     if not odd.golds or not any(gold.spans for gold in even.golds):
@@ -170,17 +176,19 @@ def check_output(output: Path) -> None:
 def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
     """Mean negative log-likelihood of the gold tag paths of docs, at a temperature.
 
-    It is the loss of the training. Where all tags are known it is convex in 1/temperature, so it
-    has one minimum.
+    It is the loss of the training, among the paths that keep words whole if the gold does. Where
+    all tags are known it is convex in 1/temperature, so it has one minimum.
 
     pipe: the component.
     half: the docs.
     temperature: emissions and transitions are divided by it.
     """
-    allowed = [allowed_tags(gold, pipe.tag_set) for gold in half.golds]
-    log_z = log_partitions(pipe.crf, half.emissions, temperature)
-    gold_log_z = log_partitions(pipe.crf, half.emissions, temperature, allowed)
-    return float((log_z - gold_log_z).mean())
+    golds = pipe.chains.gold(half.golds, half.words)
+    has_words = [gold.whole is not None for gold in golds]
+    every = Allowed([gold.whole for gold in golds], has_words)
+    right = Allowed([gold.both for gold in golds], has_words)
+    log_z = pipe.chains.log_partitions(half.emissions, temperature, every)
+    return float((log_z - pipe.chains.log_partitions(half.emissions, temperature, right)).mean())
 
 
 def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float, bool]]:
@@ -192,12 +200,8 @@ def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float,
     half: the docs.
     temperature: emissions and transitions are divided by it.
     """
-    readings = read(
-        pipe.crf,
-        half.emissions,
-        pipe.tag_set,
-        constrained=pipe.constraints,
-        temperature=temperature,
+    readings = pipe.chains.read(
+        half.emissions, pipe.chains.only_words(half.words), temperature=temperature
     )
     return [
         (entity.probability, tuple(entity.span) in gold.spans)

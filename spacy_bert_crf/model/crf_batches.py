@@ -82,17 +82,6 @@ class EmissionsToCrf:
         return Emissions(self.way.wait(), self.emissions.lengths)
 
 
-class Begun(NamedTuple):
-    """A prediction of docs that has begun.
-
-    emissions: their emissions, on their way.
-    allowed: tags that each token may have [tokens, K], None for all, for each doc.
-    """
-
-    emissions: EmissionsToCrf
-    allowed: list[Optional[BoolArray]]
-
-
 #: Joined emissions, or a list with the emissions [tokens, K] of each doc.
 AnyEmissions = Union[Emissions, Sequence[Floats2d]]
 
@@ -188,7 +177,7 @@ def decode(
     RETURNS: the tag ids of each doc (int64 [tokens]), and the number of docs that were decoded
         without their allowed tags.
     """
-    joined = Emissions.of(emissions, crf.transitions.device)
+    joined = Emissions.of(emissions, crf.legal_start.device)
     crf = crf_on(crf, joined.rows.device)
     out = [np.zeros(length, dtype=np.int64) for length in joined.lengths]
     impossible = []
@@ -219,7 +208,8 @@ def likelihood(
     accumulate: bool,
     n_docs: Optional[int] = None,
     open_weights: Optional[list[float]] = None,
-) -> tuple[Tensor, list[Floats2d]]:
+    negate: bool = False,
+) -> tuple[Tensor, Emissions]:
     """Negative log-likelihood, mean over the docs with known tokens, and its gradient.
 
     The host reads nothing.
@@ -232,15 +222,16 @@ def likelihood(
     n_docs: number by which the sum is divided where these docs are a part of a batch; None for
         the number of docs with known tokens.
     open_weights: see `LinearChainCRF.forward`. [K]
-    RETURNS: the loss (float32 []), and the gradient of the emissions, [tokens, K] for each doc.
+    negate: give the loss and all gradients the opposite sign.
+    RETURNS: the loss (float32 []), and the gradient of the emissions. [N, K]
     """
-    joined = Emissions.of(emissions, crf.transitions.device)
+    joined = Emissions.of(emissions, crf.legal_start.device)
     rows = joined.rows
     grad = torch.zeros_like(rows)
     total = torch.zeros((), dtype=torch.float32, device=rows.device)
     members = trainable(allowed)
     if not members:
-        return total, split_rows(grad, joined.lengths)
+        return total, Emissions(grad, joined.lengths)
     n_docs = len(members) if n_docs is None else n_docs
     params = list(crf.parameters())
     weights = None
@@ -251,7 +242,7 @@ def likelihood(
         padded = batch.emissions.requires_grad_()
         assert batch.allowed is not None
         losses = crf(padded, batch.allowed, batch.mask, constrain, weights, batch.partial)
-        loss = losses.sum() / n_docs
+        loss = losses.sum() / (-n_docs if negate else n_docs)
         d_padded, *d_params = torch.autograd.grad(loss, [padded, *params])
         # Padding carries a gradient of 0, and points at a row of its own doc.
         grad.index_add_(0, batch.index.flatten(), d_padded.flatten(0, 1))
@@ -259,7 +250,7 @@ def likelihood(
         if accumulate:
             for param, d_param in zip(params, d_params, strict=True):
                 param.grad = d_param if param.grad is None else param.grad + d_param
-    return total, split_rows(grad, joined.lengths)
+    return total, Emissions(grad, joined.lengths)
 
 
 def read_losses(losses: Sequence[Tensor]) -> list[float]:

@@ -16,13 +16,15 @@ from torch import Tensor
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import DENSE, padded_batches
 from ..errors import BertCrfError
-from .crf_batches import Begun, Emissions, join_rows, split_rows
+from .crf_batches import Emissions, join_rows, split_rows
 from .shims import EncoderShim, HeadShim, TorchShim
 
 #: Largest number of tokens of a batch of docs in prediction.
 _LOOKAHEAD_TOKENS = 100_000
 
 S = TypeVar("S", bound=TorchShim)
+#: A prediction that has begun.
+B = TypeVar("B")
 #: What is legal at the start [K], at the end [K], and from one tag to another [K, K].
 Legal = tuple[list[bool], list[bool], list[list[bool]]]
 
@@ -152,8 +154,8 @@ def doc_batches(stream: Iterable[Doc], batch_size: int) -> Iterator[list[Doc]]:
 def in_flight(
     model: Model,
     batches: Iterable[list[Doc]],
-    begin: Callable[[list[Doc]], Begun],
-    end: Callable[[list[Doc], Optional[Begun]], None],
+    begin: Callable[[list[Doc]], B],
+    end: Callable[[list[Doc], Optional[B]], None],
 ) -> Iterator[tuple[list[Doc], Optional[Exception]]]:
     """Batches in order, each begun and finished. On CUDA the next is begun before one is finished.
 
@@ -166,7 +168,7 @@ def in_flight(
     RETURNS: the docs of each batch, and what went wrong with it.
     """
     is_ahead = head_of(model).is_built and head_of(model).device.type == "cuda"
-    begun: deque[tuple[list[Doc], Union[Begun, Exception, None]]] = deque()
+    begun: deque[tuple[list[Doc], Union[B, Exception, None]]] = deque()
 
     def end_first() -> tuple[list[Doc], Optional[Exception]]:
         docs, state = begun.popleft()

@@ -160,7 +160,8 @@ def half_of(nlp, texts, spans):
     golds = [
         Gold(own, np.ones(len(doc), dtype=bool), []) for doc, own in zip(docs, spans, strict=True)
     ]
-    return Half(nlp.get_pipe("bert_crf").model.predict(docs), golds)
+    pipe = nlp.get_pipe("bert_crf")
+    return Half(pipe.model.predict(docs), golds, pipe.chains.words(docs))
 
 
 def test_loss_and_outcomes_equal_enumeration(encoder_path):

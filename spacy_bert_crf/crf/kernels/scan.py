@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Optional
 import torch
 from torch import Tensor
 
-from ..log_scan import LogScan
-from ..order import Order
+from ..log_scan import LogScan, Order
 from .availability import on_device_of, padded, warps
 
 if TYPE_CHECKING:
