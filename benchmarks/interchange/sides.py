@@ -17,7 +17,8 @@ from benchmarks.harness.common import (
     entities_of,
     make_env,
 )
-from spacy_bert_crf.encoder.passes import doc_pieces, tokenize
+from spacy_bert_crf.encoder.texts.doc_texts import doc_pieces
+from spacy_bert_crf.encoder.texts.wordpieces import tokenize
 from spacy_bert_crf.export.graphs import FORBIDDEN
 from spacy_bert_crf.export.trained import gather
 from spacy_bert_crf.model.crf_batches import decode

@@ -227,6 +227,7 @@ class BertCrf(TrainablePipe):
         with named(self.name):
             self._set_labels(choose_labels(labels, self.labels, golds, trained))
         self._build_head(sample)
+        layers.settle_context(self.model, texts)
         borders.warn_inner_borders(self.name, layers.own_encoder_of(self.model), texts)
         borders.warn_cut_words(self.name, cut if self.chains.keeps else [], golds, self.settings)
         if trained is None and self.settings.transitions_from_counts:

@@ -13,10 +13,11 @@ import torch
 from spacy.tokens import Doc
 from torch import Tensor, nn
 
-from .texts.doc_texts import DocTexts, read_texts
-from .texts.windows import joined_windows, sentence_starts
+from .texts.doc_texts import DocTexts, annotated_starts, joined_token_pieces, read_texts
+from .texts.sentences import sentence_ends
+from .texts.windows import joined_windows
 from .texts.wordpieces import IntArray as IntArray
-from .texts.wordpieces import JoinedPieces, Pieces, backend, tokenize_joined
+from .texts.wordpieces import JoinedPieces, backend, tokenize_joined
 from .transfers import to_device
 
 #: A pass of more wordpieces takes no window shorter than half of its longest. It is large enough to
@@ -51,25 +52,6 @@ def padded_batches(
         batches.append(members[at:end])
         at = end
     return batches
-
-
-def token_pieces(
-    token_starts: IntArray, token_ends: IntArray, piece_starts: IntArray, piece_ends: IntArray
-) -> IntArray:
-    """First wordpiece and last + 1 of each token, (0, 0) for none. [S, 2]
-
-    A wordpiece that covers several tokens belongs to each of them.
-
-    token_starts: offset of the first character of each token. [S]
-    token_ends: offset after the last character of each token. [S]
-    piece_starts: offset of the first character of each wordpiece. [n]
-    piece_ends: offset after the last character of each wordpiece. [n]
-    """
-    first = np.searchsorted(piece_ends, token_starts, side="right")
-    last = np.searchsorted(piece_starts, token_ends, side="left")
-    out = np.stack([first, last], axis=1).astype(np.int64)
-    out[last <= first] = 0
-    return out
 
 
 @dataclass(frozen=True)
@@ -119,12 +101,13 @@ def plan_batches(
     overlap: int,
     limit: int,
     padding: bool = True,
+    context: str = "fit",
 ) -> Plan:
     """Plan the encoder passes of texts.
 
     pieces: wordpiece ids of each text. [n] each
     ranges: token_pieces of each text. [S, 2] each
-    cuts: where each text may be cut, see plan_text.
+    cuts: the wordpieces before which a sentence of each text ends.
     prefix: ids of the special tokens before each window.
     suffix: ids of the special tokens after each window.
     pad_id: the id that pads.
@@ -132,6 +115,7 @@ def plan_batches(
     overlap: see plan_windows.
     limit: largest number of input ids of one pass, padding included.
     padding: whether windows of one pass may differ in length.
+    context: what a window sees, "sentences" or "fit"; see joined_windows.
     """
     counts = np.fromiter(map(len, pieces), np.int64, len(pieces))
     begins = np.cumsum(counts) - counts
@@ -140,7 +124,13 @@ def plan_batches(
     # shape: (N, 2)
     joined_ranges = np.concatenate([none, *shifted])
     ids = np.concatenate([none[:, 0], *pieces])
-    windows = joined_windows(counts, dict(enumerate(cuts)), size, overlap)
+    inside = [
+        [begin + cut for cut in own if 0 < cut < count]
+        for begin, count, own in zip(begins.tolist(), counts.tolist(), cuts, strict=True)
+    ]
+    joined_cuts = np.unique(np.fromiter(chain.from_iterable(inside), np.int64))
+    kept = np.full(len(joined_cuts), context == "sentences")
+    windows = joined_windows(counts, joined_cuts, kept, size, overlap)
     return _plan(ids, joined_ranges, begins, windows, prefix, suffix, pad_id, limit, padding)
 
 
@@ -219,7 +209,7 @@ def plan_docs(
     *,
     longest: int,
     overlap: int,
-    by_sentences: bool,
+    context: str,
     limit: int,
     padding: bool = True,
 ) -> Plan:
@@ -229,7 +219,7 @@ def plan_docs(
     tokenizer: a fast tokenizer of transformers.
     longest: largest number of input ids of a window, special ones included.
     overlap: see plan_windows.
-    by_sentences: whether texts that are too long are cut at the ends of their sentences.
+    context: what a window sees, "sentences" or "fit"; see joined_windows.
     limit: largest number of input ids of one pass, padding included.
     padding: whether windows of one pass may differ in length.
     """
@@ -238,52 +228,37 @@ def plan_docs(
     prefix, suffix, pad = special_ids(tokenizer)
     size = longest - len(prefix) - len(suffix)
     begins = np.cumsum(pieces.counts) - pieces.counts
-    cuts = {}
-    for i in np.flatnonzero(pieces.counts > size).tolist() if by_sentences else ():
-        own = pieces.starts[begins[i] : begins[i] + pieces.counts[i]] - tokens.texts.begins[i]
-        cuts[i] = np.searchsorted(own, sentence_starts(docs[i])).tolist()
-    windows = joined_windows(pieces.counts, cuts, size, min(overlap, size - 1))
+    cuts = begins[:0]
+    if context != "fit" or (pieces.counts > size).any():
+        cuts = _sentence_cuts(docs, tokens, pieces)
+    kept = np.full(len(cuts), context == "sentences")
+    if context == "mixed":
+        share = np.random.random(len(docs))
+        of = np.searchsorted(begins + pieces.counts, cuts, side="right")
+        kept = np.random.random(len(cuts)) < np.append(share, 1)[of]
+    windows = joined_windows(pieces.counts, cuts, kept, size, min(overlap, size - 1))
     ranges = joined_token_pieces(tokens, pieces)
     return _plan(pieces.ids, ranges, begins, windows, prefix, suffix, pad, limit, padding)
 
 
-def joined_token_pieces(tokens: DocTexts, pieces: JoinedPieces) -> IntArray:
-    """First wordpiece of each token of several docs and last + 1, (0, 0) for none. [N, 2]
+def _sentence_cuts(docs: list[Doc], tokens: DocTexts, pieces: JoinedPieces) -> IntArray:
+    """The wordpieces before which sentences end, counted over all docs. [cuts]
 
-    Wordpieces are counted over all docs. For each doc, they are those of token_pieces.
-
-    tokens: the tokens of the docs.
-    pieces: the wordpieces of the docs' texts.
+    Those of a doc that says where its sentences are, are at its sentences.
     """
-    if (np.diff(pieces.starts) < 0).any() or (np.diff(pieces.ends) < 0).any():
-        return _ranges_by_doc(tokens, pieces)
-    # Entry i counts the wordpieces that end at character i or before, or that start before it.
-    size = len(tokens.texts.codes) + 1
-    ended = np.cumsum(np.bincount(pieces.ends, minlength=size))
-    started = np.cumsum(np.bincount(pieces.starts + 1, minlength=size))
-    out = np.stack([ended[tokens.starts], started[tokens.ends]], axis=1)
-    out[out[:, 1] <= out[:, 0]] = 0
-    return out
-
-
-def _ranges_by_doc(tokens: DocTexts, pieces: JoinedPieces) -> IntArray:
-    """See joined_token_pieces. Offsets that go back and forth are searched in each doc alone."""
-    out, token, piece = [np.zeros((0, 2), dtype=np.int64)], 0, 0
-    for n_tokens, n_pieces in zip(tokens.counts.tolist(), pieces.counts.tolist(), strict=True):
-        own, of_doc = slice(token, token + n_tokens), slice(piece, piece + n_pieces)
-        ranges = token_pieces(
-            tokens.starts[own], tokens.ends[own], pieces.starts[of_doc], pieces.ends[of_doc]
-        )
-        ranges[ranges[:, 1] > ranges[:, 0]] += piece
-        out.append(ranges)
-        token, piece = own.stop, of_doc.stop
-    return np.concatenate(out)
-
-
-def doc_pieces(doc: Doc, pieces: Pieces) -> IntArray:
-    """First wordpiece and last + 1 of each token of a doc, see token_pieces. [S, 2]"""
-    starts, lengths = doc.to_array(["IDX", "LENGTH"]).astype(np.int64).T
-    return token_pieces(starts, starts + lengths, pieces.starts, pieces.ends)
+    texts = tokens.texts
+    annotated = [annotated_starts(doc) for doc in docs]
+    ends = sentence_ends(texts.text)
+    by_rule = np.array([own is None for own in annotated], dtype=np.bool_)
+    ends = ends[by_rule[np.minimum(np.searchsorted(texts.ends, ends), len(docs) - 1)]]
+    begins = texts.begins.tolist()
+    own_starts = [
+        begin + start for begin, own in zip(begins, annotated, strict=True) for start in (own or ())
+    ]
+    # Some tokenizers give offsets that go back and forth.
+    ascending = np.maximum.accumulate(pieces.starts)
+    found = np.concatenate([ends, np.array(own_starts, dtype=np.int64)])
+    return np.unique(np.searchsorted(ascending, found))
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:

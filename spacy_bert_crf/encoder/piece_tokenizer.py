@@ -14,7 +14,7 @@ from spacy.util import DummyTokenizer, from_bytes, from_disk, registry, to_bytes
 from tokenizers import Tokenizer
 
 from ..errors import BertCrfError
-from .passes import doc_pieces
+from .texts.doc_texts import doc_pieces
 from .texts.wordpieces import Pieces
 
 NAME = "spacy_bert_crf.WholePieces.v1"

@@ -22,13 +22,12 @@ from ..encoder import hf as enc
 from ..encoder.passes import (
     IntArray,
     Plan,
-    doc_pieces,
     padded_batches,
     plan_batches,
     plan_docs,
     special_ids,
 )
-from ..encoder.texts.windows import plan_text
+from ..encoder.texts.doc_texts import doc_pieces
 from ..encoder.texts.wordpieces import tokenize
 from ..errors import BertCrfError
 from ..evaluation.evaluate import score_docs
@@ -66,7 +65,7 @@ class Comparison:
         self.longest = enc.longest_input(encoder, longest_window(nlp, self.pipe, encoder))
         self.padding = enc.takes_padding(encoder.model)
         self.overlap = int(settings.get("overlap", 128))
-        self.by_sentences = settings.get("long_texts") == "sentences"
+        self.context = own.context if own is not None else "fit"
         trained = gather(nlp, component, {})
         self.tags: list[str] = trained.info["tags"]
         self.weights_sha256: str = trained.info["weights_sha256"]
@@ -165,7 +164,7 @@ class Comparison:
             return self._by_wordpieces(export, tokenizer, model, docs)
         plan = plan_docs(
             tokenizer, docs, longest=self.longest, overlap=self.overlap,
-            by_sentences=self.by_sentences, limit=_BATCH_PIECES, padding=self.padding,
+            context=self.context, limit=_BATCH_PIECES, padding=self.padding,
         )  # fmt: skip
         scores = export.scores()
         crf = _crf(scores.chain)
@@ -215,7 +214,7 @@ class Comparison:
         pieces = tokenize(tokenizer, [doc.text for doc in docs])
         prefix, suffix, pad = special_ids(tokenizer)
         size = self.longest - len(prefix) - len(suffix)
-        fits = [i for i, p in enumerate(pieces) if len(plan_text(len(p.ids), [], size, 0)) <= 1]
+        fits = [i for i, p in enumerate(pieces) if len(p.ids) <= size]
         lengths = [len(pieces[i].ids) + len(prefix) + len(suffix) for i in fits]
         tags: list[Any] = [None] * len(docs)
         for members in padded_batches(lengths, _BATCH_PIECES, self.padding):

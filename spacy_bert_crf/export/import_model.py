@@ -193,7 +193,7 @@ def make_pipeline(source: Source, requested: Requested) -> tuple[Language, TagRo
 
 
 def _windows(info: dict[str, Any]) -> dict[str, Any]:
-    """The settings of the encoder that say how it covers long texts.
+    """The settings of the encoder that say what a pass sees.
 
     info: the content of best_model.json. Earlier versions wrote max_length only.
     """
@@ -204,8 +204,8 @@ def _windows(info: dict[str, Any]) -> dict[str, Any]:
     found = info.get("windows")
     own: dict[str, Any] = found if isinstance(found, dict) else {}
     tok2vec |= {key: own[key] for key in ("max_length", "overlap") if type(own.get(key)) is int}
-    if own.get("long_texts") in ("windows", "sentences"):
-        tok2vec["long_texts"] = own["long_texts"]
+    # Earlier versions passed whole texts.
+    tok2vec["context"] = "sentences" if info.get("context") == "sentences" else "fit"
     return tok2vec
 
 

@@ -13,7 +13,7 @@ BERT4TORCH = "weights of bert4torch"
 #: Tensors of pretraining and of pooling, without influence on the hidden states of tokens.
 UNUSED = re.compile(r"(^|\.)(pooler\.|cls\.(predictions|seq_relationship)\.|.*position_ids$)")
 #: Settings of a pipeline that an export does not hold, so that they get their defaults.
-_NOT_EXPORTED = "overlap, long_texts, overwrite, threshold and the correction by calibrate"
+_NOT_EXPORTED = "overlap, overwrite, threshold and the correction by calibrate"
 
 
 @dataclass

@@ -161,7 +161,7 @@ def describe(
         "tags": list(pipe.tag_set.tags),
         "pooling": "mean",
         "max_length": enc.longest_input(encoder, longest_window(nlp, pipe, encoder)),
-        **_long_texts(pipe),
+        **_windows(pipe),
         "constraints": pipe.constraints,
         "temperature": pipe.temperature,
         "lang": nlp.lang,
@@ -201,12 +201,13 @@ def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> 
     return min([512, *windows])
 
 
-def _long_texts(pipe: BertCrf) -> dict[str, Any]:
-    """How an own encoder covers texts that are longer than a window: its settings."""
+def _windows(pipe: BertCrf) -> dict[str, Any]:
+    """What a pass of an own encoder sees: its settings."""
     own = layers.own_encoder_of(pipe.model)
     if own is None:
         return {}
-    return {"windows": {key: own.cfg[key] for key in ("max_length", "overlap", "long_texts")}}
+    sizes = {key: own.cfg[key] for key in ("max_length", "overlap")}
+    return {"context": own.context, "windows": sizes}
 
 
 def _spans_settings(section: Any) -> Iterator[dict[str, Any]]:

@@ -39,16 +39,17 @@ def create_encoder(
     grad_scaler_config: dict[str, Any] = {},  # noqa: B006
     max_length: int = 512,
     overlap: int = 128,
-    long_texts: Literal["sentences", "windows"] = "windows",
     batch_pieces: int = 0,
     allow_download: bool = False,
+    context: Literal["auto", "sentences", "fit", "mixed"] = "auto",
+    long_texts: Optional[Literal["sentences", "windows"]] = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """An encoder of the component's own.
 
     It has the arguments of `spacy-transformers.Tok2VecTransformer.v3`, and more after them.
-    A text of at most `max_length` wordpieces is one pass. A longer one is covered by sentences or
-    overlapping windows of wordpieces, so that nothing is cut off. The vector of a token is the
-    mean of its wordpieces, or zeros if it has none.
+    A pass reads a sentence, or as many sentences of a text as fit (`context`). What is longer than
+    a window is covered by overlapping ones, so that nothing is cut off. The vector of a token is
+    the mean of its wordpieces, or zeros if it has none.
 
     name: folder of a Hugging Face encoder with a fast tokenizer. It is read when the pipeline is
         initialised. A trained pipeline holds the encoder and does not need the folder.
@@ -64,14 +65,16 @@ def create_encoder(
     grad_scaler_config: arguments of thinc's PyTorchGradScaler, for float16.
     max_length: largest number of wordpieces of a window, special ones included.
     overlap: smallest number of wordpieces that neighbouring windows share.
-    long_texts: how a text longer than a window is covered. "windows": overlapping windows over
-        all of it. "sentences": each sentence is a pass of its own, and a longer one gets windows.
-        Sentences are those annotated on the doc, else they end at 。！？… or a line break.
     batch_pieces: largest number of wordpieces of one pass, padding included. 0 for 768 on a CPU,
         and on CUDA for what fits in 0.4 of the card's memory, at most 65,536. A larger update is
         done in parts whose gradients are summed, which needs the memory of one part. The default
         part has 512 on a CPU.
     allow_download: fetch `name` from the hub at initialisation if it is not there.
+    context: what a pass sees, in training and in prediction. "sentences": one sentence. "fit": as
+        many sentences of a text as fit in a window. "auto": decided by the training texts when the
+        pipeline is initialised, and saved with it; see `EncoderShim.settle_context`. Sentences are
+        those annotated on the doc, else those that the rule of sentences.py finds.
+    long_texts: not used. Pipelines from before `context` have it.
     Raises BertCrfError for settings out of range.
     """
     if get_spans is not None:
@@ -96,7 +99,7 @@ def create_encoder(
         {
             "max_length": max_length,
             "overlap": overlap,
-            "long_texts": long_texts,
+            "context": context,
             "batch_pieces": batch_pieces,
             "mixed_precision": mixed_precision,
             "grad_scaler_config": dict(grad_scaler_config),

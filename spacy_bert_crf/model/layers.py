@@ -117,6 +117,16 @@ def set_quantize(model: Model, value: str) -> None:
         )
 
 
+def settle_context(model: Model, texts: Iterable[tuple[str, object]]) -> None:
+    """Let the training texts decide what a pass of an own encoder sees.
+
+    texts: the texts, each with its gold entities; see `EncoderShim.settle_context`.
+    """
+    own = own_encoder_of(model)
+    if own is not None:
+        own.settle_context(text for text, _ in texts)
+
+
 def set_legal(model: Model, n_tags: int, legal: Optional[Legal]) -> None:
     """Give the CRF the constraints of a tag scheme, if there is a CRF yet.
 

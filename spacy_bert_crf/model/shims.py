@@ -8,7 +8,7 @@ reach the optimizer as tensors. A shim builds its module itself from what was sa
 import copy
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Optional, cast
 
@@ -30,6 +30,7 @@ from ..encoder.cuda.run import run_cuda
 from ..encoder.fast_copy import FastCopy
 from ..encoder.passes import Plan, plan_docs, run, set_dropout
 from ..encoder.precision import pass_size, products_dtype
+from ..encoder.texts.sentences import has_several_sentences
 from ..errors import BertCrfError
 from .encoder_rates import crf_scale, held_scale
 from .gradients.scaling import GradScaler
@@ -152,7 +153,7 @@ class TorchShim(Shim):
 class EncoderShim(TorchShim):
     """Holds a Hugging Face encoder and its tokenizer.
 
-    config: max_length, overlap, long_texts, batch_pieces, mixed_precision, grad_scaler_config;
+    config: max_length, overlap, context, batch_pieces, mixed_precision, grad_scaler_config;
         and under "source" the arguments of `load_encoder`.
     """
 
@@ -164,6 +165,7 @@ class EncoderShim(TorchShim):
         self.grad_scaler = GradScaler(config.get("grad_scaler_config", {}))
         #: Most input ids of a pass, and whether texts of different length can share one.
         self.longest, self._padding = 0, True
+        self._context = "sentences"  # where the setting is "auto"
 
     @property
     def loaded(self) -> enc.LoadedEncoder:
@@ -181,6 +183,23 @@ class EncoderShim(TorchShim):
             raise BertCrfError(f'quantize = {value!r} is not known: use "" or "int8".')
         self._quantize = value
         self.fast.clear()
+
+    @property
+    def context(self) -> str:
+        """What a pass sees: "sentences" or "fit"."""
+        configured: str = self.cfg["context"]
+        return self._context if configured == "auto" else configured
+
+    def settle_context(self, texts: Iterable[str]) -> None:
+        """Decide what a pass sees where the setting is "auto".
+
+        A corpus of documents is read with as many sentences as fit in a window, one of sentences by
+        its sentences. It is of documents if most of its texts have several sentences.
+
+        texts: the training texts.
+        """
+        several = [has_several_sentences(text) for text in texts]
+        self._context = "fit" if sum(several) > len(several) / 2 else "sentences"
 
     def load(self) -> None:
         """Load the encoder from where the config says, to the device of the current thinc ops."""
@@ -207,7 +226,7 @@ class EncoderShim(TorchShim):
             docs,
             longest=self.longest,
             overlap=self.cfg["overlap"],
-            by_sentences=self.cfg["long_texts"] == "sentences",
+            context="fit" if self.context == "mixed" and not is_train else self.context,
             limit=self.pass_size(is_train),
             padding=self._padding,
         )
@@ -289,12 +308,15 @@ class EncoderShim(TorchShim):
         return cast(AbstractContextManager[Any], sdpa_kernel(SDPBackend.MATH))
 
     def _pack(self) -> dict[str, Any]:
-        packed, weights, file = enc.pack(self.loaded), enc.weights_of(self.loaded), beside()
+        packed = {**enc.pack(self.loaded), "context": self.context}
+        weights, file = enc.weights_of(self.loaded), beside()
         if file is None:
             return {**packed, "weights": safetensors.torch.save(weights)}
         return {**packed, XXH3: write_weights(file, weights)}
 
     def _unpack(self, saved: dict[str, Any]) -> None:
+        # Pipelines from before the setting were trained with whole texts.
+        self._context = saved.pop("context", "fit")
         if "weights" in saved:
             self.adopt(enc.unpack(saved, safetensors.torch.load(saved["weights"])))
             return

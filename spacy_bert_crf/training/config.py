@@ -36,7 +36,6 @@ factory = "bert_crf"
 [components.bert_crf.model.tok2vec]
 @architectures = "spacy_bert_crf.Encoder.v1"
 name = ""
-long_texts = "sentences"
 
 [training]
 dropout = 0.1

@@ -11,7 +11,7 @@ import torch
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_bert_crf.encoder.texts.windows import sentence_starts
+from spacy_bert_crf.encoder.texts.doc_texts import annotated_starts
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model import layers
 from spacy_bert_crf.model.optimizer import create_adamw
@@ -409,7 +409,7 @@ def test_the_architecture_of_spacy_transformers_as_encoder(encoder_path):
 
 def test_long_texts_give_the_entities_of_their_sentences(trained):
     """Sentence by sentence, wherever they lie, and one CRF over all."""
-    layers.own_encoder_of(trained.get_pipe("bert_crf").model).cfg["long_texts"] = "sentences"
+    assert layers.own_encoder_of(trained.get_pipe("bert_crf").model).context == "sentences"
     sentences = [text for text, _ in TEXTS] * 12
     random.Random(1).shuffle(sentences)
     want, at = [], 0
@@ -422,20 +422,49 @@ def test_long_texts_give_the_entities_of_their_sentences(trained):
     borders = trained.make_doc("王小明在北京。" * 100)
     for token in borders:
         token.is_sent_start = token.i % 21 == 0
-    assert sentence_starts(borders) == list(range(21, 700, 21))
-    assert sentence_starts(trained.make_doc("他说：“好。”走了！！\n再见")) == [7, 12]
+    assert annotated_starts(borders) == list(range(21, 700, 21))
+    lengths = [b.ids.shape[1] for b in shim_of(trained).plan([borders]).batches]
+    assert max(lengths) == 21 + 2
+    for token in borders:
+        token.is_sent_start = token.i == 0
+    assert annotated_starts(borders) == []
+    assert min(b.ids.shape[1] for b in shim_of(trained).plan([borders]).batches) > 400
 
 
-def test_overlapping_windows_over_all(trained):
-    shim = layers.own_encoder_of(trained.get_pipe("bert_crf").model)
+def shim_of(nlp):
+    return layers.own_encoder_of(nlp.get_pipe("bert_crf").model)
+
+
+def test_as_many_sentences_as_fit(trained):
+    shim = shim_of(trained)
     doc = trained.make_doc("".join(text for text, _ in TEXTS) * 20)
-    assert shim.cfg["long_texts"] == "windows"
-    by_window = shim.plan([doc])
-    shim.cfg["long_texts"] = "sentences"
     by_sentence = shim.plan([doc])
+    shim.cfg["context"] = "fit"
+    fit = shim.plan([doc])
     assert max(b.ids.shape[1] for b in by_sentence.batches) < 30
-    assert min(b.ids.shape[1] for b in by_window.batches) > 400
-    assert len(by_window.counts) == len(by_sentence.counts) == len(doc)
+    assert min(b.ids.shape[1] for b in fit.batches) > 400
+    assert len(fit.counts) == len(by_sentence.counts) == len(doc)
+
+
+def test_the_training_texts_decide_the_context(encoder_path, tmp_path):
+    """It is saved with the pipeline. One from before the setting read whole texts."""
+    documents = [("王小明在北京。他在上海。", [(0, 3, "PER")])] * 4
+    for texts, context in ((documents, "fit"), (TEXTS, "sentences")):
+        nlp = spacy.blank("zh")
+        nlp.add_pipe("bert_crf", config=own_config(encoder_path))
+        examples = [
+            Example.from_dict(nlp.make_doc(text), {"entities": ents}) for text, ents in texts
+        ]
+        nlp.initialize(lambda examples=examples: examples)
+        assert shim_of(nlp).context == context
+        nlp.to_disk(tmp_path / "pipeline")
+        assert shim_of(spacy.load(tmp_path / "pipeline")).context == context
+        set_context = {"components.bert_crf.model.tok2vec.context": "sentences"}
+        assert shim_of(spacy.load(tmp_path / "pipeline", config=set_context)).context == "sentences"
+    shim = shim_of(nlp)
+    shim._pack = lambda pack=shim._pack: {k: v for k, v in pack().items() if k != "context"}
+    nlp.to_disk(tmp_path / "old")
+    assert shim_of(spacy.load(tmp_path / "old")).context == "fit"
 
 
 @pytest.mark.parametrize("unknown", [False, True])

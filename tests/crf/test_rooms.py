@@ -59,9 +59,8 @@ def test_only_the_plan_of_passes_and_the_tokenizer_know_spacy():
         "passes.py",
         "piece_tokenizer.py",  # is a tokenizer of spaCy
         "texts/doc_texts.py",
-        "texts/windows.py",
     }
-    assert names["passes.py"] == names["texts/windows.py"] == {"spacy.tokens"}
+    assert names["passes.py"] == {"spacy.tokens"}
 
 
 def test_the_cpu_layers_know_no_transformers():

@@ -63,7 +63,7 @@ def vectors(encoder, model, texts, limit=10_000):
     docs = [spacy.blank("zh").make_doc(text) for text in texts]
     longest = longest_input(encoder, 512)
     plan = plan_docs(
-        encoder.tokenizer, docs, longest=longest, overlap=8, by_sentences=False, limit=limit,
+        encoder.tokenizer, docs, longest=longest, overlap=8, context="fit", limit=limit,
         padding=takes_padding(encoder.model),
     )  # fmt: skip
     with torch.inference_mode():

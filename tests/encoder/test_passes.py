@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert_crf.encoder.passes import padded_batches, plan_batches, token_pieces
-from spacy_bert_crf.encoder.texts.windows import plan_text, plan_windows
+from spacy_bert_crf.encoder.passes import padded_batches, plan_batches
+from spacy_bert_crf.encoder.texts.doc_texts import token_pieces
+from spacy_bert_crf.encoder.texts.windows import joined_windows, parted, plan_windows
 
 
 @given(n=st.integers(0, 3000), size=st.integers(4, 510), share=st.floats(0, 0.5))
@@ -31,18 +32,54 @@ def test_a_piece_is_read_where_it_is_most_central():
 
 
 @given(
-    n=st.integers(0, 900), cuts=st.sets(st.integers(0, 900)), size=st.integers(4, 300),
+    counts=st.lists(st.integers(0, 400), max_size=5), data=st.data(), size=st.integers(4, 120),
+    fit=st.booleans(),
 )  # fmt: skip
-def test_long_texts_are_parted_at_their_cuts(n, cuts, size):
-    windows = plan_text(n, sorted(cuts), size, size // 4)
-    owned = [i for w in windows for i in range(w.own_begin, w.own_end)]
-    assert owned == list(range(n))
-    assert all(w.end - w.begin <= size for w in windows)
-    if n <= size:
-        assert len(windows) == min(n, 1)
-    else:
-        for cut in cuts:
-            assert not any(w.begin < cut < w.end for w in windows)
+def test_windows_are_made_of_sentences(counts, data, size, fit):
+    total = sum(counts)
+    cuts = sorted(data.draw(st.sets(st.integers(0, total), max_size=40)))
+    kept = np.full(len(cuts), not fit)
+    rows = joined_windows(np.array(counts, int), np.array(cuts, int), kept, size, size // 4)
+    owned = {i: [] for i in range(len(counts))}
+    for text, begin, end, own_begin, own_end in rows.tolist():
+        assert 0 <= begin <= own_begin < own_end <= end <= counts[text] and end - begin <= size
+        owned[text] += range(own_begin, own_end)
+    assert owned == {i: list(range(n)) for i, n in enumerate(counts)}
+    first = 0
+    for i, n in enumerate(counts):
+        edges = sorted({0, n, *(cut - first for cut in cuts if 0 < cut - first < n)})
+        sentences = list(zip(edges, edges[1:], strict=False))
+        mine = [row[1:3] for row in rows.tolist() if row[0] == i]
+        for begin, end in mine:
+            inside = [s for s in sentences if s[0] < end and begin < s[1]]
+            if len(inside) == 1:
+                a, b = inside[0]
+                assert [begin, end] == [a, b] or b - a > size
+            else:  # several whole sentences
+                assert fit and [begin, end] == [inside[0][0], inside[-1][1]]
+        if fit and n <= size:
+            assert mine == [[0, n]] * (n > 0)
+        if not fit:
+            assert [list(s) for s in sentences if s[1] - s[0] <= size] == [
+                m for m in mine if tuple(m) in sentences
+            ]
+        first += n
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=60), size=st.integers(40, 200))
+def test_a_long_text_has_as_few_parts_as_a_greedy_choice(lengths, size):
+    edges = np.append(0, np.cumsum(lengths))
+    kept = parted(edges, size).tolist()
+    assert kept[0] == 0 and kept[-1] == edges[-1] and set(kept) <= set(edges.tolist())
+    assert max(np.diff(kept)) <= size
+    greedy, begin = 0, 0
+    while begin < edges[-1]:
+        begin, greedy = int(edges[edges <= begin + size][-1]), greedy + 1
+    assert len(kept) - 1 <= greedy + 1
+
+
+def test_parts_are_of_like_length():
+    assert parted(np.arange(0, 701, 10), 510).tolist() == [0, 350, 700]
 
 
 def test_overlap_must_leave_room():
@@ -100,8 +137,11 @@ def test_pieces_of_tokens_by_offsets():
 
 
 @settings(max_examples=50)
-@given(sizes=st.lists(st.integers(0, 90), min_size=1, max_size=6), limit=st.integers(20, 200))
-def test_each_token_reads_the_rows_of_its_pieces(sizes, limit):
+@given(
+    sizes=st.lists(st.integers(0, 90), min_size=1, max_size=6), limit=st.integers(20, 200),
+    context=st.sampled_from(["sentences", "fit"]),
+)  # fmt: skip
+def test_each_token_reads_the_rows_of_its_pieces(sizes, limit, context):
     """Each id is unique, so following a row back to its input id tells whether it is right."""
     first = 1000
     pieces, ranges, cuts = [], [], []
@@ -111,8 +151,9 @@ def test_each_token_reads_the_rows_of_its_pieces(sizes, limit):
         cuts.append(list(range(5, n, 11)))
         ranges.append(np.stack([np.arange(n), np.minimum(np.arange(n) + 2, n)], axis=1))
     plan = plan_batches(
-        pieces, ranges, cuts, prefix=[1], suffix=[2], pad_id=0, size=30, overlap=8, limit=limit
-    )
+        pieces, ranges, cuts, prefix=[1], suffix=[2], pad_id=0, size=30, overlap=8, limit=limit,
+        context=context,
+    )  # fmt: skip
     rows = np.concatenate([b.ids.reshape(-1) for b in plan.batches] or [np.zeros(0, int)])
     want = [
         np.arange(p[i], p[j - 1] + 1) for p, r in zip(pieces, ranges, strict=True) for i, j in r

@@ -412,7 +412,7 @@ def test_the_windows_of_the_pipeline_are_kept(encoder_path, tmp_path):
     """Texts that are longer than a window have the same entities in the imported pipeline."""
     nlp = train_toy(encoder_path)
     shim = layers.own_encoder_of(nlp.get_pipe("bert_crf").model)
-    own = {"max_length": 24, "overlap": 5, "long_texts": "sentences"}
+    own = {"max_length": 24, "overlap": 5, "context": "sentences"}
     shim.cfg.update(own)
     export_pipeline(nlp, tmp_path / "out")
     nlp = import_model(tmp_path / "out", tmp_path / "pipeline").nlp
@@ -420,8 +420,9 @@ def test_the_windows_of_the_pipeline_are_kept(encoder_path, tmp_path):
     assert {key: cfg[key] for key in own} == own
     # What is no setting is not taken over.
     sidecar = json.loads((tmp_path / "out" / "best_model.json").read_text("utf8"))
-    sidecar["windows"] = {"max_length": "64", "overlap": None, "long_texts": "whole", "x": 1}
+    sidecar["windows"] = {"max_length": "64", "overlap": None, "x": 1}
+    sidecar["context"] = "whole"
     (tmp_path / "out" / "best_model.json").write_text(json.dumps(sidecar), encoding="utf8")
     nlp = import_model(tmp_path / "out", tmp_path / "pipeline").nlp
     cfg = layers.own_encoder_of(nlp.get_pipe("bert_crf").model).cfg
-    assert (cfg["max_length"], cfg["overlap"], cfg["long_texts"]) == (24, 6, "windows")
+    assert (cfg["max_length"], cfg["overlap"], cfg["context"]) == (24, 6, "fit")

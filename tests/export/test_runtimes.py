@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_bert_crf.encoder.passes import doc_pieces, special_ids
+from spacy_bert_crf.encoder.passes import special_ids
+from spacy_bert_crf.encoder.texts.doc_texts import doc_pieces
 from spacy_bert_crf.encoder.texts.wordpieces import tokenize
 from spacy_bert_crf.export.graphs import FORBIDDEN
 from spacy_bert_crf.export.open import open_export

@@ -1,21 +1,17 @@
-"""Windows over texts that are too long for an encoder, and where such texts may be cut.
+"""Windows over texts: what of a text one pass of an encoder sees.
 
-A text of at most `max_length` wordpieces, special ones included, is one window. A longer
-text may be cut at the ends of its sentences. A part that is still too long is covered by as few
-overlapping windows as possible, all of one length. Each wordpiece is read from the window in which
-it is most central. So each window owns one run of wordpieces, and all runs together are the text.
+By "sentences", each sentence is a window. By "fit", a text of at most `size` wordpieces is one
+window, and a longer one is parted at the ends of its sentences into as few as possible. A sentence
+that is still too long is covered by as few overlapping windows as possible, all of one length.
+Each wordpiece is read from the window in which it is most central. So each window owns one run of
+wordpieces, and all runs together are the text.
 """
 
-import re
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from spacy.tokens import Doc
 
-from .wordpieces import IntArray
-
-_SENTENCE_END = re.compile(r"[。！？!?…\n]+[”’」』）》)\]\"']*")
+from .wordpieces import BoolArray, IntArray
 
 
 class Window(NamedTuple):
@@ -54,57 +50,64 @@ def plan_windows(n_pieces: int, size: int, overlap: int) -> list[Window]:
     return [Window(b, b + length, edges[i], edges[i + 1]) for i, b in enumerate(begins)]
 
 
-def plan_text(n_pieces: int, cuts: Sequence[int], size: int, overlap: int) -> list[Window]:
-    """Windows over a text that may be cut if it is too long for one window.
+def parted(edges: IntArray, size: int) -> IntArray:
+    """The edges of as few parts of a text as possible, of like length.
 
-    n_pieces: see plan_windows.
-    cuts: wordpieces before which it may be cut, ascending.
+    A part is made of whole sentences. It has at most `size` wordpieces, or is one sentence.
+
+    edges: the edges of its sentences, from 0 to its number of wordpieces, ascending.
     size: see plan_windows.
-    overlap: see plan_windows.
     """
-    if n_pieces <= size:
-        return plan_windows(n_pieces, size, overlap)
-    edges = sorted({0, n_pieces, *(cut for cut in cuts if 0 < cut < n_pieces)})
-    return [
-        Window(*(begin + place for place in window))
-        for begin, end in zip(edges[:-1], edges[1:], strict=True)
-        for window in plan_windows(end - begin, size, overlap)
-    ]
+    total, begin, kept = int(edges[-1]), 0, [0]
+    while begin < total:
+        count = -(-(total - begin) // size)
+        aim = begin + (total - begin) / count
+        first = int(np.searchsorted(edges, begin, side="right"))
+        last = max(first, int(np.searchsorted(edges, begin + size, side="right")) - 1)
+        reached = edges[first : last + 1]
+        begin = int(reached[np.abs(reached - aim).argmin()])
+        kept.append(begin)
+    return np.array(kept, dtype=np.int64)
 
 
 def joined_windows(
-    counts: IntArray, cuts: Mapping[int, Sequence[int]], size: int, overlap: int
+    counts: IntArray, cuts: IntArray, kept: BoolArray, size: int, overlap: int
 ) -> IntArray:
     """The windows of texts, text after text: its number, then those of a Window. [W, 5]
 
     counts: number of wordpieces of each text. [texts]
-    cuts: where a text may be cut, see plan_text.
+    cuts: wordpieces before which a sentence ends, counted over all texts, ascending. [cuts]
+    kept: whether a window ends there in any case. At others it ends only where it must. [cuts]
     size: see plan_windows.
     overlap: see plan_windows.
     """
     if len(counts):
         plan_windows(0, size, overlap)  # raises for an overlap that is out of range
-    whole = np.flatnonzero((counts > 0) & (counts <= size))
-    rows = np.zeros((len(whole), 5), dtype=np.int64)
-    rows[:, 0], rows[:, 2], rows[:, 4] = whole, counts[whole], counts[whole]
-    parts = [
-        (text, *window)
-        for text in np.flatnonzero(counts > size).tolist()
-        for window in plan_text(int(counts[text]), cuts.get(text, ()), size, overlap)
-    ]
-    if parts:
-        rows = np.concatenate([rows, np.array(parts, dtype=np.int64)])
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
-    return rows
+    ends = np.cumsum(counts)
+    begins = ends - counts
+    inside = cuts[: np.searchsorted(cuts, ends[-1])] if len(ends) else cuts[:0]
+    # shape: (parts + 1,)
+    edges = np.union1d(np.append(0, ends), inside[kept[: len(inside)]])
+    edges = _with_more(edges, inside, size)
+    first, lengths = edges[:-1], np.diff(edges)
+    text = np.searchsorted(ends, first, side="right")
+    rows = np.stack([text, first, first + lengths, first, first + lengths], axis=1)
+    rows[:, 1:] -= begins[text][:, None]
+    parts: list[IntArray] = []
+    at = 0
+    for i in np.flatnonzero(lengths > size).tolist():
+        number, begin = rows[i, :2].tolist()
+        planned = np.array(plan_windows(int(lengths[i]), size, overlap), dtype=np.int64) + begin
+        parts += [rows[at:i], np.insert(planned, 0, number, axis=1)]
+        at = i + 1
+    return np.concatenate([*parts, rows[at:]]) if parts else rows
 
 
-def sentence_starts(doc: Doc) -> list[int]:
-    """Character offsets at which the sentences of a doc start, without the first.
-
-    Annotated sentences count if there are any. Otherwise a sentence ends with 。！？!?… or a line
-    break, and the quotes and brackets that close after it. A full stop does not count, because it
-    may belong to an abbreviation.
-    """
-    if doc.has_annotation("SENT_START"):
-        return [sent.start_char for sent in doc.sents][1:]
-    return [match.end() for match in _SENTENCE_END.finditer(doc.text)]
+def _with_more(edges: IntArray, cuts: IntArray, size: int) -> IntArray:
+    """The edges of parts of texts, where those of more than `size` wordpieces are parted again."""
+    found = [edges]
+    for i in np.flatnonzero(np.diff(edges) > size).tolist():
+        begin, end = edges[i : i + 2].tolist()
+        own = cuts[np.searchsorted(cuts, begin, side="right") : np.searchsorted(cuts, end)]
+        found.append(parted(np.concatenate([[0], own - begin, [end - begin]]), size) + begin)
+    return np.unique(np.concatenate(found)) if len(found) > 1 else edges

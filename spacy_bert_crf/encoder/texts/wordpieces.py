@@ -22,6 +22,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing, TemplateProcessing
 
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 #: Code points of characters.
 CodeArray = NDArray[np.uint32]
 
@@ -80,6 +81,11 @@ class JoinedTexts(NamedTuple):
         ends = np.cumsum(lengths + 1) - 1
         return cls(codes_of(SEPARATOR.join([*texts, ""])), ends - lengths, ends)
 
+    @property
+    def text(self) -> str:
+        """The joined texts."""
+        return self.codes.astype(CODE, copy=False).tobytes().decode("utf-32-le")
+
 
 def codes_of(text: str) -> CodeArray:
     """The code points of a text. Raises UnicodeEncodeError for half a surrogate pair. [C]"""
@@ -112,7 +118,7 @@ def tokenize_joined(tokenizer: Any, texts: JoinedTexts) -> JoinedPieces:
     """
     fast = backend(tokenizer)
     table = _table_of(tokenizer, fast)
-    whole = texts.codes.astype(CODE, copy=False).tobytes().decode("utf-32-le")
+    whole = texts.text
     if table is None:
         spans = zip(texts.begins.tolist(), texts.ends.tolist(), strict=True)
         found = _encode(fast, [whole[begin:end] for begin, end in spans])

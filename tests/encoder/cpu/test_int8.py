@@ -13,7 +13,8 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 
 from spacy_bert_crf.encoder.cpu import int8
 from spacy_bert_crf.encoder.hf import load_encoder
-from spacy_bert_crf.encoder.passes import doc_pieces, special_ids
+from spacy_bert_crf.encoder.passes import special_ids
+from spacy_bert_crf.encoder.texts.doc_texts import doc_pieces
 from spacy_bert_crf.encoder.texts.wordpieces import tokenize
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export.open import open_export

@@ -9,17 +9,17 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from transformers import AutoTokenizer
 
-from spacy_bert_crf.encoder.passes import (
+from spacy_bert_crf.encoder.passes import plan_batches, plan_docs, special_ids
+from spacy_bert_crf.encoder.texts import doc_texts
+from spacy_bert_crf.encoder.texts.doc_texts import (
+    DocTexts,
+    annotated_starts,
     doc_pieces,
     joined_token_pieces,
-    plan_batches,
-    plan_docs,
-    special_ids,
+    read_texts,
     token_pieces,
 )
-from spacy_bert_crf.encoder.texts import doc_texts
-from spacy_bert_crf.encoder.texts.doc_texts import DocTexts, read_texts
-from spacy_bert_crf.encoder.texts.windows import sentence_starts
+from spacy_bert_crf.encoder.texts.sentences import sentence_ends
 from spacy_bert_crf.encoder.texts.wordpieces import JoinedPieces, JoinedTexts, tokenize
 
 VOCABS = [Vocab(), Vocab(), spacy.blank("zh").vocab]
@@ -87,29 +87,28 @@ def tokenizer(encoder_path):
 @settings(deadline=None, max_examples=150)
 @given(
     docs=docs_of, longest=st.integers(4, 30), overlap=st.integers(0, 20),
-    limit=st.integers(1, 120), by_sentences=st.booleans(), padding=st.booleans(),
+    limit=st.integers(1, 120), context=st.sampled_from(["sentences", "fit"]),
+    padding=st.booleans(),
 )  # fmt: skip
 def test_plans_of_docs_are_those_of_each_doc(
-    tokenizer, docs, longest, overlap, limit, by_sentences, padding
+    tokenizer, docs, longest, overlap, limit, context, padding
 ):
     """The tokens of each doc are found alone, and the batches are planned from them."""
     prefix, suffix, pad = special_ids(tokenizer)
     size = longest - len(prefix) - len(suffix)
     pieces = tokenize(tokenizer, [doc.text for doc in docs])
     cuts = [
-        np.searchsorted(p.starts, sentence_starts(doc)).tolist()
-        if by_sentences and len(p.ids) > size
-        else []
+        np.searchsorted(p.starts, sentence_ends(doc.text)).tolist()
         for doc, p in zip(docs, pieces, strict=True)
     ]
     want = plan_batches(
         [p.ids for p in pieces],
         [doc_pieces(doc, p) for doc, p in zip(docs, pieces, strict=True)],
         cuts, prefix=prefix, suffix=suffix, pad_id=pad, size=size,
-        overlap=min(overlap, size - 1), limit=limit, padding=padding,
+        overlap=min(overlap, size - 1), limit=limit, padding=padding, context=context,
     )  # fmt: skip
     plan = plan_docs(
-        tokenizer, docs, longest=longest, overlap=overlap, by_sentences=by_sentences,
+        tokenizer, docs, longest=longest, overlap=overlap, context=context,
         limit=limit, padding=padding,
     )  # fmt: skip
     assert plan.rows.tolist() == want.rows.tolist()
@@ -154,3 +153,13 @@ def test_wordpieces_of_tokens_are_those_of_each_doc(data, is_sorted):
         ),
     )
     assert found.tolist() == want
+
+
+def test_annotated_sentences():
+    nlp = spacy.blank("en")
+    doc = nlp("Good. Bad.")
+    assert annotated_starts(doc) is None
+    nlp.add_pipe("sentencizer")
+    assert annotated_starts(nlp("Good. Bad.")) == [6]
+    assert annotated_starts(nlp("Good")) == []
+    assert annotated_starts(nlp("")) is None
