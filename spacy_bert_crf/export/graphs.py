@@ -77,11 +77,15 @@ class TagDecoder(nn.Module):
     def forward(self, emissions: Tensor, token_pieces: Tensor) -> Tensor:
         """float32 [B, T, K] and int64 [B, S, 2] or [B, S, 3] to int64 [B, S]
 
-        token_pieces: first wordpiece of each token and last + 1, counted in `input_ids`, where
-            [CLS] is 0. Both are 0 for a token without wordpieces, and after the end of a text.
+        emissions: those of the wordpieces of each encoder pass. A text may have P passes, which are
+            P rows one after another: [B * P, T, K].
+        token_pieces: first wordpiece of each token and last + 1, counted over the passes of the
+            text in `input_ids`, where the first [CLS] is 0 and the next pass begins at T.
+            Both are 0 for a token without wordpieces, and after the end of a text.
             The third column is optional. It is 1 where a token continues the word of the token
             before it: no entity begins or ends between the two.
         """
+        emissions = emissions.reshape(token_pieces.shape[0], -1, emissions.shape[2])
         rows = token_emissions(emissions, token_pieces, self.bias)
         mask, joined = token_mask(token_pieces), joined_steps(token_pieces)
         tags: Tensor = best_paths(
@@ -109,7 +113,7 @@ class DecodeModel(nn.Module):
         token_type_ids: Tensor,
         token_pieces: Tensor,
     ) -> Tensor:
-        """int64 [B, T] three times and [B, S, 2 or 3] to int64 [B, S], see TagDecoder"""
+        """int64 [B * P, T] three times and [B, S, 2 or 3] to int64 [B, S], see TagDecoder"""
         pieces = self.emissions(input_ids, attention_mask, token_type_ids)
         tags: Tensor = self.decoder(pieces, token_pieces)
         return tags

@@ -25,7 +25,7 @@ SIDECAR = "best_model.json"
 FloatArray = NDArray[np.float32]
 #: ids, mask [B, T] to emissions [B, T, K]
 Emissions = Callable[[IntArray, IntArray], FloatArray]
-#: ids, mask [B, T], token_pieces [B, S, 2] to tags [B, S]
+#: ids, mask [B * P, T], token_pieces [B, S, 2 or 3] to tags [B, S], see graphs.TagDecoder
 Decode = Callable[[IntArray, IntArray, IntArray], IntArray]
 
 

@@ -17,8 +17,8 @@ from spacy_bert_crf.export.graphs import (
     FORBIDDEN,
     TagDecoder,
     best_paths,
-    joined_steps,
     check_other_shapes,
+    joined_steps,
     token_emissions,
     token_mask,
 )
