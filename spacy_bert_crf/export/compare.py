@@ -29,14 +29,13 @@ from ..encoder.passes import (
     special_ids,
 )
 from ..encoder.texts.doc_texts import doc_pieces
-from ..encoder.texts.sentences import has_several_sentences
 from ..encoder.texts.wordpieces import tokenize
 from ..errors import BertCrfError
 from ..evaluation.evaluate import score_docs
 from ..model import layers
 from ..model.crf_batches import Emissions, decode
 from .compare_table import Row
-from .open import Export, FloatArray
+from .open import Export, FloatArray, decode_inputs, text_passes
 from .trained import gather, longest_window
 
 #: Largest number of wordpieces of one pass, padding included: the pipeline's own default.
@@ -223,17 +222,17 @@ class Comparison:
         words = self._chains(export, self.pipe.crf).words(docs)
         pieces = tokenize(tokenizer, [doc.text for doc in docs])
         texts = [
-            _TextPasses.of(doc, own, _context(export) == "sentences", prefix, suffix)
+            text_passes(doc, own, _context(export) == "sentences", prefix, suffix)
             for doc, own in zip(docs, pieces, strict=True)
         ]
-        fits = [i for i, text in enumerate(texts) if text.fits(self.longest)]
+        fits = [i for i, text in enumerate(texts) if text.whole and text.longest <= self.longest]
         tags: list[Any] = [None] * len(docs)
         for n_passes in sorted({len(texts[i].ids) for i in fits}):
             same = [i for i in fits if len(texts[i].ids) == n_passes]
-            lengths = [n_passes * max(map(len, texts[i].ids)) for i in same]
+            lengths = [n_passes * texts[i].longest for i in same]
             for members in padded_batches(lengths, _BATCH_PIECES, self.padding):
                 at = [same[member] for member in members]
-                inputs = _decode_inputs([texts[i] for i in at], [words[i] for i in at], pad)
+                inputs = decode_inputs([texts[i] for i in at], [words[i] for i in at], pad)
                 for i, found in zip(at, model(*inputs), strict=True):
                     tags[i] = np.asarray(found[: len(docs[i])])
         others = [i for i in range(len(docs)) if i not in set(fits)]
