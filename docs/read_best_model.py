@@ -1,48 +1,48 @@
-"""Entities from best_model.pt with torch and transformers alone, for texts that fit one window.
-
+"""Entities from best_model.pt with torch and transformers alone, where each pass fits one window:
 python docs/read_best_model.py export/quickstart "王小明昨天在北京参观了清华大学。"
 """
-import json, re, sys, unicodedata
-from pathlib import Path
-import torch
+import json, re, sys, torch, unicodedata
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 def load(folder):
-    info = json.loads((Path(folder) / "best_model.json").read_text(encoding="utf8"))
-    weights = torch.load(Path(folder) / "best_model.pt", weights_only=True)
+    info = json.load(open(f"{folder}/best_model.json", encoding="utf8"))
+    weights = torch.load(f"{folder}/best_model.pt", weights_only=True)
     bert = AutoModel.from_config(AutoConfig.from_pretrained(folder), add_pooling_layer=False)
     bert.load_state_dict({k[5:]: v for k, v in weights.items() if k.startswith("bert.")})
     return info, weights, bert.eval(), AutoTokenizer.from_pretrained(folder)
 
 @torch.inference_mode()
 def entities(text, info, w, bert, tokenizer):
+    tags, pieces, rows, back, found = info["tags"], [], [], [], []
+    ends = re.finditer(info["sentence_end"], text) if info.get("context") == "sentences" else ()
+    cuts = [0, *(m.end() for m in ends), len(text)]
+    for a, b in zip(cuts, cuts[1:]):  # one encoder pass: a sentence, or the text
+        batch = tokenizer(text[a:b], return_offsets_mapping=True, return_tensors="pt")
+        pieces += [(a + i, a + j) for i, j in batch.pop("offset_mapping")[0, 1:-1].tolist()]
+        assert batch["input_ids"].shape[1] <= info["max_length"], "too long for one window"
+        rows += bert(**batch).last_hidden_state[0, 1:-1] @ w["classifier.weight"].T
     # One CRF step is a character; white space is folded as spaCy's Chinese tokenizer does.
     tokens = [m.span(1) if m[1] else m.span() for m in re.finditer(r"(\S) ?|\s+", text)]
-    batch = tokenizer(text, return_offsets_mapping=True, return_tensors="pt")
-    pieces = batch.pop("offset_mapping")[0, 1:-1].tolist()
-    if not tokens or len(pieces) + 2 > info["max_length"]:
-        return [] if not tokens else sys.exit("the text does not fit one window")
-    hidden = bert(**batch).last_hidden_state[0, 1:-1]
-    ours = [[k for k, (a, b) in enumerate(pieces) if a < end and start < b] for start, end in tokens]
-    mean = [hidden[k].mean(0) if k else hidden.new_zeros(bert.config.hidden_size) for k in ours]
-    emissions = torch.stack(mean) @ w["classifier.weight"].T + w["classifier.bias"]
-    tags = info["tags"]  # of the scheme BIO: I- only after B- or I- of the same label
+    inner = [range(m.start() + 1, m.end()) for m in re.finditer(info.get("whole_words", ""), text)]
+    # Scheme BIO: I- only after B- or I- of the same label. No entity begins or ends inside a word.
     legal = torch.tensor([[b[0] != "I" or a[2:] == b[2:] for b in tags] for a in tags])
-    step = w["crf.transitions"].masked_fill(~legal, -torch.inf)
-    score, back = w["crf.start_transitions"].masked_fill(~legal[0], -torch.inf) + emissions[0], []
-    for row in emissions[1:]:  # Viterbi
-        score, source = (score[:, None] + step).max(0)
-        score, back = score + row, [*back, source]
-    path = [int((score + w["crf.end_transitions"]).argmax())]
-    for source in reversed(back):
+    whole = legal & torch.tensor([[b[0] == "I" or a == b == "O" for b in tags] for a in tags])
+    score, step = w["crf.start_transitions"].masked_fill(~legal[0], -torch.inf), w["crf.transitions"]
+    for i, (start, end) in enumerate(tokens):  # Viterbi
+        if i:
+            mask = whole if any(start in word for word in inner) else legal
+            score, source = (score[:, None] + step.masked_fill(~mask, -torch.inf)).max(0)
+            back.insert(0, source)
+        ours = [row for row, (a, b) in zip(rows, pieces) if a < end and start < b]
+        score = score + w["classifier.bias"] + sum(ours) / max(1, len(ours))
+    path = [int((score + w["crf.end_transitions"]).argmax())][: len(tokens)]
+    for source in back:
         path.insert(0, int(source[path[0]]))
-    found = []
+    ends = "".join(c for c in text if c.isspace() or unicodedata.category(c) == "Cf")
     for m in re.finditer("BI*", "".join(tags[t][0] for t in path)):
         start, end = tokens[m.start()][0], tokens[m.end() - 1][1]
-        ends = "".join(c for c in text if c.isspace() or unicodedata.category(c) == "Cf")
         if inside := text[start:end].strip(ends):
-            at = start + text[start:end].index(inside)
-            found.append((at, at + len(inside), tags[path[m.start()]][2:]))
+            found.append((at := text.index(inside, start), at + len(inside), tags[path[m.start()]][2:]))
     return found
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 
 Needs numpy, tokenizers and the runtime of the format: onnxruntime for the ONNX folders, torch for
 the TorchScript ones, torch and transformers for bert4torch and huggingface. It does not need
-spacy-bert-crf. It reads texts that fit one window.
+spacy-bert-crf. It reads texts whose encoder passes fit one window: a sentence each, or the text.
 """
 import argparse, json, re, unicodedata
 from pathlib import Path
@@ -50,25 +50,38 @@ def entities(text, model, tokens=None):
     tokens: (start, end) of each token, where the pipeline has a tokenizer of its own.
     """
     tokens = split(text, model.info["lang"]) if tokens is None else tokens
-    encoding = model.tokenizer.encode(text)
-    if not tokens or len(encoding.ids) > model.info["max_length"]:
-        if tokens:
-            raise ValueError("the text does not fit one window")
+    if not tokens:
         return []
-    # The first wordpiece of each token and the last + 1, counted with [CLS]; 1, 1 for none.
-    places = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
-    at = encoding.offsets  # characters
-    ours = [[i for i in places if at[i][0] < end and start < at[i][1]] for start, end in tokens]
+    begins = passes(text, model.info)
+    encodings = [model.tokenizer.encode(text[a:b]) for a, b in zip(begins, [*begins[1:], None])]
+    length = max(len(encoding.ids) for encoding in encodings)
+    if length > model.info["max_length"]:
+        raise ValueError("a sentence, or the text, does not fit one window")
+    (ids, mask), places = np.zeros((2, len(begins), length), dtype=np.int64), []
+    for row, (begin, encoding) in enumerate(zip(begins, encodings)):
+        ids[row, : len(encoding.ids)] = encoding.ids
+        mask[row, : len(encoding.ids)] = 1
+        places += [
+            (row * length + i, begin + start, begin + end)
+            for i, (start, end) in enumerate(encoding.offsets)  # characters
+            if not encoding.special_tokens_mask[i]
+        ]
+    ours = [[i for i, a, b in places if a < end and start < b] for start, end in tokens]
     if model.info.get("whole_pieces"):
         tokens, ours = join(tokens, ours)
-    pieces = np.array([(p[0], p[-1] + 1) if p else (1, 1) for p in ours], dtype=np.int64)
-    ids = np.array([encoding.ids], dtype=np.int64)
-    inputs = [ids, np.ones_like(ids), np.zeros_like(ids)]  # ids, attention mask, token types
+    words = continued(text, tokens, model.info)
+    inputs = [ids, mask, np.zeros_like(ids)]  # input ids, attention mask, token types
     if model.decode:
-        path = model.run(*inputs, pieces[None])[0]
+        if any(p and p[-1] - p[0] >= len(p) for p in ours):
+            raise ValueError("a token lies in two sentences: decode from the emissions")
+        # The first wordpiece of each token and the last + 1, counted with [CLS] over all passes;
+        # 1, 1 for none. Then whether the token continues a word.
+        pieces = [(*((p[0], p[-1] + 1) if p else (1, 1)), word) for p, word in zip(ours, words)]
+        path = model.run(*inputs, np.array([pieces], dtype=np.int64))[0]
     else:
-        rows, bias = model.run(*inputs)[0], model.scores["bias"]
-        path = viterbi(np.stack([rows[p].mean(0) if p else bias for p in ours]), model.scores)
+        rows, bias = np.concatenate(model.run(*inputs)), model.scores["bias"]
+        emissions = np.stack([rows[p].mean(0) if p else bias for p in ours])
+        path = viterbi(emissions, model.scores, words, model.info["tags"])
     found = []
     for first, last, label in spans([model.info["tags"][tag] for tag in path]):
         while first < last and invisible(text[slice(*tokens[first])]):  # no part of an entity
@@ -90,6 +103,21 @@ def split(text, lang):
         return [m.span(1) if m[1] else m.span() for m in re.finditer(r"(\S) ?|\s+", text)]
     return [m.span() for m in re.finditer(r"\S+", text)]
 
+def passes(text, info):
+    """Where the encoder passes of a text begin: its sentences, or the text. Offsets."""
+    if info.get("context") != "sentences":
+        return [0]
+    ends = {m.end() for m in re.finditer(info["sentence_end"], text)}
+    return sorted({0, *ends} - {len(text)})
+
+def continued(text, tokens, info):
+    """Whether each token continues the word of the token before it, so that no entity begins or
+    ends between them. Only tokens of one character can."""
+    matches = re.finditer(info.get("whole_words", ""), text)
+    inner = {i for m in matches for i in range(m.start() + 1, m.end())}
+    pairs = zip([(0, 0), *tokens], tokens)
+    return [start in inner and b == start == a + 1 == end - 1 for (a, b), (start, end) in pairs]
+
 def join(tokens, ours):
     """Tokens that share a wordpiece, joined: so decodes what `import-model` made of other models."""
     joined = []
@@ -100,13 +128,21 @@ def join(tokens, ours):
         joined.append(((start, end), pieces))
     return [token for token, _ in joined], [pieces for _, pieces in joined]
 
-def viterbi(emissions, scores):
-    """The best legal path of tag ids. emissions: [S, K]"""
+def viterbi(emissions, scores, words, tags):
+    """The best legal path of tag ids. No entity begins or ends at a token that continues a word.
+
+    emissions: [S, K]
+    words: whether each token continues the word of the token before it. [S]
+    tags: the names of the tags. [K]
+    """
     start, end, step = (np.where(scores[f"legal_{name}"], scores[name], -np.inf)
                         for name in ("start", "end", "transitions"))
     score, back = start + emissions[0], []
-    for row in emissions[1:]:
-        total = score[:, None] + step  # from, to
+    # Between such tags, no entity begins or ends.
+    inside = np.array([[a == b == "O" or a[0] in "BIM" and b[0] in "IMEL" and a[1:] == b[1:]
+                        for b in tags] for a in tags])
+    for row, word in zip(emissions[1:], words[1:]):
+        total = score[:, None] + (np.where(inside, step, -np.inf) if word else step)  # from, to
         back.append(total.argmax(0))
         score = total.max(0) + row
     path = [int((score + end).argmax())]

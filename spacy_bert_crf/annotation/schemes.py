@@ -130,6 +130,20 @@ class TagSet:
         end = [not self._is_open(role) for role, _ in self.roles]
         return start, end, [[self._may_follow(a, b) for b in self.roles] for a in self.roles]
 
+    def inside(self) -> list[list[bool]]:
+        """Whether no entity begins or ends between two tags, as `decode` reads them.
+
+        RETURNS: [from][to] [K, K].
+        """
+        opened, continued = (Role.BEGIN, Role.INSIDE), (Role.INSIDE, Role.LAST)
+        return [
+            [
+                a is b is Role.OUT or (a in opened and b in continued and label == other)
+                for b, other in self.roles
+            ]
+            for a, label in self.roles
+        ]
+
     def encode(self, spans: Iterable[tuple[int, int, str]], length: int) -> list[int]:
         """Tag ids of a sequence.
 

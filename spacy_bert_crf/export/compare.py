@@ -15,6 +15,7 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from .._provenance import versions
+from ..component.decoding.chains import Chains
 from ..component.pipelines import docs_before, find_component, find_encoder, load_pipeline
 from ..crf.chain_weights import ChainWeights
 from ..crf.linear_chain import LinearChainCRF
@@ -34,7 +35,7 @@ from ..evaluation.evaluate import score_docs
 from ..model import layers
 from ..model.crf_batches import Emissions, decode
 from .compare_table import Row
-from .open import Export, FloatArray
+from .open import Export, FloatArray, decode_inputs, text_passes
 from .trained import gather, longest_window
 
 #: Largest number of wordpieces of one pass, padding included: the pipeline's own default.
@@ -65,7 +66,6 @@ class Comparison:
         self.longest = enc.longest_input(encoder, longest_window(nlp, self.pipe, encoder))
         self.padding = enc.takes_padding(encoder.model)
         self.overlap = int(settings.get("overlap", 128))
-        self.context = own.context if own is not None else "fit"
         trained = gather(nlp, component, {})
         self.tags: list[str] = trained.info["tags"]
         self.weights_sha256: str = trained.info["weights_sha256"]
@@ -164,7 +164,7 @@ class Comparison:
             return self._by_wordpieces(export, tokenizer, model, docs)
         plan = plan_docs(
             tokenizer, docs, longest=self.longest, overlap=self.overlap,
-            context=self.context, limit=_BATCH_PIECES, padding=self.padding,
+            context=_context(export), limit=_BATCH_PIECES, padding=self.padding,
         )  # fmt: skip
         scores = export.scores()
         crf = _crf(scores.chain)
@@ -180,8 +180,15 @@ class Comparison:
             parts = np.split(mean, np.cumsum(lengths)[:-1])
             pairs = zip(parts, self.emissions, strict=True)
             row.largest_difference = float(max(np.abs(a - b).max() for a, b in pairs))
-        tags, _ = decode(crf, Emissions(torch.from_numpy(mean), lengths))
+        chains = self._chains(export, crf)
+        words = chains.only_words(chains.words(docs))
+        tags, _ = chains.decode(Emissions(torch.from_numpy(mean), lengths), words)
         return self._annotated(docs, tags)
+
+    def _chains(self, export: Export, crf: LinearChainCRF) -> Chains:
+        """The CRF of an export with its settings of decoding. Exports of before cut words."""
+        whole_words = bool(export.info.get("whole_words"))
+        return Chains(crf, self.pipe.tag_set, bool(export.info["constraints"]), whole_words)
 
     def _by_wordpieces(
         self, export: Export, tokenizer: Any, model: Any, docs: list[Doc]
@@ -211,27 +218,23 @@ class Comparison:
         self, export: Export, tokenizer: Any, model: Any, docs: list[Doc], row: Optional[Row]
     ) -> list[Doc]:
         """Predict with the tags of the export's own graph."""
-        pieces = tokenize(tokenizer, [doc.text for doc in docs])
         prefix, suffix, pad = special_ids(tokenizer)
-        size = self.longest - len(prefix) - len(suffix)
-        fits = [i for i, p in enumerate(pieces) if len(p.ids) <= size]
-        lengths = [len(pieces[i].ids) + len(prefix) + len(suffix) for i in fits]
+        words = self._chains(export, self.pipe.crf).words(docs)
+        pieces = tokenize(tokenizer, [doc.text for doc in docs])
+        texts = [
+            text_passes(doc, own, _context(export) == "sentences", prefix, suffix)
+            for doc, own in zip(docs, pieces, strict=True)
+        ]
+        fits = [i for i, text in enumerate(texts) if text.whole and text.longest <= self.longest]
         tags: list[Any] = [None] * len(docs)
-        for members in padded_batches(lengths, _BATCH_PIECES, self.padding):
-            ids = np.full((len(members), lengths[members[0]]), pad, dtype=np.int64)
-            mask = np.zeros_like(ids)
-            at = [fits[member] for member in members]
-            ranges = np.zeros((len(members), max(len(docs[i]) for i in at), 2), dtype=np.int64)
-            for place, i in enumerate(at):
-                text = [*prefix, *pieces[i].ids.tolist(), *suffix]
-                ids[place, : len(text)] = text
-                mask[place, : len(text)] = 1
-                own = doc_pieces(docs[i], pieces[i])
-                has = own[:, 1] > own[:, 0]
-                # A token without wordpieces gets an empty range that differs from padding.
-                ranges[place, : len(own)] = np.where(has[:, None], own + len(prefix), 1)
-            for i, found in zip(at, model(ids, mask, ranges), strict=True):
-                tags[i] = np.asarray(found[: len(docs[i])])
+        for n_passes in sorted({len(texts[i].ids) for i in fits}):
+            same = [i for i in fits if len(texts[i].ids) == n_passes]
+            lengths = [n_passes * texts[i].longest for i in same]
+            for members in padded_batches(lengths, _BATCH_PIECES, self.padding):
+                at = [same[member] for member in members]
+                inputs = decode_inputs([texts[i] for i in at], [words[i] for i in at], pad)
+                for i, found in zip(at, model(*inputs), strict=True):
+                    tags[i] = np.asarray(found[: len(docs[i])])
         others = [i for i in range(len(docs)) if i not in set(fits)]
         done = self._annotated([docs[i] for i in fits], [tags[i] for i in fits])
         out = dict(zip(fits, done, strict=True))
@@ -327,6 +330,11 @@ def _run_passes(model: Any, plan: Plan, n_tags: int) -> FloatArray:
         mask = np.ones_like(batch.ids) if batch.mask is None else batch.mask
         rows.append(model(batch.ids, mask).reshape(-1, n_tags))
     return np.concatenate(rows)
+
+
+def _context(export: Export) -> str:
+    """What a pass of an export sees. Exports from before the setting pass whole texts."""
+    return "sentences" if export.info.get("context") == "sentences" else "fit"
 
 
 def _crf(chain: ChainWeights) -> LinearChainCRF:

@@ -282,8 +282,9 @@ def _check_equal(name: str, folder: Path, trained: Trained) -> None:
         raise _not_equal(name, f"its emissions differ by up to {largest:.2g}")
     if export.decode_file is None:
         return
-    # One token for each wordpiece but the special ones. shape: (B, S, 2)
-    pieces = torch.stack([torch.arange(1, length - 1), torch.arange(2, length)], dim=1)
+    # One token for each wordpiece but the special ones, two to a word. shape: (B, S, 3)
+    first = torch.arange(1, length - 1)
+    pieces = torch.stack([first, first + 1, (first + 1) % 2], dim=1)
     pieces = pieces.repeat(2, 1, 1)
     pieces[1, length // 2 - 2 :] = 0
     with torch.inference_mode():

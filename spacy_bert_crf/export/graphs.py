@@ -58,28 +58,39 @@ class TagDecoder(nn.Module):
 
     bias: bias of the classifier, which is the emissions of a token without wordpieces. [K]
     chain: scores of the CRF; those that are not legal become FORBIDDEN.
+    inside: transitions [from, to] at which no entity begins or ends. bool [K, K]
     """
 
     bias: Tensor
     start: Tensor
     end: Tensor
     transitions: Tensor
+    border: Tensor
 
-    def __init__(self, bias: Tensor, chain: ChainWeights) -> None:
+    def __init__(self, bias: Tensor, chain: ChainWeights, inside: Tensor) -> None:
         super().__init__()
-        names = ("bias", "start", "end", "transitions")
-        for name, value in zip(names, (bias, *chain.masked(FORBIDDEN)), strict=True):
+        border = torch.zeros_like(chain.transitions).masked_fill(~inside, FORBIDDEN)
+        names = ("bias", "start", "end", "transitions", "border")
+        for name, value in zip(names, (bias, *chain.masked(FORBIDDEN), border), strict=True):
             self.register_buffer(name, value.detach().clone())
 
     def forward(self, emissions: Tensor, token_pieces: Tensor) -> Tensor:
-        """float32 [B, T, K] and int64 [B, S, 2] to int64 [B, S]
+        """float32 [B, T, K] and int64 [B, S, 2] or [B, S, 3] to int64 [B, S]
 
-        token_pieces: first wordpiece of each token and last + 1, counted in `input_ids`, where
-            [CLS] is 0. Both are 0 for a token without wordpieces, and after the end of a text.
+        emissions: those of the wordpieces of each encoder pass. A text may have P passes, which are
+            P rows one after another: [B * P, T, K].
+        token_pieces: first wordpiece of each token and last + 1, counted over the passes of the
+            text in `input_ids`, where the first [CLS] is 0 and the next pass begins at T.
+            Both are 0 for a token without wordpieces, and after the end of a text.
+            The third column is optional. It is 1 where a token continues the word of the token
+            before it: no entity begins or ends between the two.
         """
+        emissions = emissions.reshape(token_pieces.shape[0], -1, emissions.shape[2])
         rows = token_emissions(emissions, token_pieces, self.bias)
-        mask = token_mask(token_pieces)
-        tags: Tensor = best_paths(rows, mask, self.start, self.end, self.transitions)
+        mask, joined = token_mask(token_pieces), joined_steps(token_pieces)
+        tags: Tensor = best_paths(
+            rows, mask, joined, self.start, self.end, self.transitions, self.border
+        )
         return tags
 
 
@@ -102,7 +113,7 @@ class DecodeModel(nn.Module):
         token_type_ids: Tensor,
         token_pieces: Tensor,
     ) -> Tensor:
-        """int64 [B, T] three times and [B, S, 2] to int64 [B, S], see TagDecoder"""
+        """int64 [B * P, T] three times and [B, S, 2 or 3] to int64 [B, S], see TagDecoder"""
         pieces = self.emissions(input_ids, attention_mask, token_type_ids)
         tags: Tensor = self.decoder(pieces, token_pieces)
         return tags
@@ -112,7 +123,7 @@ def token_emissions(pieces: Tensor, token_pieces: Tensor, bias: Tensor) -> Tenso
     """The mean of the emissions of each token's wordpieces; the bias if it has none. [B, S, K]
 
     pieces: emissions of the wordpieces. [B, T, K]
-    token_pieces: first wordpiece and last + 1 of each token. [B, S, 2]
+    token_pieces: first wordpiece and last + 1 of each token, see TagDecoder. [B, S, 2 or 3]
     bias: emissions of a token without wordpieces. [K]
     """
     places = torch.arange(pieces.shape[1], device=pieces.device)
@@ -129,16 +140,31 @@ def token_mask(token_pieces: Tensor) -> Tensor:
 
     In a batch of one text all steps are tokens, as there is no padding.
     """
-    used = (token_pieces.sum(2) > 0).to(torch.int64)
+    used = (token_pieces[:, :, :2].sum(2) > 0).to(torch.int64)
     # The number of used steps from each one to the end. shape: (B, S)
     behind = used.sum(1, keepdim=True) - used.cumsum(1) + used
     alone = torch.ones_like(used[:, :1]).sum(0, keepdim=True) == 1
     return (behind > 0) | alone
 
 
+def joined_steps(token_pieces: Tensor) -> Tensor:
+    """Which steps continue the word of the step before: 1 there, else 0. int64 [B, S]
+
+    They are the third column of token_pieces. Without that column all are 0.
+    """
+    none = torch.zeros_like(token_pieces[:, :, :1])
+    return torch.cat([token_pieces, none], dim=2)[:, :, 2]
+
+
 @torch.jit.script  # a loop that depends on the length, which tracing would unroll
 def best_paths(
-    emissions: Tensor, mask: Tensor, start: Tensor, end: Tensor, transitions: Tensor
+    emissions: Tensor,
+    mask: Tensor,
+    joined: Tensor,
+    start: Tensor,
+    end: Tensor,
+    transitions: Tensor,
+    border: Tensor,
 ) -> Tensor:
     """Viterbi in one loop: each step keeps the whole best path to each tag. [B, S]
 
@@ -146,9 +172,11 @@ def best_paths(
 
     emissions: [B, S, K]
     mask: which steps are tokens. [B, S]
+    joined: 1 for a step that continues the word of the step before, else 0. [B, S]
     start: score of each tag at the first step, finite. [K]
     end: score of each tag at the last step, finite. [K]
     transitions: [from, to], finite. [K, K]
+    border: score, at joined steps only, of each transition: [from, to], finite. [K, K]
     """
     n_tags, n_steps = emissions.shape[2], emissions.shape[1]
     tags = torch.arange(n_tags, device=emissions.device)
@@ -157,8 +185,10 @@ def best_paths(
     # shape: (B, K, S)
     first = (tags.unsqueeze(1) * (places == 0).to(torch.int64)).unsqueeze(0)
     paths = first + torch.zeros_like(best, dtype=torch.int64).unsqueeze(2)
+    held = joined.to(emissions.dtype).unsqueeze(2).unsqueeze(3)
     for step in range(1, n_steps):
-        value, source = (best.unsqueeze(2) + transitions).max(dim=1)
+        scores = transitions + held[:, step] * border
+        value, source = (best.unsqueeze(2) + scores).max(dim=1)
         on = mask[:, step].unsqueeze(1)
         best = torch.where(on, value + emissions[:, step], best)
         extended = paths.gather(1, source.unsqueeze(2).expand_as(paths))

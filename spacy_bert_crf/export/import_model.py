@@ -181,9 +181,9 @@ def make_pipeline(source: Source, requested: Requested) -> tuple[Language, TagRo
     if constraints is None:
         constraints = bool(source.info.get("constraints", "crf.transitions" in head))
     nlp = _blank(source, requested, encoder.tokenizer)
-    tok2vec = _windows(source.info)
-    scheme = tags.tag_set.scheme
-    config = {"scheme": scheme, "constraints": constraints, "model": {"tok2vec": tok2vec}}
+    whole_words = bool(source.info.get("whole_words"))  # models from before the setting cut words
+    config = {"scheme": tags.tag_set.scheme, "constraints": constraints, "whole_words": whole_words}
+    config["model"] = {"tok2vec": _windows(source.info)}
     if type(source.info.get("temperature")) in (int, float):
         config["temperature"] = float(source.info["temperature"])
     pipe: Any = nlp.add_pipe("bert_crf", config=config)

@@ -1,19 +1,23 @@
-"""Opens exports, each format by its own runtime, behind one interface.
+"""Opens exports, each format by its own runtime, behind one interface, and makes their inputs.
 
 It reads only the folder. So a comparison or an import depends only on files that users have too.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
+from spacy.tokens import Doc
 
 from ..annotation.schemes import tag_set_from_tags
 from ..encoder.checkpoint_files import read_json
-from ..encoder.passes import IntArray
+from ..encoder.texts.doc_texts import annotated_starts, doc_pieces
+from ..encoder.texts.sentences import sentence_ends
+from ..encoder.texts.wordpieces import IntArray, Pieces
 from ..errors import BertCrfError, first_line
 from .formats import READABLE
 from .formats.best_model import WEIGHTS
@@ -25,7 +29,7 @@ SIDECAR = "best_model.json"
 FloatArray = NDArray[np.float32]
 #: ids, mask [B, T] to emissions [B, T, K]
 Emissions = Callable[[IntArray, IntArray], FloatArray]
-#: ids, mask [B, T], token_pieces [B, S, 2] to tags [B, S]
+#: ids, mask [B * P, T], token_pieces [B, S, 2 or 3] to tags [B, S], see graphs.TagDecoder
 Decode = Callable[[IntArray, IntArray, IntArray], IntArray]
 
 
@@ -112,6 +116,80 @@ def open_export(folder: Path) -> Export:
         if path is not None and not path.is_file():
             raise BertCrfError(f"{folder} lacks {path.name}: export again with --to {name}.")
     return export
+
+
+class TextPasses(NamedTuple):
+    """The encoder passes of a text, as inputs of a decode graph. S tokens, P passes.
+
+    ids: input ids of each pass, special ones included. [P]
+    passes: the pass that each token is in. [S]
+    places: first wordpiece of each token and last + 1, counted in its pass; 1, 1 for none. [S, 2]
+    whole: whether the wordpieces of each token are in one pass, as the graph takes them.
+    """
+
+    ids: list[list[int]]
+    passes: IntArray
+    places: IntArray
+    whole: bool
+
+    @property
+    def longest(self) -> int:
+        """Number of input ids of the longest pass."""
+        return max(map(len, self.ids))
+
+
+def text_passes(
+    doc: Doc, pieces: Pieces, by_sentences: bool, prefix: Sequence[int], suffix: Sequence[int]
+) -> TextPasses:
+    """The encoder passes of a doc.
+
+    pieces: the wordpieces of its text.
+    by_sentences: whether each sentence is a pass. Otherwise the text is one.
+    prefix: ids of the special tokens before each pass.
+    suffix: ids of the special tokens after each pass.
+    """
+    n_pieces = len(pieces.ids)
+    edges = np.array([0, n_pieces])
+    if by_sentences and n_pieces:
+        starts = annotated_starts(doc)
+        ends = sentence_ends(doc.text) if starts is None else np.array(starts, dtype=np.int64)
+        # Some tokenizers give offsets that go back and forth.
+        cuts = np.searchsorted(np.maximum.accumulate(pieces.starts), ends)
+        edges = np.union1d(edges, cuts)
+    ids = [
+        [*prefix, *pieces.ids[begin:end].tolist(), *suffix]
+        for begin, end in itertools.pairwise(edges.tolist())
+    ]
+    own = doc_pieces(doc, pieces)
+    has = own[:, 1] > own[:, 0]
+    passes = np.searchsorted(edges[1:], own[:, 0], side="right") * has
+    places = np.where(has[:, None], own - edges[passes][:, None] + len(prefix), 1)
+    whole = bool((own[:, 1] <= edges[passes + 1])[has].all())
+    return TextPasses(ids, passes, places, whole)
+
+
+def decode_inputs(
+    texts: Sequence[TextPasses], words: Sequence[Optional[NDArray[np.bool_]]], pad: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Inputs of a Decode: ids and mask [B * P, T], token_pieces [B, S, 3].
+
+    texts: B texts of P passes each.
+    words: which tokens of each text continue the word of the token before, None for none.
+    pad: the id that pads.
+    """
+    n_passes, length = len(texts[0].ids), max(text.longest for text in texts)
+    ids = np.full((len(texts) * n_passes, length), pad, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, own in enumerate(itertools.chain.from_iterable(text.ids for text in texts)):
+        ids[row, : len(own)] = own
+        mask[row, : len(own)] = 1
+    ranges = np.zeros((len(texts), max(len(text.passes) for text in texts), 3), dtype=np.int64)
+    for row, (text, continued) in enumerate(zip(texts, words, strict=True)):
+        # A token without wordpieces has an empty range that differs from padding.
+        ranges[row, : len(text.places), :2] = text.places + text.passes[:, None] * length
+        if continued is not None:
+            ranges[row, : len(continued), 2] = continued
+    return ids, mask, ranges
 
 
 def find_exports(folder: Path) -> list[Export]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .._provenance import META, config_hash, settings_of, versions
 from ..annotation.schemes import TagSet
+from ..annotation.word_runs import WORD
 from ..component.pipe import BertCrf
 from ..component.pipelines import find_component, find_encoder
 from ..crf.chain_weights import ChainWeights
@@ -18,6 +19,7 @@ from ..encoder import hf as enc
 from ..encoder.cpu.smoothing import probe_inputs, smooth
 from ..encoder.passes import special_ids
 from ..encoder.piece_tokenizer import PieceTokenizer
+from ..encoder.texts.sentences import SENTENCE_END
 from ..model import layers
 from .graphs import EmissionModel, TagDecoder, plain_encoder
 
@@ -105,7 +107,7 @@ class Trained:
 
     def decoder(self) -> TagDecoder:
         """A new model from emissions to tags."""
-        return TagDecoder(self.bias, self.chain).eval()
+        return TagDecoder(self.bias, self.chain, torch.tensor(self.tag_set.inside())).eval()
 
 
 def gather(nlp: Language, component: str, metrics: dict[str, Any]) -> Trained:
@@ -161,7 +163,7 @@ def describe(
         "tags": list(pipe.tag_set.tags),
         "pooling": "mean",
         "max_length": enc.longest_input(encoder, longest_window(nlp, pipe, encoder)),
-        **_windows(pipe),
+        **_rules(pipe),
         "constraints": pipe.constraints,
         "temperature": pipe.temperature,
         "lang": nlp.lang,
@@ -201,13 +203,22 @@ def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> 
     return min([512, *windows])
 
 
-def _windows(pipe: BertCrf) -> dict[str, Any]:
-    """What a pass of an own encoder sees: its settings."""
+def _rules(pipe: BertCrf) -> dict[str, Any]:
+    """What a pass of the encoder sees, and which words stay whole.
+
+    `sentence_end` and `whole_words` are regular expressions of Python's `re`. The end of each match
+    of the first is the end of a sentence. No entity begins or ends within a match of the second;
+    it is empty if words may be cut.
+    """
     own = layers.own_encoder_of(pipe.model)
-    if own is None:
-        return {}
-    sizes = {key: own.cfg[key] for key in ("max_length", "overlap")}
-    return {"context": own.context, "windows": sizes}
+    rules: dict[str, Any] = {"context": "fit"}
+    if own is not None:
+        sizes = {key: own.cfg[key] for key in ("max_length", "overlap")}
+        # Where training mixes both, prediction reads as much as fits.
+        context = "sentences" if own.context == "sentences" else "fit"
+        rules = {"context": context, "windows": sizes}
+    whole = WORD if pipe.chains.keeps else ""
+    return {**rules, "sentence_end": SENTENCE_END, "whole_words": whole}
 
 
 def _spans_settings(section: Any) -> Iterator[dict[str, Any]]:

@@ -101,3 +101,13 @@ def test_bad_spans_are_refused(span, message):
 def test_tags_that_fit_no_scheme_are_refused():
     with pytest.raises(BertCrfError, match="not those of scheme"):
         tag_set_from_tags(["O", "I-X", "B-X"], "BIO")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_entity_begins_or_ends_inside_of_an_entity_or_outside(scheme):
+    """By the entities of any two tags, legal or not."""
+    tags = TagSet(("X", "Y"), scheme)
+    inside = tags.inside()
+    for a, b in itertools.product(range(len(tags.tags)), repeat=2):
+        borders = {edge for span in tags.decode([a, b]) for edge in (span.start, span.end)}
+        assert inside[a][b] == (1 not in borders), (tags.tags[a], tags.tags[b])

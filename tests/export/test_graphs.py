@@ -1,6 +1,7 @@
 """The computation of the exported graphs: the Viterbi, which steps count, the mean of pieces."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from spacy_bert_crf.export.graphs import (
     TagDecoder,
     best_paths,
     check_other_shapes,
+    joined_steps,
     token_emissions,
     token_mask,
 )
@@ -41,12 +43,18 @@ def chain(crf):
 
 
 def baked(crf):
-    """The scores as exported graphs have them."""
+    """The scores as exported graphs have them, and none for borders."""
     return (
         crf.start_transitions.detach().masked_fill(~crf.legal_start, FORBIDDEN),
         crf.end_transitions.detach().masked_fill(~crf.legal_end, FORBIDDEN),
         crf.transitions.detach().masked_fill(~crf.legal_transitions, FORBIDDEN),
+        torch.zeros_like(crf.transitions),
     )
+
+
+def apart(mask):
+    """No step continues the word of the step before. [B, S]"""
+    return torch.zeros_like(mask, dtype=torch.int64)
 
 
 @st.composite
@@ -67,7 +75,7 @@ def batches(draw, schemes=tuple(SCHEMES)):
 def test_the_viterbi_is_that_of_the_component(batch):
     crf, emissions, mask = batch
     want, score = crf.viterbi(emissions, mask)
-    got = best_paths(emissions, mask, *baked(crf))
+    got = best_paths(emissions, mask, apart(mask), *baked(crf))
     assert got.dtype is torch.int64 and got.shape == mask.shape
     assert bool((got[~mask] == 0).all())
     if not torch.equal(got, want):  # only where two paths are as good
@@ -79,18 +87,70 @@ def test_the_viterbi_is_that_of_the_component(batch):
 @given(batches(("BIOES", "BIO")))
 def test_no_step_behind_the_end_changes_a_text(batch):
     crf, emissions, mask = batch
-    together = best_paths(emissions, mask, *baked(crf))
+    together = best_paths(emissions, mask, apart(mask), *baked(crf))
     for row, on in enumerate(mask):
         n = int(on.sum())
-        alone = best_paths(emissions[row : row + 1, :n], on[None, :n], *baked(crf))
+        alone = best_paths(
+            emissions[row : row + 1, :n], on[None, :n], apart(on[None, :n]), *baked(crf)
+        )
         assert torch.equal(alone[0], together[row, :n])
+
+
+@st.composite
+def words(draw):
+    """A scheme, a CRF, and emissions of one short text with words of several tokens."""
+    tag_set = TagSet(tuple("AB"[: draw(st.integers(1, 2))]), draw(st.sampled_from(tuple(SCHEMES))))
+    constraints = draw(st.booleans())
+    crf = random_crf(tag_set, draw(st.integers(0, 2**20)), constraints)
+    length = draw(st.integers(1, 5 if len(tag_set.tags) < 6 else 4))
+    joined = [draw(st.booleans()) for _ in range(length)]
+    return tag_set, crf, torch.randn(1, length, crf.n_tags) * 3, torch.tensor([joined])
+
+
+@settings(max_examples=100)
+@given(words())
+def test_words_stay_whole_as_in_all_paths(drawn):
+    """The best of all legal paths without a border of an entity inside of a word."""
+    tag_set, crf, emissions, joined = drawn
+    held = {i for i in range(1, joined.shape[1]) if joined[0, i]}
+    mask = torch.ones_like(joined)
+    best, found = -torch.inf, None
+    for path in itertools.product(range(crf.n_tags), repeat=joined.shape[1]):
+        legal = crf.legal_start[path[0]] and crf.legal_end[path[-1]]
+        legal = legal and all(crf.legal_transitions[a, b] for a, b in itertools.pairwise(path))
+        borders = {edge for span in tag_set.decode(path) for edge in (span.start, span.end)}
+        if not legal or borders & held:
+            continue
+        score = crf.score(emissions, torch.tensor([path]), mask).item()
+        if score > best:
+            best, found = score, path
+    first = torch.arange(1, joined.shape[1] + 1)
+    pieces = torch.stack([first, first + 1, joined[0].long()], dim=1)[None]
+    around = torch.nn.functional.pad(emissions, (0, 0, 1, 1))
+    decoder = TagDecoder(torch.zeros(crf.n_tags), chain(crf), torch.tensor(tag_set.inside()))
+    got = decoder(around, pieces)
+    assert tuple(got[0].tolist()) == found or crf.score(emissions, got, mask).item() == (
+        pytest.approx(best, abs=1e-4)
+    )
+    borders = {edge for span in tag_set.decode(got[0].tolist()) for edge in (span[0], span[1])}
+    assert not borders & held
+
+
+def test_token_pieces_of_two_columns_join_no_steps():
+    pieces = torch.tensor([[[1, 2], [2, 3]], [[1, 2], [0, 0]]])
+    assert joined_steps(pieces).tolist() == [[0, 0], [0, 0]]
+    flags = torch.tensor([[[0], [1]], [[0], [1]]])
+    flagged = torch.cat([pieces, flags], dim=2)
+    assert joined_steps(flagged).tolist() == [[0, 1], [0, 1]]
+    assert torch.equal(token_mask(flagged), token_mask(pieces))
 
 
 def test_the_viterbi_is_scripted_and_survives_its_file():
     assert isinstance(best_paths, torch.jit.ScriptFunction)
-    crf = random_crf(TagSet(("A", "B"), "BIOES"), 3)
+    tag_set = TagSet(("A", "B"), "BIOES")
+    crf = random_crf(tag_set, 3)
     bias = torch.randn(crf.n_tags)
-    decoder = TagDecoder(bias, chain(crf)).eval()
+    decoder = TagDecoder(bias, chain(crf), torch.tensor(tag_set.inside())).eval()
     pieces = torch.tensor([[[1, 2], [2, 4], [4, 5]], [[1, 2], [0, 0], [0, 0]]])
     traced = torch.jit.trace(decoder, (torch.randn(2, 6, crf.n_tags), pieces), check_trace=False)
     buffer = io.BytesIO()
@@ -109,7 +169,8 @@ def test_the_viterbi_is_scripted_and_survives_its_file():
 def test_a_text_without_a_legal_path_has_a_result():
     crf = random_crf(TagSet(("A",), "BIOES"), 0)
     scores = [torch.full_like(score, FORBIDDEN) for score in baked(crf)]
-    got = best_paths(torch.randn(2, 5, crf.n_tags), torch.ones(2, 5).bool(), *scores)
+    mask = torch.ones(2, 5).bool()
+    got = best_paths(torch.randn(2, 5, crf.n_tags), mask, apart(mask), *scores)
     assert got.shape == (2, 5) and int(got.min()) >= 0 and int(got.max()) < crf.n_tags
 
 
@@ -177,8 +238,9 @@ def test_the_decoder_reads_ragged_batches(batch):
     first = torch.arange(1, emissions.shape[1] + 1)
     ranges = torch.stack([first, first + 1], dim=1) * mask.int()[:, :, None]
     bias = torch.full((crf.n_tags,), np.pi)
-    got = TagDecoder(bias, chain(crf))(around, ranges)
-    assert torch.equal(got, best_paths(emissions, mask, *baked(crf)))
+    never = torch.zeros(crf.n_tags, crf.n_tags).bool()
+    got = TagDecoder(bias, chain(crf), never)(around, ranges)
+    assert torch.equal(got, best_paths(emissions, mask, apart(mask), *baked(crf)))
 
 
 def test_a_graph_that_is_right_for_one_length_only_is_refused(toys):

@@ -23,7 +23,7 @@ TRANSITIONS = "transitions.npz"
 ROUNDED_SCORES = "scores are rounded: about the same entities, not always the same"
 
 #: A model on int64 arrays. Inputs are ids, mask and types [B, T], for tags also token_pieces
-#: [B, S, 2]. The output is emissions [B, T, K] or tags [B, S].
+#: [B, S, 2 or 3] (see graphs.TagDecoder). The output is emissions [B, T, K] or tags [B, S].
 Run = Callable[..., Any]
 
 

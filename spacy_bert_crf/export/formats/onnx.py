@@ -168,8 +168,8 @@ def _write_decode(folder: Path, trained: "Trained") -> None:
     inputs = (torch.zeros(batch, length, len(trained.bias), dtype=torch.float32), example_pieces())
     axes = {
         "pieces": {0: "batch", 1: "length"},
-        "token_pieces": {0: "batch", 1: "tokens"},
-        "tags": {0: "batch", 1: "tokens"},
+        "token_pieces": {0: "texts", 1: "tokens", 2: "columns"},
+        "tags": {0: "texts", 1: "tokens"},
     }
     with _scratch(folder) as scratch:
         tail = scratch / "tail.onnx"

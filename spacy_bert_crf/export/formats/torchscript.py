@@ -53,9 +53,9 @@ def open_torchscript(folder: Path, file: str) -> Run:
 
 
 def example_pieces() -> Tensor:
-    """token_pieces for tracing, where the second text has fewer tokens. [2, tokens, 2]"""
+    """token_pieces for tracing, where the second text has fewer tokens. [2, tokens, 3]"""
     first = torch.arange(1, _TRACED_TOKENS + 1)
-    pieces = torch.stack([first, first + 1], dim=1).repeat(TRACED[0], 1, 1)
+    pieces = torch.stack([first, first + 1, first % 2], dim=1).repeat(TRACED[0], 1, 1)
     pieces[1, _TRACED_TOKENS // 2 :] = 0
     return pieces
 
