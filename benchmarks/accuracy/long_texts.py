@@ -9,16 +9,14 @@ in each sentence alone are known.
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import spacy
 import torch
-from spacy.tokens import Doc
 
+from benchmarks.accuracy.joined import by_length, f_of, shifted
 from benchmarks.harness.common import (
-    Entities,
     command_line,
     entities_of,
     parser_for,
@@ -47,34 +45,6 @@ COVERS = [
 ]
 
 
-def joined(docs: list[Doc], length: int) -> Iterator[list[Doc]]:
-    """Groups of consecutive docs of at least `length` characters together; a rest is left out."""
-    group: list[Doc] = []
-    for doc in docs:
-        group.append(doc)
-        if sum(len(d.text) for d in group) >= length:
-            yield group
-            group = []
-
-
-def shifted(groups: list[list[Doc]], found: dict[int, Entities]) -> list[Entities]:
-    """Entities of each group's text, from those of its docs. found: by id of the doc."""
-    out = []
-    for group in groups:
-        at, entities = 0, set()
-        for doc in group:
-            entities |= {(a + at, b + at, label) for a, b, label in found[id(doc)]}
-            at += len(doc.text)
-        out.append(entities)
-    return out
-
-
-def f_of(one: list[Entities], other: list[Entities]) -> float:
-    """F of the entities of all texts together, in percent."""
-    both = sum(len(a & b) for a, b in zip(one, other, strict=True))
-    return 200 * both / max(1, sum(map(len, one)) + sum(map(len, other)))
-
-
 def main() -> int:
     parser = parser_for(__doc__)
     parser.add_argument("--pipeline", type=Path, required=True)
@@ -90,7 +60,7 @@ def main() -> int:
     own = own_encoder_of(pipe.model)
     assert own is not None, "the pipeline needs an encoder of its own"
     docs = read_docs(args.data, nlp, args.limit)
-    groups = list(joined(docs, args.length))
+    groups = list(by_length(docs, args.length))
     docs = [doc for group in groups for doc in group]
     gold = shifted(groups, {id(doc): entities_of(doc) for doc in docs})
     texts = ["".join(doc.text for doc in group) for group in groups]
