@@ -1,7 +1,8 @@
 """Entity F1 by epoch of many trainings at once, on one GPU or on the CPU.
 
     python -m benchmarks.accuracy.convergence --encoder encoders/people-daily \\
-        --corpus people-daily=train.spacy,dev.spacy,bio --plan benchmarks/accuracy/plan.yml \\
+        --corpus people-daily train.spacy dev.spacy bio \\
+        --plan benchmarks/accuracy/convergence_plan.yml \\
         --variants benchmarks/accuracy/convergence.yml --peer-python ENV/bin/python \\
         --gpu-id 0 --workers 16 --seconds 500 --output benchmarks/results/convergence
 
@@ -51,9 +52,10 @@ def options() -> argparse.Namespace:
     parser = parser_for(__doc__ or "")
     add = parser.add_argument
     add("--encoder", type=Path, required=True, help="folder of a converted encoder")
-    add("--corpus", action="append", required=True, metavar="NAME=TRAIN,DEV[,SCHEME]",
-        help="DocBins, and the scheme of bert4torch's tags (bio); as often as wanted")  # fmt: skip
-    add("--variants", type=Path, action="append", required=True,
+    add("--corpus", action="append", required=True, nargs="+", metavar="WORD",
+        help="NAME TRAIN DEV [SCHEME]: two DocBins, and the scheme of bert4torch's tags (bio); "
+        "as often as wanted")  # fmt: skip
+    add("--variants", type=Path, action="append", default=[],
         help="YAML: name of a variant to its settings; as often as wanted")  # fmt: skip
     add("--plan", type=Path, required=True, help="YAML: the trainings in order of importance")
     add("--only", nargs="+", default=[], help="run these tables of the plan only")

@@ -16,12 +16,12 @@ from spacy_bert_crf.annotation.tags import SCHEME_NAMES
 
 #: The variant that is the other software's training.
 THEIRS = "bert4torch"
-#: Sentences of an update, of both sides.
-BATCH = 16
+#: Texts of an update, and the setting of our side that changes it.
+BATCH, SIZE = 16, "training.batcher.size"
 #: What an entry of a plan may say, and what it means where it does not.
 ENTRY: dict[str, Any] = {
-    "table": "", "corpora": [], "variants": "all", "seeds": [1], "epochs": 3, "limit": 0,
-    "dev_limit": 0, "max_steps": 0, "settings": {}, "keep": False,
+    "table": "", "name": "", "corpora": [], "variants": "all", "seeds": [1], "epochs": 3,
+    "limit": 0, "dev_limit": 0, "max_steps": 0, "settings": {}, "keep": False,
 }  # fmt: skip
 
 
@@ -38,25 +38,23 @@ class Source:
         return min(docs, limit) if limit else docs
 
 
-def read_source(text: str, lang: str) -> Source:
-    """Read NAME=TRAIN,DEV or NAME=TRAIN,DEV,SCHEME. Both files are DocBins.
+def read_source(words: list[str], lang: str) -> Source:
+    """Read [name, train, dev] or [name, train, dev, scheme]. Both files are DocBins.
 
-    The scheme is that of bert4torch's tags.
+    The scheme is that of bert4torch's tags, BIO where there is none.
     Raises Failed.
     """
-    name, _, rest = text.partition("=")
-    parts = rest.split(",")
-    if len(parts) not in (2, 3):
-        raise Failed(f"--corpus {text} is not of the form NAME=TRAIN,DEV[,SCHEME]")
-    train, dev = Path(parts[0]), Path(parts[1])
-    scheme = parts[2] if len(parts) == 3 else "bio"
+    if len(words) not in (3, 4):
+        raise Failed("--corpus takes a name, two files and a scheme, which may be left out")
+    name, train, dev = words[0], Path(words[1]), Path(words[2])
+    scheme = words[3] if len(words) == 4 else "bio"
     if scheme not in SCHEME_NAMES:
-        raise Failed(f"--corpus {text}: the scheme is one of {', '.join(SCHEME_NAMES)}")
+        raise Failed(f"--corpus {name}: the scheme is one of {', '.join(SCHEME_NAMES)}")
     counts, labels = {}, set()
     vocab = spacy.blank(lang).vocab
     for part, path in (("train", train), ("dev", dev)):
         if not path.is_file():
-            raise Failed(f"--corpus {text}: there is no {path}")
+            raise Failed(f"--corpus {name}: there is no {path}")
         docs = list(read_docbin(path, vocab))
         counts[part] = count(docs)
         if part == "train":
@@ -80,13 +78,22 @@ def read_plan(
 ) -> list[dict[str, Any]]:
     """The trainings of a plan, in its order; within an entry, seed by seed.
 
-    A training that an earlier entry has is not repeated. Raises Failed.
+    An entry has the keys of `ENTRY`, and `corpus` for a single one of the corpora. Entries with the
+    same `table` are rows of one table. `name` tells rows with the same variant apart. A training
+    that an earlier entry has is not repeated.
+    Raises Failed for corpora, variants and keys that are not known.
     """
     jobs: list[dict[str, Any]] = []
     seen = set()
-    for entry in srsly.read_yaml(path):
+    entries = srsly.read_yaml(path)
+    tables: dict[str, set[str]] = {}
+    for entry in entries:
         if "corpus" in entry:
             entry["corpora"] = [entry.pop("corpus")]
+        default = f"{', '.join(entry['corpora'])}, {entry.get('epochs', ENTRY['epochs'])} epochs"
+        entry.setdefault("table", default)
+        tables.setdefault(entry["table"], set()).update(entry["corpora"])
+    for entry in entries:
         if unknown := set(entry) - set(ENTRY):
             raise Failed(f"{path}: an entry says {', '.join(sorted(unknown))}")
         entry = ENTRY | entry
@@ -97,15 +104,16 @@ def read_plan(
         ):
             if missing := set(wanted) - there:
                 raise Failed(f"{path}: {option} has no {', '.join(sorted(missing))}")
-        table = entry["table"] or f"{', '.join(entry['corpora'])}, {entry['epochs']} epochs"
+        table = entry["table"]
         for seed in entry["seeds"]:
             for corpus in entry["corpora"]:
                 for variant in names:
-                    key = (table, corpus, variant, seed)
+                    key = (table, corpus, variant, entry["name"], seed)
                     if key in seen:
                         continue
                     seen.add(key)
-                    row = variant if len(entry["corpora"]) == 1 else f"{corpus}: {variant}"
+                    row = f"{variant}, {entry['name']}" if entry["name"] else variant
+                    row = row if len(tables[table]) == 1 else f"{corpus}: {row}"
                     job = {key: entry[key] for key in ("epochs", "limit", "dev_limit", "max_steps")}
                     job |= {"table": table, "row": row, "corpus": corpus, "variant": variant}
                     job |= {"seed": seed, "keep": bool(entry["keep"])}
@@ -116,8 +124,9 @@ def read_plan(
 
 
 def updates(job: dict[str, Any], source: Source) -> int:
-    """Updates of a training, where a batch has 16 texts and each is one update."""
-    most = math.ceil(source.take(job["limit"]) / BATCH) * int(job["epochs"])
+    """Updates of a training, where each batch is one update."""
+    size = int(job["settings"].get(SIZE, BATCH))
+    most = math.ceil(source.take(job["limit"]) / size) * int(job["epochs"])
     if job["max_steps"] and job["variant"] != THEIRS:
         return min(most, int(job["max_steps"]) + 1)
     return most
