@@ -4,7 +4,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from benchmarks.accuracy.convergence.plan import read_plan, read_source, same
+from benchmarks.accuracy.convergence.plan import furthest, read_plan, read_source, same
 from benchmarks.accuracy.convergence.report import markdown
 from benchmarks.accuracy.documents import by_first_entity, join, keep_labels
 from benchmarks.accuracy.joined import by_count, by_length, f_of, shifted
@@ -131,6 +131,9 @@ def test_the_table_counts_the_seeds_that_reached_an_epoch(tmp_path, sources):
         "runs": runs, "tables": {"A": ["bioes", "base", "bert4torch"]}, "machine": "m", "gpu": "",
         "workers": 1, "threads": 1, "encoder": "e", "versions": {}, "corpora": {}, "command": "c",
     }  # fmt: skip
+    cut_off = {**runs[2], "epochs_done": [{"epoch": 1, "f": 0.1, "seconds": 1.0}]}
+    begun = {**runs[0], "epochs_done": []}
+    content["runs"] = furthest([cut_off, *runs, begun])
     lines = markdown(content).splitlines()
     cells = {line.split(" | ")[0]: line.split(" | ") for line in lines if line.startswith("| b")}
     assert cells["| bioes"][2:5] == ["55.00", "80.00 (1)", "70.00"]

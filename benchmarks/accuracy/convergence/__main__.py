@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.accuracy.convergence.plan import (
     THEIRS,
+    furthest,
     read_plan,
     read_source,
     read_variants,
@@ -95,8 +96,8 @@ def run(args: argparse.Namespace, work: Path) -> int:
     stem = stem_of(args.output)
     path = Path(f"{stem}.json")
     earlier = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
-    runs: list[dict[str, Any]] = [r for r in earlier.get("runs", []) if r["complete"]]
-    todo = [job for job in jobs if not any(same(run, job) for run in runs)]
+    runs: list[dict[str, Any]] = earlier.get("runs", [])
+    todo = [job for job in jobs if not any(run["complete"] and same(run, job) for run in runs)]
     for line in overview(todo, args.updates_per_second, args.workers):
         say(line)
     if args.dry_run:
@@ -125,12 +126,12 @@ def run(args: argparse.Namespace, work: Path) -> int:
         "versions": versions(),
         "command": command_line(),
         "tables": tables,
-        "runs": runs,
     }
 
     def write() -> None:
-        write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        write_text(f"{stem}.md", markdown(content))
+        shown = {**content, "runs": furthest(runs)}
+        write_text(path, json.dumps(shown, indent=1, ensure_ascii=False) + "\n")
+        write_text(f"{stem}.md", markdown(shown))
 
     write()
     began, before = time.monotonic(), len(runs)

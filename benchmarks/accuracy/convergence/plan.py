@@ -132,6 +132,16 @@ def updates(job: dict[str, Any], source: Source) -> int:
     return most
 
 
+def furthest(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of runs of the same training, the one with the most epochs; of equal ones, the latest."""
+    best: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for run in runs:
+        key = tuple(run[name] for name in ("table", "row", "corpus", "seed"))
+        if key not in best or len(run["epochs_done"]) >= len(best[key]["epochs_done"]):
+            best[key] = run
+    return list(best.values())
+
+
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     """Whether two jobs are the same training."""
     return all(a.get(key) == b[key] for key in b if key not in ("keep", "updates"))
