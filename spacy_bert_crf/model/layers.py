@@ -27,6 +27,8 @@ S = TypeVar("S", bound=TorchShim)
 B = TypeVar("B")
 #: What is legal at the start [K], at the end [K], and from one tag to another [K, K].
 Legal = tuple[list[bool], list[bool], list[list[bool]]]
+#: Emissions of the docs of a part of a batch, and which docs: to the loss and the gradient.
+Likelihood = Callable[[list[Floats2d], list[int]], tuple[Tensor, list[Floats2d]]]
 
 
 def encoder_layer(shim: EncoderShim, grad_factor: float) -> Model:
@@ -224,6 +226,26 @@ def update_parts(model: Model, docs: list[Doc], members: list[int]) -> list[list
     lengths = [len(docs[i]) + 2 for i in members]
     parts = padded_batches(lengths, own.pass_size(is_train=True), dense=DENSE)
     return [sorted(members[i] for i in part) for part in parts]
+
+
+def learn(
+    model: Model, docs: list[Doc], members: list[int], likelihood: Likelihood
+) -> list[Tensor]:
+    """Add the gradients of a batch to those of the parameters.
+
+    model: a `bert_crf_layer`.
+    docs: the batch.
+    members: see `update_parts`.
+    likelihood: the loss of a part of the batch.
+    RETURNS: the loss of each part.
+    """
+    losses = []
+    for part in update_parts(model, docs, members):
+        emissions, backprop = model.begin_update([docs[i] for i in part])
+        loss, gradient = likelihood(emissions, part)
+        backprop(gradient)
+        losses.append(loss)
+    return losses
 
 
 def _encoder_init(model: Model, X: Any = None, Y: Any = None) -> None:
