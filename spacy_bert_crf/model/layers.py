@@ -17,6 +17,7 @@ from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import DENSE, padded_batches
 from ..errors import BertCrfError
 from .crf_batches import Emissions, join_rows, split_rows
+from .gradients.adversarial import learn_twice
 from .shims import EncoderShim, HeadShim, TorchShim
 
 #: Largest number of tokens of a batch of docs in prediction.
@@ -233,19 +234,30 @@ def learn(
 ) -> list[Tensor]:
     """Add the gradients of a batch to those of the parameters.
 
+    An own encoder with the setting `adversarial` learns from each batch twice; see `learn_twice`.
+
     model: a `bert_crf_layer`.
     docs: the batch.
     members: see `update_parts`.
     likelihood: the loss of a part of the batch.
-    RETURNS: the loss of each part.
+    RETURNS: the loss of each part, without that of the second time.
     """
-    losses = []
-    for part in update_parts(model, docs, members):
-        emissions, backprop = model.begin_update([docs[i] for i in part])
-        loss, gradient = likelihood(emissions, part)
-        backprop(gradient)
-        losses.append(loss)
-    return losses
+    parts = update_parts(model, docs, members)
+
+    def learn_once() -> list[Tensor]:
+        losses = []
+        for part in parts:
+            emissions, backprop = model.begin_update([docs[i] for i in part])
+            loss, gradient = likelihood(emissions, part)
+            backprop(gradient)
+            losses.append(loss)
+        return losses
+
+    own = own_encoder_of(model)
+    eps = own.cfg.get("adversarial", 0.0) if own is not None else 0.0
+    if own is None or not eps:
+        return learn_once()
+    return learn_twice(own.module.get_input_embeddings().weight, eps, learn_once)
 
 
 def _encoder_init(model: Model, X: Any = None, Y: Any = None) -> None:

@@ -152,8 +152,8 @@ class TorchShim(Shim):
 class EncoderShim(TorchShim):
     """Holds a Hugging Face encoder and its tokenizer.
 
-    config: max_length, overlap, context, batch_pieces, mixed_precision, grad_scaler_config;
-        and under "source" the arguments of `load_encoder`.
+    config: max_length, overlap, context, batch_pieces, mixed_precision, grad_scaler_config,
+        adversarial; and under "source" the arguments of `load_encoder`.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
