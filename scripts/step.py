@@ -131,7 +131,10 @@ def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
         max_steps=args.max_steps or training["max_steps"],
         encoder_lr=training["encoder_lr"],
         lang=profile["corpus"]["lang"],
-        settings=training["settings"],
+        settings={
+            "components.bert_crf.scheme": args.scheme or training["scheme"],
+            **(training["settings"] or {}),
+        },
     )
     labels = profile["corpus"]["labels"]
     write_text(folder / "labels.json", srsly.json_dumps(labels) + "\n")
@@ -188,6 +191,7 @@ def main() -> int:
     parser.add_argument("--encoder-layers", type=int, default=0)
     parser.add_argument("--on-error", default="")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scheme", default="")
     parser.add_argument("--max-epochs", type=int, default=0)
     parser.add_argument("--max-steps", type=int, default=0)
     args = parser.parse_args()

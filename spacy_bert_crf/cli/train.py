@@ -23,7 +23,7 @@ def init_config_command(
     ),
     dev: Optional[Path] = typer.Option(None, "--dev", help="Dev corpus (.spacy)"),
     labels: str = typer.Option("", "--labels", help="JSON file of the labels, else found in train"),
-    scheme: str = typer.Option("BIO", "--scheme", help="Tags: BIO, BIOES, BMES or BILUO"),
+    scheme: str = typer.Option("BIOES", "--scheme", help="Tags: BIO, BIOES, BMES or BILUO"),
     force: bool = typer.Option(False, "--force", "-F", help="Replace OUT if it is there"),
 ) -> None:
     """Write a complete training config for a language and a corpus.

@@ -61,7 +61,7 @@ class Settings:
     Raises BertCrfError for a value out of range, when the setting is made and when it is changed.
     """
 
-    scheme: str = "BIO"
+    scheme: str = "BIOES"
     constraints: bool = True
     constrain_training: bool = False
     whole_words: bool = True

@@ -82,7 +82,7 @@ def make_config(
     *,
     lang: str,
     encoder: str = "",
-    scheme: str = "BIO",
+    scheme: str = "BIOES",
     train: str = "",
     dev: str = "",
     labels: str = "",
@@ -96,7 +96,7 @@ def make_config(
 
     lang: code of the language, such as "en".
     encoder: folder of a Hugging Face encoder; "" to set it later.
-    scheme: tag scheme, such as "BIO".
+    scheme: tag scheme, such as "BIOES".
     train: DocBin of the training corpus; "" to set it later.
     dev: DocBin of the dev corpus; "" to set it later.
     labels: JSON file of the labels; "" for those of the training corpus.
