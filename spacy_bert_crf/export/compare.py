@@ -188,7 +188,7 @@ class Comparison:
     def _chains(self, export: Export, crf: LinearChainCRF) -> Chains:
         """The CRF of an export with its settings of decoding. Exports of before cut words."""
         whole_words = bool(export.info.get("whole_words"))
-        return Chains(crf, self.pipe.tag_set, bool(export.info["constraints"]), whole_words)
+        return Chains(crf, self.pipe.tag_set, bool(export.info.get("constraints")), whole_words)
 
     def _by_wordpieces(
         self, export: Export, tokenizer: Any, model: Any, docs: list[Doc]
