@@ -1,1 +1,1 @@
-"""How good a training is: beside bert4torch, with partial annotation, by recipe, on long texts."""
+"""How good a training is: beside bert4torch, by recipe and epoch, on parts and on joined texts."""

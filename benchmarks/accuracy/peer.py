@@ -1,6 +1,7 @@
 """Training by bert4torch, and the scores of its entities."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,22 @@ def spelling(scheme: str) -> list[str]:
 
 
 def train_theirs(
-    args: argparse.Namespace, encoder: Path, corpus: Corpus, python: Path, seed: int, work: Path
+    args: argparse.Namespace,
+    encoder: Path,
+    corpus: Corpus,
+    python: Path,
+    seed: int,
+    work: Path,
+    *,
+    device: str = "cpu",
+    packages: Path | None = None,
+    patience: Callable[[], float] = lambda: PATIENCE,
+    report: Callable[[list[dict[str, Any]]], None] = lambda epochs: None,
 ) -> dict[str, Any]:
     """Train bert4torch's CRF example on the same encoder and docs.
 
+    device: "cpu" or "cuda:N". packages: a folder of packages that `python` lacks.
+    patience: seconds that the next order may take. report: takes the epochs so far, after each.
     RETURNS what trials.train_ours does, and how many texts it cut or could not read.
     Raises Failed.
     """
@@ -39,20 +52,21 @@ def train_theirs(
     lower = read_json(settings).get("do_lower_case", True) if settings.is_file() else True
     gold = corpus.docs(corpus.dev)
     tags = TagSet(tuple(corpus.labels), corpus.scheme)
-    worker = Worker(python, "bert4torch_accuracy.py", args.threads, work / "log")
+    worker = Worker(python, "bert4torch_accuracy.py", args.threads, work / "log", packages)
     try:
         worker.ask(
-            "load", PATIENCE, kind="trial", threads=args.threads, seed=seed,
+            "load", patience(), kind="trial", threads=args.threads, seed=seed,
             folder=str(folder), checkpoint=str((encoder / "pytorch_model_cvt.bin").resolve()),
             vocab=str((encoder / "vocab.txt").resolve()), rate=args.rate, lower=lower,
+            device=device,
             train=[(doc.text, sorted(entities_of(doc))) for doc in corpus.docs(corpus.train)],
             tags=list(tags.tags), spelling=spelling(corpus.scheme),
         )  # fmt: skip
         about = worker.ask("about")
         epochs: list[dict[str, Any]] = []
         for number in range(args.epochs):
-            ran = worker.ask("run", PATIENCE)
-            answer = worker.ask("find", PATIENCE, texts=[doc.text for doc in gold])
+            ran = worker.ask("run", patience())
+            answer = worker.ask("find", patience(), texts=[doc.text for doc in gold])
             scores = score_found(answer["found"], gold, tags)
             entities = scores.to_dict()
             epochs.append(
@@ -63,6 +77,7 @@ def train_theirs(
                     "loss": ran["loss"],
                 }
             )
+            report(epochs)
             say(f"  bert4torch, epoch {number + 1}: F {entities['ents_f'] * 100:.2f}")
     finally:
         worker.close()

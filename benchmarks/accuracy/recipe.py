@@ -37,8 +37,13 @@ from benchmarks.harness.trials import settings_of
 from spacy_bert_crf._provenance import versions
 
 
-def train_one(job: dict[str, Any]) -> dict[str, Any]:
-    """Train one variant in this process. RETURNS: scores of each epoch, and seconds."""
+def train_one(job: dict[str, Any], output: Path | None = None) -> dict[str, Any]:
+    """Train one variant in this process.
+
+    job: as `jobs_of` makes it; gpu_id and max_steps may be in it.
+    output: folder for the pipelines and history.json; None for one that is removed at the end.
+    RETURNS: scores of each epoch, and seconds.
+    """
     import torch
 
     from spacy_bert_crf.training.config import fill_config
@@ -53,6 +58,7 @@ def train_one(job: dict[str, Any]) -> dict[str, Any]:
         labels="",
         seed=job["seed"],
         max_epochs=job["epochs"],
+        max_steps=job.get("max_steps", 0),
         settings={
             "corpora.train.limit": job["limit"],
             "corpora.dev.limit": job["dev_limit"],
@@ -65,7 +71,8 @@ def train_one(job: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
         # There is no such file, so that the labels are those of the data.
         config["paths"]["labels"] = str(Path(folder) / "labels.json")
-        history = train(config, Path(folder), keep_state=False)
+        use_gpu = job.get("gpu_id", -1)
+        history = train(config, output or Path(folder), use_gpu=use_gpu, keep_state=False)
     epochs = history["epochs"]
     return {
         "ents_f": [row.get("ents_f", 0.0) for row in epochs],

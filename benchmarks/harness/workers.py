@@ -1,5 +1,6 @@
 """Start workers, give them orders, and let them take turns."""
 
+import atexit
 import json
 import os
 import signal
@@ -21,6 +22,14 @@ PATIENCE = 3600.0
 PAUSE = 0.4
 #: The package itself, as a worker.
 OWN_WORKER = "benchmarks.speed.own_worker"
+_living: set["Worker"] = set()
+
+
+@atexit.register
+def _kill_the_living() -> None:
+    """End workers that were not closed, whatever ended the benchmark."""
+    for worker in list(_living):
+        worker.kill()
 
 
 class Worker:
@@ -59,6 +68,7 @@ class Worker:
             encoding="utf8",
             start_new_session=True,  # so that its own children can be ended with it
         )
+        _living.add(self)
 
     def ask(self, do: str, patience: float = PATIENCE, **job: Any) -> dict[str, Any]:
         """Give an order and wait. Raises Failed if it can't be done, dies or takes too long."""
@@ -68,7 +78,7 @@ class Worker:
 
         def give_up() -> None:
             late.set()
-            self._kill()
+            self.kill()
 
         timer = threading.Timer(patience, give_up)
         timer.start()
@@ -96,11 +106,13 @@ class Worker:
         with suppress(OSError, subprocess.TimeoutExpired):
             self._process.stdin.close()
             self._process.wait(timeout=20)
-        self._kill()
+        self.kill()
         self._process.wait()
         self._handle.close()
+        _living.discard(self)
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """End the process and its children at once."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

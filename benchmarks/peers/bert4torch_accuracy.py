@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader, Sampler
 BUFFER = 1024
 #: Most wordpieces of a text that is predicted, special ones included.
 LONGEST = 512
+#: Texts that are predicted at a time.
+PREDICTED = 64
 
 
 class ByLength(Sampler[list[int]]):
@@ -81,8 +83,8 @@ class Trial(Fit):
         found: list[Any] = [None] * len(texts)
         known = [i for i, (tokens, mapping) in enumerate(read) if mapping and len(tokens) > 2]
         known.sort(key=lambda i: len(read[i][0]))
-        for j in range(0, len(known), BATCH):
-            members = known[j : j + BATCH]
+        for j in range(0, len(known), PREDICTED):
+            members = known[j : j + PREDICTED]
             ids = [self.tokenizer.tokens_to_ids(read[i][0]) for i in members]
             longest = max(FEWEST_IDS, *map(len, ids))
             rows = torch.tensor([row + [0] * (longest - len(row)) for row in ids])

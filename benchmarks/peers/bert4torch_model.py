@@ -67,7 +67,7 @@ class Model(BaseModel):
         """Tags of all wordpieces, the special ones included, as the example decodes. [B, T]"""
         self.eval()
         with torch.no_grad():
-            emissions, mask = self.forward(token_ids)
+            emissions, mask = self.forward(token_ids.to(self.fc.weight.device))
             return self.crf.decode(emissions, mask)
 
 

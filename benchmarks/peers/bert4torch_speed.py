@@ -72,7 +72,8 @@ class Fit:
     """Its training as published: shuffled batches of 16 as they come, Adam at 2e-5, model.fit.
 
     folder: holds bert4torch_config.json. train: (text, spans) pairs. Where other things than speed
-    are measured: rate: of Adam. lower: whether to lower-case. how: further arguments of labelled.
+    are measured: rate: of Adam. lower: whether to lower-case. device: "cpu" or "cuda:N". how:
+    further arguments of labelled.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Fit:
         seed: int,
         rate: float = RATE,
         lower: bool = True,
+        device: str = "cpu",
         **how: Any,
     ) -> None:
         torch.set_num_threads(threads)
@@ -95,6 +97,7 @@ class Fit:
         self.train = train
         self.model = Model(Path(folder), checkpoint, len(tags))
         check_loaded(self.model, checkpoint)
+        self.model.to(device)
         tokenizer = self.tokenizer = Tokenizer(vocab, do_lower_case=lower)
         ids = {tag: i for i, tag in enumerate(tags)}
         model = self.model

@@ -28,6 +28,7 @@ overlap = 128
 context = "auto"
 batch_pieces = 0
 allow_download = false
+adversarial = 0.0
 get_spans = null
 pooling = null
 

@@ -227,7 +227,6 @@ class BertCrf(TrainablePipe):
         with named(self.name):
             self._set_labels(choose_labels(labels, self.labels, golds, trained))
         self._build_head(sample)
-        layers.settle_context(self.model, texts)
         borders.warn_inner_borders(self.name, layers.own_encoder_of(self.model), texts)
         borders.warn_cut_words(self.name, cut if self.chains.keeps else [], golds, self.settings)
         if trained is None and self.settings.transitions_from_counts:
@@ -279,12 +278,12 @@ class BertCrf(TrainablePipe):
         set_dropout_rate(self.model, drop)
         golds = self._gold_tags(examples)
         members = trainable(golds)
-        docs, part_losses = [example.predicted for example in examples], []
-        for part in layers.update_parts(self.model, docs, members):
-            emissions, backprop = self.model.begin_update([docs[i] for i in part])
-            each, gradient = self._likelihood(emissions, [golds[i] for i in part], len(members))
-            backprop(gradient)
-            part_losses.append(each)
+        part_losses = layers.learn(
+            self.model, [example.predicted for example in examples], members,
+            lambda emissions, part: self._likelihood(
+                emissions, [golds[i] for i in part], len(members)
+            ),
+        )  # fmt: skip
         if sgd not in (None, False):
             self.finish_update(sgd)
         for loss in crf_batches.read_losses(part_losses):

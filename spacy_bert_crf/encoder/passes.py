@@ -232,10 +232,6 @@ def plan_docs(
     if context != "fit" or (pieces.counts > size).any():
         cuts = _sentence_cuts(docs, tokens, pieces)
     kept = np.full(len(cuts), context == "sentences")
-    if context == "mixed":
-        share = np.random.random(len(docs))
-        of = np.searchsorted(begins + pieces.counts, cuts, side="right")
-        kept = np.random.random(len(cuts)) < np.append(share, 1)[of]
     windows = joined_windows(pieces.counts, cuts, kept, size, min(overlap, size - 1))
     ranges = joined_token_pieces(tokens, pieces)
     return _plan(pieces.ids, ranges, begins, windows, prefix, suffix, pad, limit, padding)

@@ -1,5 +1,6 @@
 """Registered model architectures. A published name never changes its meaning."""
 
+import math
 import warnings
 from typing import Any, Literal, Optional
 
@@ -41,8 +42,9 @@ def create_encoder(
     overlap: int = 128,
     batch_pieces: int = 0,
     allow_download: bool = False,
-    context: Literal["auto", "sentences", "fit", "mixed"] = "auto",
+    context: Literal["auto", "sentences", "fit"] = "auto",
     long_texts: Optional[Literal["sentences", "windows"]] = None,
+    adversarial: float = 0.0,
 ) -> Model[list[Doc], list[Floats2d]]:
     """An encoder of the component's own.
 
@@ -71,10 +73,12 @@ def create_encoder(
         part has 512 on a CPU.
     allow_download: fetch `name` from the hub at initialisation if it is not there.
     context: what a pass sees, in training and in prediction. "sentences": one sentence. "fit": as
-        many sentences of a text as fit in a window. "auto": decided by the training texts when the
-        pipeline is initialised, and saved with it; see `EncoderShim.settle_context`. Sentences are
+        many sentences of a text as fit in a window. "auto": one sentence, but whole texts in a
+        pipeline that was saved before this setting, since it was trained with them. Sentences are
         those annotated on the doc, else those that the rule of sentences.py finds.
     long_texts: not used. Pipelines from before `context` have it.
+    adversarial: length of a step of the word embeddings that makes the loss higher. An update
+        then learns a second time, from the embeddings after that step. 0 for none.
     Raises BertCrfError for settings out of range.
     """
     if get_spans is not None:
@@ -95,6 +99,8 @@ def create_encoder(
             f"{batch_pieces}. max_length must be 8 or more, and overlap at most half of it. "
             "batch_pieces must be 1 or more, or 0 for the default of the device."
         )
+    if not 0 <= adversarial < math.inf:
+        raise BertCrfError(f"encoder setting adversarial = {adversarial}: it must be 0 or more.")
     shim = EncoderShim(
         {
             "max_length": max_length,
@@ -103,6 +109,7 @@ def create_encoder(
             "batch_pieces": batch_pieces,
             "mixed_precision": mixed_precision,
             "grad_scaler_config": dict(grad_scaler_config),
+            "adversarial": adversarial,
             "source": {
                 "name": name,
                 "tokenizer_config": dict(tokenizer_config),

@@ -17,6 +17,7 @@ from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import DENSE, padded_batches
 from ..errors import BertCrfError
 from .crf_batches import Emissions, join_rows, split_rows
+from .gradients.adversarial import learn_twice
 from .shims import EncoderShim, HeadShim, TorchShim
 
 #: Largest number of tokens of a batch of docs in prediction.
@@ -27,6 +28,8 @@ S = TypeVar("S", bound=TorchShim)
 B = TypeVar("B")
 #: What is legal at the start [K], at the end [K], and from one tag to another [K, K].
 Legal = tuple[list[bool], list[bool], list[list[bool]]]
+#: Emissions of the docs of a part of a batch, and which docs: to the loss and the gradient.
+Likelihood = Callable[[list[Floats2d], list[int]], tuple[Tensor, list[Floats2d]]]
 
 
 def encoder_layer(shim: EncoderShim, grad_factor: float) -> Model:
@@ -115,16 +118,6 @@ def set_quantize(model: Model, value: str) -> None:
             f"quantize = {value!r} needs an encoder of the component's own "
             "(spacy_bert_crf.Encoder.v1); this one shares a transformer."
         )
-
-
-def settle_context(model: Model, texts: Iterable[tuple[str, object]]) -> None:
-    """Let the training texts decide what a pass of an own encoder sees.
-
-    texts: the texts, each with its gold entities; see `EncoderShim.settle_context`.
-    """
-    own = own_encoder_of(model)
-    if own is not None:
-        own.settle_context(text for text, _ in texts)
 
 
 def set_legal(model: Model, n_tags: int, legal: Optional[Legal]) -> None:
@@ -234,6 +227,37 @@ def update_parts(model: Model, docs: list[Doc], members: list[int]) -> list[list
     lengths = [len(docs[i]) + 2 for i in members]
     parts = padded_batches(lengths, own.pass_size(is_train=True), dense=DENSE)
     return [sorted(members[i] for i in part) for part in parts]
+
+
+def learn(
+    model: Model, docs: list[Doc], members: list[int], likelihood: Likelihood
+) -> list[Tensor]:
+    """Add the gradients of a batch to those of the parameters.
+
+    An own encoder with the setting `adversarial` learns from each batch twice; see `learn_twice`.
+
+    model: a `bert_crf_layer`.
+    docs: the batch.
+    members: see `update_parts`.
+    likelihood: the loss of a part of the batch.
+    RETURNS: the loss of each part, without that of the second time.
+    """
+    parts = update_parts(model, docs, members)
+
+    def learn_once() -> list[Tensor]:
+        losses = []
+        for part in parts:
+            emissions, backprop = model.begin_update([docs[i] for i in part])
+            loss, gradient = likelihood(emissions, part)
+            backprop(gradient)
+            losses.append(loss)
+        return losses
+
+    own = own_encoder_of(model)
+    eps = own.cfg.get("adversarial", 0.0) if own is not None else 0.0
+    if own is None or not eps:
+        return learn_once()
+    return learn_twice(own.module.get_input_embeddings().weight, eps, learn_once)
 
 
 def _encoder_init(model: Model, X: Any = None, Y: Any = None) -> None:

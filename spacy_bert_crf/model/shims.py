@@ -8,7 +8,7 @@ reach the optimizer as tensors. A shim builds its module itself from what was sa
 import copy
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Optional, cast
 
@@ -30,7 +30,6 @@ from ..encoder.cuda.run import run_cuda
 from ..encoder.fast_copy import FastCopy
 from ..encoder.passes import Plan, plan_docs, run, set_dropout
 from ..encoder.precision import pass_size, products_dtype
-from ..encoder.texts.sentences import has_several_sentences
 from ..errors import BertCrfError
 from .encoder_rates import crf_scale, held_scale
 from .gradients.scaling import GradScaler
@@ -153,8 +152,8 @@ class TorchShim(Shim):
 class EncoderShim(TorchShim):
     """Holds a Hugging Face encoder and its tokenizer.
 
-    config: max_length, overlap, context, batch_pieces, mixed_precision, grad_scaler_config;
-        and under "source" the arguments of `load_encoder`.
+    config: max_length, overlap, context, batch_pieces, mixed_precision, grad_scaler_config,
+        adversarial; and under "source" the arguments of `load_encoder`.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -190,17 +189,6 @@ class EncoderShim(TorchShim):
         configured: str = self.cfg["context"]
         return self._context if configured == "auto" else configured
 
-    def settle_context(self, texts: Iterable[str]) -> None:
-        """Decide what a pass sees where the setting is "auto".
-
-        A corpus of documents is read with as many sentences as fit in a window, one of sentences by
-        its sentences. It is of documents if most of its texts have several sentences.
-
-        texts: the training texts.
-        """
-        several = [has_several_sentences(text) for text in texts]
-        self._context = "fit" if sum(several) > len(several) / 2 else "sentences"
-
     def load(self) -> None:
         """Load the encoder from where the config says, to the device of the current thinc ops."""
         self.adopt(enc.load_encoder(**self.cfg["source"]))
@@ -226,7 +214,7 @@ class EncoderShim(TorchShim):
             docs,
             longest=self.longest,
             overlap=self.cfg["overlap"],
-            context="fit" if self.context == "mixed" and not is_train else self.context,
+            context=self.context,
             limit=self.pass_size(is_train),
             padding=self._padding,
         )

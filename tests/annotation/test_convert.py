@@ -164,14 +164,16 @@ def test_invalid_utf8_always_fails(tmp_path, data, where, on_error):
 @pytest.mark.parametrize("content", ["", "\ufeff", "\n", "\r\n \t\r\n", " "])
 @pytest.mark.parametrize("on_error", ON_ERROR)
 def test_file_without_sentences_always_fails(tmp_path, content, on_error):
-    with pytest.raises(BertCrfError, match=r"corpus\.txt: file has no sentences: choose"):
+    with pytest.raises(
+        BertCrfError, match=r"corpus\.txt: file has no sentences, it is empty: choose"
+    ):
         convert(tmp_path, content, on_error=on_error)
 
 
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(BertCrfError, match=r"can't read .*none\.txt: No such file"):
         convert_corpus(tmp_path / "none.txt", tmp_path / "out.spacy")
-    message = "looks like a folder without .ann files, .*\nIt holds nothing."
+    message = "looks like an empty folder, .*\nIt holds nothing."
     with pytest.raises(BertCrfError, match=message):
         convert_corpus(tmp_path, tmp_path / "out.spacy")
 

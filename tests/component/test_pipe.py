@@ -23,6 +23,7 @@ from support.toys import (
     own_config,
     shared_config,
     shared_pipeline,
+    train_toy,
     transformer_config,
 )
 
@@ -446,25 +447,20 @@ def test_as_many_sentences_as_fit(trained):
     assert len(fit.counts) == len(by_sentence.counts) == len(doc)
 
 
-def test_the_training_texts_decide_the_context(encoder_path, tmp_path):
-    """It is saved with the pipeline. One from before the setting read whole texts."""
-    documents = [("王小明在北京。他在上海。", [(0, 3, "PER")])] * 4
-    for texts, context in ((documents, "fit"), (TEXTS, "sentences")):
-        nlp = spacy.blank("zh")
-        nlp.add_pipe("bert_crf", config=own_config(encoder_path))
-        examples = [
-            Example.from_dict(nlp.make_doc(text), {"entities": ents}) for text, ents in texts
-        ]
-        nlp.initialize(lambda examples=examples: examples)
-        assert shim_of(nlp).context == context
-        nlp.to_disk(tmp_path / "pipeline")
-        assert shim_of(spacy.load(tmp_path / "pipeline")).context == context
-        set_context = {"components.bert_crf.model.tok2vec.context": "sentences"}
-        assert shim_of(spacy.load(tmp_path / "pipeline", config=set_context)).context == "sentences"
+def test_the_context_is_saved(encoder_path, tmp_path):
+    """A pipeline from before the setting reads whole texts, as it was trained."""
+    key = "components.bert_crf.model.tok2vec.context"
+    nlp = train_toy(encoder_path, updates=0)
+    assert shim_of(nlp).context == "sentences"
+    nlp.to_disk(tmp_path / "new")
+    assert shim_of(spacy.load(tmp_path / "new")).context == "sentences"
+    assert shim_of(spacy.load(tmp_path / "new", config={key: "fit"})).context == "fit"
     shim = shim_of(nlp)
     shim._pack = lambda pack=shim._pack: {k: v for k, v in pack().items() if k != "context"}
     nlp.to_disk(tmp_path / "old")
     assert shim_of(spacy.load(tmp_path / "old")).context == "fit"
+    changed = spacy.load(tmp_path / "old", config={key: "sentences"})
+    assert shim_of(changed).context == "sentences"
 
 
 @pytest.mark.parametrize("unknown", [False, True])

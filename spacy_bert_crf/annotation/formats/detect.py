@@ -37,7 +37,9 @@ _EXPECTED = (
     "columns, JSONL or JSON of doccano, Label Studio, Prodigy, CLUENER, spaCy or Hugging Face, "
     "CSV with spans, Parquet, WebAnno TSV, .spacy, or a folder of brat"
 )
-_SAMPLE = '{"text": "John lives in Paris", "label": [[0, 4, "PER"], [14, 19, "LOC"]]}'
+_SPANS = '[[0, 4, "PER"], [14, 19, "LOC"]]'
+_SAMPLE = f'{{"text": "John lives in Paris", "label": {_SPANS}}}'
+_SAVE_SHEET = "Save the sheet as CSV (UTF-8) with the columns text and spans."
 
 
 def detect_format(path: Path) -> str:
@@ -62,8 +64,8 @@ def detect_format(path: Path) -> str:
         return "webanno"
     if not text.strip(" \t\r\n"):
         raise BertCrfError(
-            f"{path}: file has no sentences: choose a file with tokens and tags, or with texts and "
-            "entities."
+            f"{path}: file has no sentences, it is empty: choose a file with tokens and tags, or "
+            "with texts and entities."
         )
     if is_json(text):
         return _detect_json(path, text)
@@ -92,20 +94,27 @@ def _detect_folder(path: Path) -> str:
     if any(path.rglob("*.ann")):
         return "brat"
     names = sorted(each.name for each in path.iterdir())
-    kind = "a folder without .ann files"
+    kind, advice = "a folder without .ann files", "Give one of its files, or a folder of brat."
     if {"config.cfg", "meta.json"} <= set(names):
-        kind = "a trained spaCy pipeline"
+        kind, advice = "a trained spaCy pipeline", "Give the corpus, not the model."
     elif "config.json" in names:
-        kind = "a folder with a model"
-    content = ", ".join(names[:5]) or "nothing"
-    _refuse(path, kind, f"It holds {content}.", "Give one of its files, or a folder of brat.")
+        kind, advice = "a folder with a model", "Give the corpus, not the model."
+    elif not names:
+        kind, advice = "an empty folder", "Give a file, or a folder of brat."
+    _refuse(path, kind, _content(names), advice)
+
+
+def _content(names: list[str]) -> str:
+    """What a folder or an archive holds, in a sentence."""
+    return f"It holds {', '.join(names[:5]) or 'nothing'}."
 
 
 def _refuse_binary(path: Path, head: bytes) -> None:
     """Raise BertCrfError for a file that is no text."""
     kind, advice = "", "Export the annotation as text first, for example as JSONL."
+    found = f"It begins with {head[:12]!r}."
     if head.startswith(b"PK\x03\x04"):
-        kind, advice = _zip_kind(path)
+        kind, found, advice = _zip_kind(path)
     elif head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         kind, advice = "a model or another Python pickle", "Give the corpus, not the model."
     elif head[8:10] == b'{"' and head[4:8] == b"\0\0\0\0":
@@ -114,25 +123,31 @@ def _refuse_binary(path: Path, head: bytes) -> None:
         kind = next((name for magic, name in _KINDS.items() if head.startswith(magic)), "")
         if kind.endswith("archive"):
             advice = "Unpack it first and give the file in it."
+        elif kind.startswith("an old Excel"):
+            advice = f"{_SAVE_SHEET} Of a document, export the annotation as JSONL."
+        elif kind.startswith("a model"):
+            advice = "Give the corpus, not the model."
     if kind:
-        _refuse(path, kind, f"It begins with {head[:12]!r}.", advice)
+        _refuse(path, kind, found, advice)
 
 
-def _zip_kind(path: Path) -> tuple[str, str]:
-    """What a zip archive is, and what to do with it."""
+def _zip_kind(path: Path) -> tuple[str, str, str]:
+    """What a zip archive is, what it holds, and what to do with it."""
     try:
         with zipfile.ZipFile(io.BytesIO(read_bytes(path))) as archive:
             names = archive.namelist()
     except Exception:  # What a damaged archive raises varies.
-        return "a damaged zip archive", "Make it again, unpack it and give the file in it."
+        advice = "Make it again, unpack it and give the file in it."
+        return "a damaged zip archive", "Its list of files can't be read.", advice
+    kind, advice = "a zip archive", "Unpack it first and give the file in it."
     if any(name.startswith("xl/") for name in names):
-        return "an Excel file", "Save the sheet as CSV (UTF-8) with the columns text and spans."
-    if any(name.startswith("word/") for name in names):
-        return "a Word document", "Export the annotation from the annotation tool, as JSONL."
-    if any(name.endswith("data.pkl") for name in names):
-        return "a model (PyTorch)", "Give the corpus, not the model."
-    content = ", ".join(names[:3]) or "nothing"
-    return f"a zip archive with {content}", "Unpack it first and give the file in it."
+        kind, advice = "an Excel file", _SAVE_SHEET
+    elif any(name.startswith("word/") for name in names):
+        kind = "a Word document"
+        advice = "Export the annotation from the annotation tool, as JSONL."
+    elif any(name.endswith("data.pkl") for name in names):
+        kind, advice = "a model (PyTorch)", "Give the corpus, not the model."
+    return kind, _content(names), advice
 
 
 def _detect_json(path: Path, text: str) -> str:
@@ -149,8 +164,23 @@ def _detect_json(path: Path, text: str) -> str:
     found = f"The first record is {quote(str(first))}."
     if isinstance(first, dict):
         found = f"The keys of the first record are {quote(', '.join(map(str, first)))}."
+        if _is_classified(first):
+            kind = "texts with a class for each, without entities"
+            advice = (
+                "Export a project of sequence labelling. Its entities have start, end and label."
+            )
+            _refuse(path, kind, f"The first record is {quote(str(first))}.", advice)
     advice = "Give each record a text, and a list of entities with start, end and label."
     _refuse(path, kind, found, advice)
+
+
+def _is_classified(record: dict[str, Any]) -> bool:
+    """Whether a record is one of text classification: a text, and names of classes as `label`."""
+    label = record.get("label")
+    classes = isinstance(label, str) or (
+        isinstance(label, list) and all(isinstance(each, str) for each in label)
+    )
+    return classes and any(isinstance(record.get(key), str) for key in TEXT_KEYS)
 
 
 def _format_of(value: Any) -> str:
@@ -194,7 +224,8 @@ def _refuse_text(path: Path, text: str, header: list[str]) -> NoReturn:
     found = f"Its first line is {quote(first)}."
     if len(header) > 1 and any(find_csv_columns(header)):
         missing = "spans" if find_csv_columns(header)[0] else "texts"
-        advice = f"Add a column of {missing}, or name both columns: --columns text,spans."
+        advice = f"Add a column of {missing}, or name both columns: --columns text,spans. "
+        advice += f"The spans of a text are a list: {_SPANS}"
         _refuse(path, f"CSV without a column of {missing}", found, advice)
     if len(first.split()) <= 5:
         advice = "Give each token a tag as B-LOC, I-LOC or O, or name the columns: --columns 0,1."

@@ -13,6 +13,7 @@ from ..schemes import EntitySpan
 from ..tags import has_space, quote
 
 #: Scripts that have no spaces between words: kana, Chinese characters, Thai, Lao, Khmer, Burmese.
+_GBK_PAIR = re.compile(rb"[\xa1-\xf7][\xa1-\xfe]")
 _UNSPACED = re.compile(
     "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
     "\U00020000-\U0003ffff]"
@@ -163,8 +164,30 @@ def read_text(path: Path) -> str:
         lines = data.count(b"\n", 0, err.start)
         raise BertCrfError(
             f"{path}:{lines + 1}: invalid UTF-8 at byte {err.start} (0x{data[err.start]:02x}). "
-            "Save the file as UTF-8 first, for example by `iconv -f GB18030 -t UTF-8`."
+            f"The file looks like {_encoding_and_advice(path, data)}"
         ) from None
+
+
+def _encoding_and_advice(path: Path, data: bytes) -> str:
+    """The likely encoding of a file that is not UTF-8, and what to do."""
+    name, encoding = _find_encoding(data)
+    if not encoding:
+        return f"{name}. Export the annotation as text first, for example as JSONL."
+    command = f"iconv -f {encoding} -t UTF-8 {path.name} > utf8-{path.name}"
+    return f"{name}. Save it as UTF-8 in an editor, or by `{command}`."
+
+
+def _find_encoding(data: bytes) -> tuple[str, str]:
+    """The likely encoding of a file that is not UTF-8: for a reader, and as iconv names it."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16", "UTF-16"
+    if b"\0" in data:
+        return "a binary file", ""
+    # In GBK a common Chinese character is two bytes from 0xa1 on. In Latin-1 few such are in a row.
+    high = sum(byte >= 0x80 for byte in data)
+    if 2 * len(_GBK_PAIR.findall(data)) >= 0.8 * high:
+        return "GBK", "GB18030"
+    return "text in an older encoding of one language, such as Windows-1252", "CP1252"
 
 
 def is_unspaced(text: str) -> bool:

@@ -57,9 +57,3 @@ def sentence_ends(text: str) -> IntArray:
     """
     ends = (match.end() for match in _SENTENCE_END.finditer(text))
     return np.fromiter(ends, np.int64)
-
-
-def has_several_sentences(text: str) -> bool:
-    """Whether a text has more than one sentence, by SENTENCE_END."""
-    text = text.strip()
-    return any(match.end() < len(text) for match in _SENTENCE_END.finditer(text))

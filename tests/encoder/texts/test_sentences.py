@@ -4,10 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_bert_crf.encoder.texts.sentences import (
-    has_several_sentences,
-    sentence_ends,
-)
+from spacy_bert_crf.encoder.texts.sentences import sentence_ends
 
 
 def sentences(text):
@@ -58,9 +55,3 @@ def test_joined_texts_have_the_ends_of_each(texts):
     assert [end for end in sentence_ends(joined).tolist() if end not in edges] == [
         end for end in want if end not in edges
     ]
-
-
-def test_texts_of_several_sentences():
-    assert has_several_sentences("他来了。她走了。")
-    assert not has_several_sentences("他来了。\n")
-    assert not has_several_sentences("")
