@@ -7,14 +7,13 @@ import spacy
 import torch
 from spacy.tokens import DocBin
 
-from spacy_bert_crf.encoder.texts.sentences import has_several_sentences
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export.compare import compare_exports
 from spacy_bert_crf.export.compare_table import markdown
 from spacy_bert_crf.export.folder import export_pipeline
 from spacy_bert_crf.export.open import find_exports
 from support.commands import cli
-from support.exports import EN_TEXTS, FLOAT_FORMATS, INT8_FORMATS
+from support.exports import EN_TEXTS, FLOAT_FORMATS, INT8_FORMATS, several_sentences
 from support.toys import TEXTS, make_examples, shared_config, transformer_config
 
 FILES = {
@@ -114,7 +113,7 @@ def test_docs_of_several_sentences_are_decoded_in_the_graph(toys, compared):
     """A pass each, and one Viterbi: they are no docs of several windows."""
     infos = [export.info for export in find_exports(toys["zh"].out)]
     assert {info["context"] for info in infos} == {"sentences"}
-    assert sum(has_several_sentences(text) for text in toys["zh"].texts) > 10
+    assert sum(several_sentences(text) for text in toys["zh"].texts) > 10
 
 
 def test_docs_of_several_windows_are_counted(compared):

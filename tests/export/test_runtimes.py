@@ -9,12 +9,11 @@ import torch
 
 from spacy_bert_crf.encoder.passes import special_ids
 from spacy_bert_crf.encoder.texts.doc_texts import doc_pieces
-from spacy_bert_crf.encoder.texts.sentences import has_several_sentences
 from spacy_bert_crf.encoder.texts.wordpieces import tokenize
 from spacy_bert_crf.export.graphs import FORBIDDEN
 from spacy_bert_crf.export.open import open_export
 from spacy_bert_crf.export.trained import gather
-from support.exports import FLOAT_FORMATS, INT8_FORMATS
+from support.exports import FLOAT_FORMATS, INT8_FORMATS, several_sentences
 from support.toys import TEXTS
 
 onnx = pytest.importorskip("onnx")
@@ -84,7 +83,7 @@ def decode_inputs(toy, texts):
 @pytest.mark.parametrize("toy, name", DECODING)
 def test_tags_of_a_ragged_batch(toys, toy, name):
     """Texts of different length in one batch get the tags of each text alone."""
-    texts = [text for text in toys[toy].texts if not has_several_sentences(text)]
+    texts = [text for text in toys[toy].texts if not several_sentences(text)]
     texts += [text for text, _ in TEXTS[:3] if toy != "english"]
     docs, ids, mask, ranges = decode_inputs(toys[toy], texts)
     export = open_export(toys[toy].out / name)
