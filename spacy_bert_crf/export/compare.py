@@ -35,7 +35,7 @@ from ..evaluation.evaluate import score_docs
 from ..model import layers
 from ..model.crf_batches import Emissions, decode
 from .compare_table import Row
-from .open import Export, FloatArray, decode_inputs, text_passes
+from .open import Export, FloatArray, TextPasses, decode_inputs, text_passes
 from .trained import gather, longest_window
 
 #: Largest number of wordpieces of one pass, padding included: the pipeline's own default.
@@ -188,7 +188,7 @@ class Comparison:
     def _chains(self, export: Export, crf: LinearChainCRF) -> Chains:
         """The CRF of an export with its settings of decoding. Exports of before cut words."""
         whole_words = bool(export.info.get("whole_words"))
-        return Chains(crf, self.pipe.tag_set, bool(export.info["constraints"]), whole_words)
+        return Chains(crf, self.pipe.tag_set, bool(export.info.get("constraints")), whole_words)
 
     def _by_wordpieces(
         self, export: Export, tokenizer: Any, model: Any, docs: list[Doc]
@@ -258,8 +258,12 @@ class Comparison:
         row.ents_f = self._f(docs)
         if export.format == "bert4torch":
             pieces = tokenize(tokenizer, [doc.text for doc in docs])
-            pairs = zip(docs, pieces, strict=True)
-            ones = [_is_one_to_one(doc_pieces(doc, p), len(p.ids)) for doc, p in pairs]
+            words = self._chains(export, self.pipe.crf).words(docs)
+            by_sentences = _context(export) == "sentences"
+            ones = [
+                own is None and _is_one_to_one(text_passes(doc, p, by_sentences), len(p.ids))
+                for doc, p, own in zip(docs, pieces, words, strict=True)
+            ]
             row.one_to_one = sum(ones) / len(ones)
             equal = [one and ok for one, ok in zip(ones, same, strict=True)]
             row.same_one_to_one = sum(equal) / max(1, sum(ones))
@@ -360,5 +364,7 @@ def _entities(doc: Doc) -> set[tuple[int, int, str]]:
     return {(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents}
 
 
-def _is_one_to_one(ranges: IntArray, n_pieces: int) -> bool:
-    return len(ranges) == n_pieces and bool((ranges[:, 0] == np.arange(n_pieces)).all())
+def _is_one_to_one(text: TextPasses, n_pieces: int) -> bool:
+    places = text.places[:, 0]
+    is_one = len(text.ids) == 1 and len(places) == n_pieces
+    return is_one and bool((places == np.arange(n_pieces)).all())

@@ -14,8 +14,8 @@ class Row:
     characters_per_second: median speed of prediction.
     ents_f: entity F1 on the data.
     same: share of the docs that have the pipeline's entities.
-    one_to_one: share of the docs whose tokens are one wordpiece each, for formats that decode
-        wordpieces.
+    one_to_one: share of the docs that a format that decodes wordpieces reads as the pipeline does:
+        one encoder pass, one wordpiece for each token, no word of several tokens to keep whole.
     same_one_to_one: `same` among those docs.
     largest_difference: largest difference of an emission from that of the pipeline.
     windows: number of docs with more than one window, which were decoded from the emissions.
@@ -64,9 +64,9 @@ def markdown(result: dict[str, Any]) -> str:
         )
         if row["one_to_one"] is not None:
             notes.append(
-                f"{row['format']} decodes wordpieces: {row['one_to_one']:.1%} of the docs have one "
-                f"wordpiece for each token; {row['same_one_to_one']:.2%} of these have the "
-                "pipeline's entities."
+                f"{row['format']} decodes wordpieces of whole docs: {row['one_to_one']:.1%} of the "
+                "docs are one pass of the pipeline with one wordpiece for each token and no Latin "
+                f"word; {row['same_one_to_one']:.2%} of these have the pipeline's entities."
             )
         if row["windows"]:
             notes.append(

@@ -46,6 +46,19 @@ TOLERANCE = 1e-4
 #: Batch and length of calibration inputs without the argument `shape`.
 _DEFAULT_SHAPE = (1, 256)
 
+#: What READMEs say about the passes of a text, and about words.
+_CONTEXTS = {
+    "sentences": "Each sentence is an encoder pass of its own. A sentence ends at the end of each "
+    "match of `sentence_end` in `best_model.json` (a regular expression of Python's `re`).",
+    "fit": "A text that fits is one encoder pass. A longer text is cut at ends of sentences, into "
+    "as few passes as fit. A sentence ends at the end of each match of `sentence_end` in "
+    "`best_model.json` (a regular expression of Python's `re`).",
+}
+_WHOLE = (
+    "Between two tokens of one character inside a match of `whole_words` (in `best_model.json`), "
+    "transitions that begin or end an entity are minus infinity, too."
+)
+
 
 @plain_torch()
 @float32_default()
@@ -254,6 +267,8 @@ def _write_readme(folder: Path, trained: Trained, name: str, values: dict[str, s
         "scheme": trained.tag_set.scheme,
         "max_length": str(trained.info["max_length"]),
         "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
+        "context": _CONTEXTS[trained.info["context"]],
+        "words": _WHOLE if trained.info["whole_words"] else "Words may be cut.",
         "constraints": "on" if trained.constraints else "off (all transitions are legal)",
         **values,
     }

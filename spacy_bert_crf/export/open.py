@@ -139,7 +139,11 @@ class TextPasses(NamedTuple):
 
 
 def text_passes(
-    doc: Doc, pieces: Pieces, by_sentences: bool, prefix: Sequence[int], suffix: Sequence[int]
+    doc: Doc,
+    pieces: Pieces,
+    by_sentences: bool,
+    prefix: Sequence[int] = (),
+    suffix: Sequence[int] = (),
 ) -> TextPasses:
     """The encoder passes of a doc.
 

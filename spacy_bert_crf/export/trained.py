@@ -214,9 +214,7 @@ def _rules(pipe: BertCrf) -> dict[str, Any]:
     rules: dict[str, Any] = {"context": "fit"}
     if own is not None:
         sizes = {key: own.cfg[key] for key in ("max_length", "overlap")}
-        # Where training mixes both, prediction reads as much as fits.
-        context = "sentences" if own.context == "sentences" else "fit"
-        rules = {"context": context, "windows": sizes}
+        rules = {"context": own.context, "windows": sizes}
     whole = WORD if pipe.chains.keeps else ""
     return {**rules, "sentence_end": SENTENCE_END, "whole_words": whole}
 

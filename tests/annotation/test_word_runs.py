@@ -69,7 +69,8 @@ PIECE = st.one_of(
 @given(st.lists(PIECE, min_size=2, max_size=4), st.lists(st.sampled_from("-.,'"), min_size=3))
 def test_marks_join_as_in_spacys_tokenizer_of_english(pieces, marks):
     word = pieces[0] + "".join(m + p for m, p in zip(marks, pieces[1:], strict=False))
-    if joins_otherwise(word):
+    # spaCy takes what ends like a domain for an address.
+    if joins_otherwise(word) or NLP.tokenizer.url_match(word):
         return
     tokens = [token.text for token in NLP(word) if token.text not in "-.,'"]
     assert re.findall(WORD, word) == tokens

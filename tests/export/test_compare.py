@@ -13,7 +13,7 @@ from spacy_bert_crf.export.compare_table import markdown
 from spacy_bert_crf.export.folder import export_pipeline
 from spacy_bert_crf.export.open import find_exports
 from support.commands import cli
-from support.exports import EN_TEXTS, FLOAT_FORMATS, INT8_FORMATS
+from support.exports import EN_TEXTS, FLOAT_FORMATS, INT8_FORMATS, several_sentences
 from support.toys import TEXTS, make_examples, shared_config, transformer_config
 
 FILES = {
@@ -42,7 +42,7 @@ def rows(result):
 def corpus(toys, tmp_path_factory):
     """The texts of the toy, one of several windows, one of white space, an empty one."""
     toy = toys["zh"]
-    texts = [*toy.texts, "".join(text for text, _ in TEXTS) * 12, "\n", ""]
+    texts = [*toy.texts, "".join(text.strip("。") for text, _ in TEXTS) * 12, "\n", ""]
     path = tmp_path_factory.mktemp("corpus") / "d.spacy"
     return save(gold(toy.nlp, texts), path)
 
@@ -107,6 +107,13 @@ def test_int8_formats_differ_a_little(compared):
         assert 1e-3 < emissions["largest_difference"] < 8  # a toy of width 16 has little to average
         assert 0.5 < emissions["same"] <= 1 and emissions["ents_f"] > 0.7
         assert abs(decode["same"] - emissions["same"]) < 0.1
+
+
+def test_docs_of_several_sentences_are_decoded_in_the_graph(toys, compared):
+    """A pass each, and one Viterbi: they are no docs of several windows."""
+    infos = [export.info for export in find_exports(toys["zh"].out)]
+    assert {info["context"] for info in infos} == {"sentences"}
+    assert sum(several_sentences(text) for text in toys["zh"].texts) > 10
 
 
 def test_docs_of_several_windows_are_counted(compared):

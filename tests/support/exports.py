@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spacy_bert_crf.encoder.texts.sentences import sentence_ends
 from support.toys import ENGLISH, TEXTS
 
 #: Toys for exports: language, texts, updates and settings. Those without updates get random scores,
@@ -21,6 +22,11 @@ ZH_TEXTS += ["张", "张三", " 张三\u3000在  北京\n\n南京 ", "1998年 ip
 #: Words in several pieces, unknown words, and none at all.
 EN_TEXTS = [text for text, _ in ENGLISH]
 EN_TEXTS += ["Annabel visited Parisian Zed", "a ♥♥ city", "x", "Bob saw Zoe near Yorktown ."]
+
+
+def several_sentences(text):
+    """Whether a text has more than one sentence."""
+    return any(end < len(text.rstrip()) for end in sentence_ends(text).tolist())
 
 
 class Toy(NamedTuple):

@@ -173,5 +173,5 @@ FORMAT = Format(
     open=_open,
     scores=lambda folder: scores_in_weights(folder, bias="fc.bias"),
     lacks="token types other than 0 are left out, scores that the scheme forbids are -1e4, and "
-    "bert4torch decodes wordpieces instead of tokens",
+    "bert4torch decodes wordpieces of whole texts, and may cut words",
 )
