@@ -69,7 +69,7 @@ def make_examples(nlp, data=TEXTS):
 
 
 def own_config(encoder_path, **settings):
-    return {"model": {"tok2vec": {"name": str(encoder_path), **settings}}}
+    return {"scheme": "BIO", "model": {"tok2vec": {"name": str(encoder_path), **settings}}}
 
 
 def shared_config(upstream="*"):
