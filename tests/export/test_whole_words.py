@@ -50,7 +50,9 @@ def exported(request, encoder_path, tmp_path_factory):
 
 def texts_of_sentences(number):
     """Mixed texts, of which a third has several sentences, by marks and by line breaks."""
-    texts = [text for text in mixed_texts(number) if text.strip()]
+    more = mixed_texts(number + number // 20)
+    texts = [text for text in more if text.strip()][:number]
+    assert len(texts) == number
     return [
         text if i % 3 else text + "。" + texts[i - 1] + "\n" + texts[i - 2]
         for i, text in enumerate(texts)
