@@ -57,7 +57,7 @@ def count(nlp: Any, workload: Workload) -> Log:
 
 
 def _texts(number: int, shortest: int, longest: int) -> list[str]:
-    chars = [c for c in vocabulary() if len(c) == 1 and c >= "\u4e00"]
+    chars = [c for c in vocabulary() if len(c) == 1 and "\u4e00" <= c <= "\u9fff"]
     chance = random.Random(0)
     lengths = [chance.randint(shortest, longest) for _ in range(number)]
     return ["".join(chance.choices(chars, k=length)) for length in lengths]

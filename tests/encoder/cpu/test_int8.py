@@ -193,8 +193,13 @@ def test_emissions_of_the_export(toys):
     of it is far less than what 8 bits make of float32.
     """
     toy = toys["zh"]
-    config = {"components": {"bert_crf": {"quantize": "int8"}}}
-    pipes = [spacy.load(toy.path, config=more).get_pipe("bert_crf") for more in (config, {})]
+    whole = {"model": {"tok2vec": {"context": "fit"}}}
+    pipes = [
+        spacy.load(toy.path, config={"components": {"bert_crf": {**whole, **more}}}).get_pipe(
+            "bert_crf"
+        )
+        for more in ({"quantize": "int8"}, {})
+    ]
     run = open_export(toy.out / "torch-int8").open_emissions()
     tokenizer = own_encoder_of(pipes[0].model).loaded.tokenizer
     before, after, _ = special_ids(tokenizer)
