@@ -254,7 +254,9 @@ def test_copies_bytes_and_threads(trained_path):
         assert other.get_pipe("bert_crf").quantize == "int8"
         assert [entities(doc) for doc in other.pipe(ZH_TEXTS)] == want
     again = spacy.blank("zh")
-    again.add_pipe("bert_crf", config={"scheme": "BIO", "quantize": "int8"}).from_bytes(pipe.to_bytes())
+    again.add_pipe("bert_crf", config={"scheme": "BIO", "quantize": "int8"}).from_bytes(
+        pipe.to_bytes()
+    )
     assert [entities(doc) for doc in again.pipe(ZH_TEXTS)] == want
 
 

@@ -26,7 +26,7 @@ CASES = {
     "Korean": "그는 왔다. |나는 갔다.",
     "English": "It cost 3.5 dollars! |Was it? |Yes. |He said “Never.” |Then he left... |But why",
     "abbreviations": "Mr. Smith met J. R. Doe of Acme Inc. in the U.S. in Jan. 2020. |Good",
-    "German": "Am 3. Mai kam Dr. Meier, z. B. mit Prof. Schulz. |Er ging. |„Gut.“ |Ende",
+    "German": "Am 3. Mai kam Dr. Meier, z. B. mit Prof. Schulz. |Er ging. |„Gut.“ |Punkt",
     "French": "M. Dupont est venu. |« Bien. » |Il est parti ! |Oui",
     "Spanish": "¿Qué pasa? |¡Nada! |La Sra. López vino. |Fin",
     "Russian": "Привет. |Как дела? |Хорошо",
