@@ -47,7 +47,7 @@ def test_toy_from_end_to_end_with_a_kill(project):
     assert re.search(r"best epoch [12]", text)
     nlp = spacy.load(training / "model-best")
     assert nlp.get_pipe("bert_crf").tag_set.tags == (
-        "O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG",
+        "O", *(f"{role}-{label}" for label in ("LOC", "PER", "ORG") for role in "BIES")
     )  # fmt: skip
     page = (training / "report.html").read_text(encoding="utf8")
     assert "Learning curve" in page and "toy/model-best on test.spacy" in page
