@@ -36,7 +36,6 @@ from .gradients.scaling import GradScaler
 from .optimizer import GroupedAdamW
 from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
 
-#: Largest number of wordpieces of an encoder pass where batch_pieces is 0, padding included.
 # OpenMP's threads do not survive a fork. A child process that used them would wait for ever.
 # nlp.pipe(n_process=...) forks. Several processes are best with one thread each.
 if hasattr(os, "register_at_fork"):

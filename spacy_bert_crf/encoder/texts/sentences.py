@@ -19,8 +19,8 @@ _FIRST = "A-Z0-9À-ÖØ-ÞΑ-ΩЀ-Я\u0100-\u017f\u0590-\u06ff\u3040-\u30ff\u340
 _SHORTENED = (
     "Mr Dr St Jr Sr Lt Mt No Nr Bd Hr Co vs pp cf ca al Sa",
     "Mrs Gen Col Sen Rep Rev Hon Inc Ltd Fig Vol Jan Feb Mar Apr Jun Jul Aug Sep Oct Nov Dec "
-    "etc usw bzw evt ggf Abs Art Mme Sra Str Tel",
-    "Prof Capt Corp Dept Univ Sept Mlle Mgr. Hon. Bros bspw inkl",
+    "etc usw bzw evt ggf Abs Art Mme Sra Mgr Str Tel",
+    "Prof Capt Corp Dept Univ Sept Mlle Bros bspw inkl",
 )
 #: Between two sentences: what closes the first, white space, and what opens the next.
 _NEXT = (
