@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import srsly
+from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
 from spacy_bert_crf._files import write_text
@@ -129,6 +130,7 @@ def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
         seed=args.seed or training["seed"],
         max_epochs=args.max_epochs or training["max_epochs"],
         max_steps=args.max_steps or training["max_steps"],
+        sentences=len(DocBin().from_disk(f"corpus/{args.profile}/train.spacy")),
         encoder_lr=training["encoder_lr"],
         lang=profile["corpus"]["lang"],
         settings={

@@ -74,7 +74,8 @@ def train(way: str, args: argparse.Namespace, encoder: Path, work: Path) -> Path
         filled, _ = fill_config(
             ROOT / "configs" / "bert_crf.cfg", encoder=encoder, lang=args.lang,
             train=str(work / "train.spacy"), dev=str(work / "dev.spacy"),
-            labels=str(work / "none.json"), **{key: training[key] for key in keys},
+            labels=str(work / "none.json"), sentences=args.sentences,
+            **{key: training[key] for key in keys},
         )  # fmt: skip
         filled.to_disk(config)
         run_python(*ours, "train", config, out, *gpu)

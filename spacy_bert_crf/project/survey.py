@@ -62,18 +62,20 @@ class Survey:
             if not train[label] and others:
                 lines.append(f"{label} is in {' and '.join(others)} only: it can't be learned")
             elif train[label] < MIN_EXAMPLES:
-                lines.append(f"{label} has {train[label]} examples in train, under {MIN_EXAMPLES}")
+                found = _counted(train[label], "example")
+                lines.append(f"{label} has {found} in train, under {MIN_EXAMPLES}")
         n_dev = sum(self.counts("dev").values())
         if n_dev < MIN_EXAMPLES:
-            lines.append(f"dev has {n_dev} entities: the best epoch will be a matter of chance")
+            found = _counted(n_dev, "entity", "entities")
+            lines.append(f"dev has {found}: the best epoch will be a matter of chance")
         lines += _twice(self.texts)
         if self.left_out:
             listed = ", ".join(f"{label} ({n:,})" for label, n in self.left_out.items())
             lines.append(f"labels that --labels does not name are left out: {listed}")
         if lost := sum(problem.outcome == "lost" for problem in self._all_problems()):
-            lines.append(f"{lost:,} entities are lost")
+            lines.append(f"lost: {_counted(lost, 'entity', 'entities')}")
         if skipped := sum(problem.outcome == "skipped" for problem in self._all_problems()):
-            lines.append(f"{skipped:,} texts are left out")
+            lines.append(f"left out: {_counted(skipped, 'text')}")
         return lines
 
     def table(self) -> str:
@@ -143,13 +145,18 @@ def _twice(parts: dict[str, list[AnnotatedText]]) -> list[str]:
     if shared:
         example = " and ".join(filter(None, shared[0].values()))
         lines.append(
-            f"{len(shared):,} texts stand in two parts"
+            f"in two parts: {_counted(len(shared), 'text')}"
             + (f", such as {example}" if example else "")
-            + ": scores will be too high"
+            + ". Scores will be too high"
         )
     if other:
-        lines.append(f"{other:,} texts occur again with other entities")
+        lines.append(f"again with other entities: {_counted(other, 'text')}")
     return lines
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: `1 text`, `2 texts`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _listed(lines: Sequence[str]) -> list[str]:

@@ -172,6 +172,7 @@ def fill_config(
     seed: int,
     max_epochs: int,
     max_steps: int = 0,
+    sentences: int = 0,
     encoder_lr: float = 0.0,
     lang: str = "zh",
     settings: Optional[dict[str, Any]] = None,
@@ -184,8 +185,10 @@ def fill_config(
     dev: DocBin of the dev corpus.
     labels: JSON file of the labels.
     seed: seed of all random numbers.
-    max_epochs: epochs of the training; 0 for no limit.
+    max_epochs: epochs of the training; 0 for no limit, or as `sentences` says.
     max_steps: updates of the training; 0 for no limit.
+    sentences: number of training texts. Epochs and batch size follow it (`schedule`) if neither
+        max_epochs nor max_steps is set; 0 leaves them.
     encoder_lr: learning rate of the encoder; 0 for a rate by the encoder's width.
     lang: language of the pipeline.
     settings: further settings as {"section.name": value}. They take precedence.
@@ -203,8 +206,11 @@ def fill_config(
         "training.max_epochs": max_epochs,
         "training.max_steps": max_steps,
         "training.optimizer.encoder_lr": encoder_lr,
-        **(settings or {}),
     }
+    if sentences and not (max_epochs or max_steps):
+        epochs, size = schedule(sentences)
+        overrides |= {"training.max_epochs": epochs, "training.batcher.size": size}
+    overrides |= settings or {}
     try:
         own = load_config(template)["nlp"]["lang"]
         config = load_config(template, overrides=overrides)

@@ -118,7 +118,7 @@ def test_given_files_are_the_parts(encoder_path, tmp_path):
     output = new(tmp_path / "a", "--train", train, "--dev", dev, "--encoder", encoder_path)
     assert "train 40, dev 12" in output and "scores are those of dev" in output
     assert "RARE is in dev only: it can't be learned" in output
-    assert "1 texts stand in two parts" in output and "dev.jsonl" in output
+    assert "in two parts: 1 text, such as" in output and "dev.jsonl" in output
     assert "test.spacy" not in (tmp_path / "a" / "project.yml").read_text(encoding="utf8")
     test = write(tmp_path / "test.jsonl", PAIRS[50:])
     output = new(tmp_path / "b", "--train", train, "--test", test, "--encoder", encoder_path)

@@ -85,6 +85,30 @@ def test_a_template_takes_the_tokenizer_of_another_language(encoder_path):
     assert [t.text for t in load_model_from_config(config).make_doc("a city")] == ["a", "city"]
 
 
+@pytest.mark.parametrize("sentences, limits, expected", [
+    (500, (0, 0), schedule(500)),
+    (90, (0, 0), schedule(90)),
+    (0, (0, 0), (0, 16)),
+    (500, (3, 0), (3, 16)),
+    (500, (0, 40), (0, 16)),
+])  # fmt: skip
+def test_a_template_without_a_length_follows_the_size_of_the_corpus(
+    encoder_path, sentences, limits, expected
+):
+    config, shown = fill_config(
+        CONFIG, encoder=encoder_path, train="", dev="", labels="", seed=0, max_epochs=limits[0],
+        max_steps=limits[1], sentences=sentences,
+    )  # fmt: skip
+    training = config["training"]
+    assert (training["max_epochs"], training["batcher"]["size"]) == expected
+    assert shown["training.max_epochs"] == expected[0]
+    config, _ = fill_config(
+        CONFIG, encoder=encoder_path, train="", dev="", labels="", seed=0, max_epochs=0,
+        sentences=500, settings={"training.batcher.size": 3},
+    )  # fmt: skip
+    assert config["training"]["batcher"]["size"] == 3
+
+
 @pytest.mark.parametrize("lang, name, words", [
     ("en", "spacy.zh.ChineseTokenizer", "'en'.*ChineseTokenizer is that of the language 'zh'"),
     ("zh", "spacy.Tokenizer.v1", "'zh'.*Tokenizer.v1 divides text at spaces"),
