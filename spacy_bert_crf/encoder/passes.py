@@ -13,11 +13,10 @@ import torch
 from spacy.tokens import Doc
 from torch import Tensor, nn
 
-from .texts.doc_texts import DocTexts, annotated_starts, joined_token_pieces, read_texts
-from .texts.sentences import sentence_ends
+from .texts.doc_texts import joined_token_pieces, read_texts, sentence_cuts
 from .texts.windows import joined_windows
 from .texts.wordpieces import IntArray as IntArray
-from .texts.wordpieces import JoinedPieces, backend, tokenize_joined
+from .texts.wordpieces import backend, tokenize_joined
 from .transfers import to_device
 
 #: A pass of more wordpieces takes no window shorter than half of its longest. It is large enough to
@@ -230,31 +229,11 @@ def plan_docs(
     begins = np.cumsum(pieces.counts) - pieces.counts
     cuts = begins[:0]
     if context != "fit" or (pieces.counts > size).any():
-        cuts = _sentence_cuts(docs, tokens, pieces)
+        cuts = sentence_cuts(docs, tokens.texts, pieces.starts)
     kept = np.full(len(cuts), context == "sentences")
     windows = joined_windows(pieces.counts, cuts, kept, size, min(overlap, size - 1))
     ranges = joined_token_pieces(tokens, pieces)
     return _plan(pieces.ids, ranges, begins, windows, prefix, suffix, pad, limit, padding)
-
-
-def _sentence_cuts(docs: list[Doc], tokens: DocTexts, pieces: JoinedPieces) -> IntArray:
-    """The wordpieces before which sentences end, counted over all docs. [cuts]
-
-    Those of a doc that says where its sentences are, are at its sentences.
-    """
-    texts = tokens.texts
-    annotated = [annotated_starts(doc) for doc in docs]
-    ends = sentence_ends(texts.text)
-    by_rule = np.array([own is None for own in annotated], dtype=np.bool_)
-    ends = ends[by_rule[np.minimum(np.searchsorted(texts.ends, ends), len(docs) - 1)]]
-    begins = texts.begins.tolist()
-    own_starts = [
-        begin + start for begin, own in zip(begins, annotated, strict=True) for start in (own or ())
-    ]
-    # Some tokenizers give offsets that go back and forth.
-    ascending = np.maximum.accumulate(pieces.starts)
-    found = np.concatenate([ends, np.array(own_starts, dtype=np.int64)])
-    return np.unique(np.searchsorted(ascending, found))
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:

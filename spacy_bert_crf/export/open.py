@@ -15,8 +15,7 @@ from spacy.tokens import Doc
 
 from ..annotation.schemes import tag_set_from_tags
 from ..encoder.checkpoint_files import read_json
-from ..encoder.texts.doc_texts import annotated_starts, doc_pieces
-from ..encoder.texts.sentences import sentence_ends
+from ..encoder.texts.doc_texts import doc_pieces, read_texts, sentence_cuts
 from ..encoder.texts.wordpieces import IntArray, Pieces
 from ..errors import BertCrfError, first_line
 from .formats import READABLE
@@ -155,10 +154,7 @@ def text_passes(
     n_pieces = len(pieces.ids)
     edges = np.array([0, n_pieces])
     if by_sentences and n_pieces:
-        starts = annotated_starts(doc)
-        ends = sentence_ends(doc.text) if starts is None else np.array(starts, dtype=np.int64)
-        # Some tokenizers give offsets that go back and forth.
-        cuts = np.searchsorted(np.maximum.accumulate(pieces.starts), ends)
+        cuts = sentence_cuts([doc], read_texts([doc]).texts, pieces.starts)
         edges = np.union1d(edges, cuts)
     ids = [
         [*prefix, *pieces.ids[begin:end].tolist(), *suffix]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spacy.attrs import ORTH, SPACY
 from spacy.tokens import Doc
 
+from .sentences import sentence_ends
 from .wordpieces import CODE, SEPARATOR, IntArray, JoinedPieces, JoinedTexts, Pieces, codes_of
 
 #: Entries of the table of strings, a power of 2. It takes 12 bytes for each.
@@ -103,6 +104,29 @@ def annotated_starts(doc: Doc) -> list[int] | None:
     if not len(doc) or not doc.has_annotation("SENT_START"):
         return None
     return [sent.start_char for sent in doc.sents][1:]
+
+
+def sentence_cuts(docs: Sequence[Doc], texts: JoinedTexts, piece_starts: IntArray) -> IntArray:
+    """The wordpieces before which the sentences of docs end, counted over all docs. [cuts]
+
+    Those of a doc that says where its sentences are, are at its sentences. Others follow the rule
+    of `sentence_ends`.
+
+    texts: the texts of the docs.
+    piece_starts: offset of the first character of each wordpiece. [P]
+    """
+    annotated = [annotated_starts(doc) for doc in docs]
+    found = sentence_ends(texts.text)
+    by_rule = np.array([own is None for own in annotated], dtype=np.bool_)
+    found = found[by_rule[np.minimum(np.searchsorted(texts.ends, found), len(docs) - 1)]]
+    own_starts = [
+        begin + start
+        for begin, own in zip(texts.begins.tolist(), annotated, strict=True)
+        for start in (own or ())
+    ]
+    found = np.concatenate([found, np.array(own_starts, dtype=np.int64)])
+    # Some tokenizers give offsets that go back and forth.
+    return np.unique(np.searchsorted(np.maximum.accumulate(piece_starts), found))
 
 
 def token_pieces(

@@ -8,8 +8,7 @@ context from the encoder, a border too few costs little.
 import re
 
 import numpy as np
-
-from .wordpieces import IntArray
+from numpy.typing import NDArray
 
 _CLOSING = "”’」』】〉》）)\\]\"'»›"
 _OPENING = "“‘„‚「『【〈《（(\\[\"'«‹¿¡"
@@ -50,7 +49,7 @@ SENTENCE_END = (
 _SENTENCE_END = re.compile(SENTENCE_END)
 
 
-def sentence_ends(text: str) -> IntArray:
+def sentence_ends(text: str) -> NDArray[np.int64]:
     """Character offsets after the sentences of a text, as SENTENCE_END finds them. [ends]
 
     Texts that are joined by line breaks give the ends of each.
