@@ -58,7 +58,7 @@ def train_theirs(
             "load", patience(), kind="trial", threads=args.threads, seed=seed,
             folder=str(folder), checkpoint=str((encoder / "pytorch_model_cvt.bin").resolve()),
             vocab=str((encoder / "vocab.txt").resolve()), rate=args.rate, lower=lower,
-            device=device,
+            device=device, products=getattr(args, "peer_products", "highest"),
             train=[(doc.text, sorted(entities_of(doc))) for doc in corpus.docs(corpus.train)],
             tags=list(tags.tags), spelling=spelling(corpus.scheme),
         )  # fmt: skip

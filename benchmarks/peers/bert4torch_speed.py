@@ -72,8 +72,9 @@ class Fit:
     """Its training as published: shuffled batches of 16 as they come, Adam at 2e-5, model.fit.
 
     folder: holds bert4torch_config.json. train: (text, spans) pairs. Where other things than speed
-    are measured: rate: of Adam. lower: whether to lower-case. device: "cpu" or "cuda:N". how:
-    further arguments of labelled.
+    are measured: rate: of Adam. lower: whether to lower-case. device: "cpu" or "cuda:N". products:
+    torch's float32 matmul precision ("medium": products in bfloat16 where the CPU has them).
+    how: further arguments of labelled.
     """
 
     def __init__(
@@ -88,9 +89,11 @@ class Fit:
         rate: float = RATE,
         lower: bool = True,
         device: str = "cpu",
+        products: str = "highest",
         **how: Any,
     ) -> None:
         torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(products)
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)

@@ -126,10 +126,15 @@ def test_the_table_counts_the_seeds_that_reached_an_epoch(tmp_path, sources):
         complete = len(done) == 2
         runs.append(
             {**job, "epochs_done": done, "complete": complete, "error": "late" * (not done)}
+            | {"session": int(job["row"] == "base")}
         )
+    session = {
+        "machine": "m", "gpu": "", "workers": 1, "threads": 1, "encoder": "e", "versions": {},
+        "command": "c",
+    }  # fmt: skip
     content = {
-        "runs": runs, "tables": {"A": ["bioes", "base", "bert4torch"]}, "machine": "m", "gpu": "",
-        "workers": 1, "threads": 1, "encoder": "e", "versions": {}, "corpora": {}, "command": "c",
+        "runs": runs, "tables": {"A": ["bioes", "base", "bert4torch"]}, "corpora": {},
+        "sessions": [session, {**session, "machine": "another"}],
     }  # fmt: skip
     cut_off = {**runs[2], "epochs_done": [{"epoch": 1, "f": 0.1, "seconds": 1.0}]}
     begun = {**runs[0], "epochs_done": []}
@@ -139,3 +144,5 @@ def test_the_table_counts_the_seeds_that_reached_an_epoch(tmp_path, sources):
     assert cells["| bioes"][2:5] == ["55.00", "80.00 (1)", "70.00"]
     assert cells["| base"][2:7] == ["40.00", "75.00", "75.00", "", "-5.00"]
     assert "- A, bert4torch, seed 1: late" in lines
+    (other,) = (line for line in lines if "Machine: another" in line)
+    assert other.startswith("A: base. ")

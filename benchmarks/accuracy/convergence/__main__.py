@@ -73,6 +73,8 @@ def options() -> argparse.Namespace:
     add("--peer-python", type=Path, help="Python of bert4torch's environment; without it, its "
         "trainings are left out")  # fmt: skip
     add("--peer-packages", type=Path, help="folder of packages that this Python lacks")
+    add("--peer-products", choices=["highest", "medium"], default="highest",
+        help="bert4torch: precision of products; medium: bfloat16 if the CPU has it")  # fmt: skip
     add("--models", type=Path, help="folder for the pipelines that the plan keeps")
     add("--updates-per-second", type=float, default=0, help="to say beforehand how long it takes")
     add("--dry-run", action="store_true", help="only say what is to be done")
@@ -115,16 +117,21 @@ def run(args: argparse.Namespace, work: Path) -> int:
         rows = tables.setdefault(job["table"], [])
         if job["row"] not in rows:
             rows.append(job["row"])
-    content = {
+    settings = {
         "machine": machine(),
         "gpu": torch.cuda.get_device_name(args.gpu_id) if args.gpu_id >= 0 else "",
         "workers": args.workers,
         "threads": args.threads,
+        "peer_products": args.peer_products,
         "encoder": f"{args.encoder.name}, {config['num_hidden_layers']} layers, "
         f"width {config['hidden_size']}",
-        "corpora": earlier.get("corpora", {}) | {n: s.corpus.counts for n, s in sources.items()},
         "versions": versions(),
         "command": command_line(),
+    }
+    sessions: list[dict[str, Any]] = [*earlier.get("sessions", []), settings]
+    content = {
+        "sessions": sessions,
+        "corpora": earlier.get("corpora", {}) | {n: s.corpus.counts for n, s in sources.items()},
         "tables": tables,
     }
 
@@ -135,7 +142,7 @@ def run(args: argparse.Namespace, work: Path) -> int:
 
     write()
     began, before = time.monotonic(), len(runs)
-    Slots(args, encoder, sources, work, runs, write).run(todo)
+    Slots(args, encoder, sources, work, runs, len(sessions) - 1, write).run(todo)
     new = runs[before:]
     took = time.monotonic() - began
     say(

@@ -27,11 +27,11 @@ def markdown(content: dict[str, Any]) -> str:
     if failed:
         lines += ["## Not finished", ""]
         lines += [f"- {named(run)}: {run['error'].splitlines()[-1][:300]}" for run in failed] + [""]
-    theirs = next((run["versions"] for run in runs if run.get("versions")), None)
-    about = f"Machine: {content['machine']}{', ' + content['gpu'] if content['gpu'] else ''}; "
-    about += f"{content['workers']} trainings at once, {content['threads']} thread(s) each. "
-    about += f"Encoder: {content['encoder']}. Versions: {words(content['versions'])}."
-    lines += [about + (f" {THEIRS}: {words(theirs)}." if theirs else ""), ""]
+    several = len({run["session"] for run in runs}) > 1
+    for number, session in enumerate(content["sessions"]):
+        mine = [run for run in runs if run["session"] == number]
+        if mine:
+            lines += [_session(session, mine, several), ""]
     for name, counts in content["corpora"].items():
         sizes = "; ".join(
             f"{part}: {found['docs']:,} docs, {found['characters']:,} characters, "
@@ -39,7 +39,23 @@ def markdown(content: dict[str, Any]) -> str:
             for part, found in counts.items()
         )
         lines += [f"- {name}: {sizes}"]
-    return "\n".join([*lines, "", f"Command: `{content['command']}`", ""])
+    return "\n".join([*lines, ""])
+
+
+def _session(session: dict[str, Any], runs: Runs, is_one_of_several: bool) -> str:
+    """Where trainings ran, with what, and the command. runs: those of the session."""
+    theirs = next((run["versions"] for run in runs if run.get("versions")), None)
+    about = f"Machine: {session['machine']}{', ' + session['gpu'] if session['gpu'] else ''}; "
+    about += f"{session['workers']} trainings at once, {session['threads']} thread(s) each. "
+    about += f"Encoder: {session['encoder']}. Versions: {words(session['versions'])}."
+    if theirs:
+        is_bfloat16 = session.get("peer_products") == "medium"
+        products = ", with products in bfloat16" if is_bfloat16 else ""
+        about += f" {THEIRS}: {words(theirs)}{products}."
+    if is_one_of_several:
+        rows = sorted({f"{run['table']}: {run['row']}" for run in runs})
+        about = f"{'; '.join(rows) if len(rows) < 7 else 'All other rows'}. {about}"
+    return f"{about}\n\nCommand: `{session['command']}`"
 
 
 def named(run: dict[str, Any]) -> str:

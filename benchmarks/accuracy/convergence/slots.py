@@ -30,7 +30,8 @@ class Slots:
     """The queue of trainings and the processes that take from it.
 
     args: the command line. encoder: folder of a converted encoder. work: a scratch folder.
-    runs: gets a row for each training that has begun. write: is called when `runs` changed.
+    runs: gets a row for each training that has begun. session: its number, for these rows.
+    write: is called when `runs` changed.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class Slots:
         sources: dict[str, Source],
         work: Path,
         runs: list[dict[str, Any]],
+        session: int,
         write: Callable[[], None],
     ) -> None:
         self.args, self.encoder, self.sources, self.work = args, encoder, sources, work
-        self.runs, self.write = runs, write
+        self.runs, self.session, self.write = runs, session, write
         self.lock = threading.Lock()
         self.began = time.monotonic()
         self.todo: list[dict[str, Any]] = []
@@ -80,6 +82,7 @@ class Slots:
                     break
                 job = self.todo.pop(0)
                 run: dict[str, Any] = {**job, "epochs_done": [], "complete": False, "error": ""}
+                run["session"] = self.session
                 run["began"] = round(time.monotonic() - self.began, 1)
                 self.runs.append(run)
                 folder = self.work / f"job-{len(self.runs)}"
