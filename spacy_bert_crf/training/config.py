@@ -73,7 +73,7 @@ _LABELS = {
     "require": False,
 }
 #: Epochs and batch size for corpora of up to so many sentences.
-_BY_SENTENCES = ((100, 30, 4), (250, 20, 8), (1000, 10, 8), (5000, 5, 16))
+_BY_SENTENCES = ((100, 30, 4), (250, 20, 8), (1000, 10, 8), (2500, 10, 16), (5000, 5, 16))
 _LARGE = (3, 16)
 _UNKNOWN = (10, 16)
 

@@ -40,9 +40,9 @@ def test_the_tokenizer_follows_the_language(lang, text, tokens):
 
 
 def test_epochs_fall_and_batches_grow_with_the_corpus():
-    plans = [schedule(n) for n in (1, 100, 101, 500, 1000, 1001, 5000, 5001, 10**6)]
+    plans = [schedule(n) for n in (1, 100, 101, 500, 1000, 1001, 2500, 2501, 5000, 5001, 10**6)]
     assert plans == sorted(plans, key=lambda plan: (-plan[0], plan[1]))
-    assert schedule(500) == (10, 8) and schedule(10**6) == (3, 16)
+    assert schedule(500) == (10, 8) and schedule(1350) == (10, 16) and schedule(10**6) == (3, 16)
     config = make_config(lang="en", sentences=500)
     assert config["training"]["max_epochs"] == 10 and config["training"]["batcher"]["size"] == 8
 
