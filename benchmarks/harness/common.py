@@ -95,6 +95,14 @@ def call_there(command: list[str], what: str, log: Path) -> None:
         raise Failed(f"{what} failed in the other environment:\n" + "\n".join(last))
 
 
+def peer_versions(python: Path, names: Iterable[str]) -> dict[str, str]:
+    """Versions of these packages in another environment. python: of that environment."""
+    command = [str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = {row["name"].lower(): row["version"] for row in json.loads(done.stdout)}
+    return {name: found.get(name, "not installed") for name in names}
+
+
 def other_environ() -> dict[str, str]:
     """Variables for another environment, without those that lead to packages of this one."""
     return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}

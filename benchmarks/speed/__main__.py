@@ -9,8 +9,6 @@ python -m benchmarks.speed --pipeline training/people-daily/model-best \
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +23,7 @@ from benchmarks.harness.common import (
     end_at_sigterm,
     make_env,
     parser_for,
+    peer_versions,
     read_docs,
     say,
     stem_of,
@@ -38,6 +37,9 @@ from benchmarks.speed.table import markdown
 from benchmarks.speed.training import training
 from spacy_bert_crf._provenance import versions
 
+#: Packages of the peers whose versions the result names.
+PACKAGES = ["torch", "transformers", "spacy", "spacy-transformers", "bert4torch"]
+PACKAGES += ["onnxruntime", "openvino"]
 PARTS = ("inference", "base", "training", "streams")
 
 
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace, python: Path, work: Path) -> dict[str, Any]:
         "rounds": args.rounds,
         "data": f"{args.data.parent.name}/{args.data.name}",
         "versions": versions(),
-        "versions_peers": peer_versions(python),
+        "versions_peers": peer_versions(python, PACKAGES),
         "note": args.note,
     }
     for part in args.parts:
@@ -121,16 +123,6 @@ def draw(python: Path, stem: Path, log: Path) -> None:
     """Draw STEM.png from STEM.json in the environment that has matplotlib. Raises Failed."""
     command = [str(python), str(HARNESS / "speed_picture.py"), f"{stem}.json", f"{stem}.png"]
     call_there(command, "the picture", log)
-
-
-def peer_versions(python: Path) -> dict[str, str]:
-    """Versions of the peers' packages."""
-    command = [str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = {row["name"].lower(): row["version"] for row in json.loads(done.stdout)}
-    names = ("torch", "transformers", "spacy", "spacy-transformers", "bert4torch")
-    names += ("onnxruntime", "openvino")
-    return {name: found.get(name, "not installed") for name in names}
 
 
 def parse() -> argparse.Namespace:

@@ -1,0 +1,1 @@
+"""Pipelines of this package beside Baidu LAC."""
