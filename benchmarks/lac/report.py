@@ -54,7 +54,8 @@ def score_rows(scores: dict[str, Any]) -> list[list[str]]:
             for label in (*LABELS, "all"):
                 value = scored.get(label, {}).get("f")
                 shown = "" if value is None else f"{value:.2f}"
-                cells.append(f"**{shown}**" if shown and value == best[label] else shown)
+                is_best = len(systems) > 1 and shown and value == best[label]
+                cells.append(f"**{shown}**" if is_best else shown)
             interval = f"{scored['all']['low']:.1f}–{scored['all']['high']:.1f}"
             rows.append([data, system, *cells, interval])
     return rows

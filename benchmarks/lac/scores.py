@@ -80,9 +80,10 @@ def score_all(corpora: list[Corpus], found: dict[str, list[Found]]) -> dict[str,
 
     found: the entities of each corpus, by system.
     """
-    groups = {corpus.name: [i] for i, corpus in enumerate(corpora)}
+    groups: dict[str, list[int]] = {}
     for name in dict.fromkeys(corpus.data for corpus in corpora):
         places = [i for i, corpus in enumerate(corpora) if corpus.data == name]
+        groups |= {corpora[i].name: [i] for i in places}
         if len(places) > 1:
             groups[f"{name}, together"] = places
     golds = [corpus.gold for corpus in corpora]
