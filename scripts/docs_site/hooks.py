@@ -19,6 +19,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "assets/quickstart/GUIDELINES.md": "guidelines.md",
+    "assets/quickstart/kinds/README.md": "kinds.md",
     "benchmarks/README.md": "benchmarks.md",
     "reliability/README.md": "reliability-suite.md",
     "README.md": "readme.md",
