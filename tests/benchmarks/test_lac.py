@@ -8,6 +8,7 @@ import types
 import pytest
 
 from benchmarks.harness.common import Failed
+from benchmarks.lac.conventions import by_guidelines
 from benchmarks.lac.report import errors_markdown, markdown
 from benchmarks.lac.scores import read_corpora, score_all, score_one
 from benchmarks.lac.speed import ratio
@@ -112,3 +113,20 @@ def test_spans_of_the_peer_are_by_characters(monkeypatch):
     spans = importlib.import_module("lac_worker").spans
     words = [("王强", "PER"), ("在", "p"), ("北京大学", "ORG"), ("😀", "w"), ("沪", "LOC")]
     assert spans(words) == [[0, 2, "PER"], [3, 7, "ORG"], [8, 9, "LOC"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        ("找麦小姐", [(1, 4, "PER")], [(1, 2, "PER")]),
+        ("先生来了", [(0, 2, "PER")], [(0, 2, "PER")]),
+        ("让小崔改", [(1, 3, "PER")], [(2, 3, "PER")]),
+        ("在文三路478号B座", [(1, 10, "LOC")], [(1, 4, "LOC")]),
+        ("798艺术区", [(0, 6, "LOC")], [(0, 6, "LOC")]),
+        ("Anna Müller，", [(0, 4, "PER"), (5, 11, "PER")], [(0, 11, "PER")]),
+        ("王强、李梅", [(0, 2, "PER"), (3, 5, "PER")], [(0, 2, "PER"), (3, 5, "PER")]),
+        ("法院109号", [(0, 6, "ORG")], [(0, 6, "ORG")]),
+    ],
+)
+def test_borders_by_the_guidelines(text, before, after):
+    assert by_guidelines(text, set(before)) == set(after)
