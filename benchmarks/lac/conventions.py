@@ -17,7 +17,7 @@ TITLE = re.compile(
 #: What may come before a surname.
 PREFIX = re.compile(r"^[老小](?=.$)")
 #: From the number of a house to the end of a place, but not a place that begins with a number.
-NUMBER = re.compile(r"(?<=.)[0-9０-９]+(号|弄|楼|层|栋|幢|座|室|单元|期|组)?.*$")
+NUMBER = re.compile(r"(?<=[^0-9０-９])[0-9０-９]+(号|弄|楼|层|栋|幢|座|室|单元|期|组)?.*$")
 
 
 def by_guidelines(text: str, spans: Entities) -> Entities:
