@@ -123,11 +123,18 @@ def run(args: argparse.Namespace, work: Path, stem: Path) -> dict[str, Any]:
         write_text(f"{stem}_errors.md", shown)
     texts = evenly([doc.text for corpus in corpora for doc in corpus.docs], args.sentences)
     result["speed_texts"] = {"texts": len(texts), "characters": sum(map(len, texts))}
+    write(result, stem)
     for threads in args.threads if args.rounds else []:
         say(f"speed with threads: {threads}")
         result["speed"][str(threads)] = measure(systems, python, texts, threads, args.rounds, work)
-        write_json(Path(f"{stem}.json"), result)
+        write(result, stem)
     return result
+
+
+def write(result: dict[str, Any], stem: Path) -> None:
+    """Write NAME.json and NAME.md."""
+    write_json(Path(f"{stem}.json"), result)
+    write_text(f"{stem}.md", markdown(result))
 
 
 def named(value: str) -> tuple[str, Path]:
@@ -181,10 +188,7 @@ def main() -> int:
         except Failed as err:
             say(str(err))
             return 1
-    write_json(Path(f"{stem}.json"), result)
-    text = markdown(result)
-    print(text)
-    write_text(f"{stem}.md", text)
+    print(markdown(result))
     return 0
 
 
