@@ -133,9 +133,7 @@ def test_a_student_like_its_teacher_has_the_teachers_entropy_and_no_gradient(tem
     emissions, mask, _ = batch(crf.n_tags, LENGTHS, seed=10)
     tags, pairs = taught(crf, emissions, mask, temperature=temperature)
     emissions.requires_grad_()
-    loss = cross_entropy(
-        crf, emissions, mask, tags, pairs, constrain=True, temperature=temperature
-    )
+    loss = cross_entropy(crf, emissions, mask, tags, pairs, constrain=True, temperature=temperature)
     entropy = crf.posterior(emissions.detach(), mask, temperature=temperature).entropy()
     torch.testing.assert_close(loss.detach(), entropy * temperature**2)
     gradients = torch.autograd.grad(loss.sum(), [emissions, *crf.parameters()])
