@@ -173,6 +173,6 @@ def _same(path: Path, what: str, its: Any, own: Any, option: str) -> None:
         return
     how = f", for example by the option {option} {its}" if option else ""
     raise BertCrfError(
-        f"{what} differs: the teacher {path} has {its!r}, the config {own!r}. Set the config's to "
-        f"the teacher's{how}."
+        f"teacher and student must have the same {what}: {path} has {its!r}, the config has "
+        f"{own!r}. Change the config{how}."
     )

@@ -29,8 +29,8 @@ def test_expectations_are_those_of_decoding(nlp, temperature):
     """Of the CRF under its tag scheme; in a text with words, of paths that keep them whole."""
     docs = [nlp.make_doc(text) for text in [*(text for text, _ in TEXTS), ""]]
     found = teacher_of(nlp, temperature=temperature).expect(docs)
-    crf = nlp.get_pipe("bert_crf").crf
-    for doc, each, rows in zip(docs, found, nlp.get_pipe("bert_crf").model.predict(docs)):
+    crf, all_rows = nlp.get_pipe("bert_crf").crf, nlp.get_pipe("bert_crf").model.predict(docs)
+    for doc, each, rows in zip(docs, found, all_rows, strict=True):
         assert each.tags.shape == (len(doc), crf.n_tags) and each.pairs.shape == (7, 7)
         if not len(doc):
             continue
