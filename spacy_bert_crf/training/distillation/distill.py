@@ -12,7 +12,6 @@ from thinc.api import Config
 
 from ..._devices import use_device
 from ..checks import check_start
-from ..loop import train
 from ..state import hash_of
 from .settings import SECTION, Distillation
 from .student import STUDENT, check_config, check_labels, load_teacher, student_of
@@ -56,6 +55,8 @@ def distill(
     Raises BertCrfError for a teacher, config, text file or setting that can't be used, and as
         `train` does.
     """
+    from ..loop import train  # the longest chain of imports begins here
+
     own = Distillation.of(config.get(SECTION, {}), settings or {})
     check_start(config, output, resume, overwrite)
     use_device(use_gpu)
