@@ -11,6 +11,7 @@ from spacy.training import Example
 from thinc.api import Config
 
 from ..._devices import use_device
+from ...errors import BertCrfError, first_line
 from ..checks import check_start
 from ..state import hash_of
 from .settings import SECTION, Distillation
@@ -57,15 +58,20 @@ def distill(
     """
     from ..loop import train  # the longest chain of imports begins here
 
-    own = Distillation.of(config.get(SECTION, {}), settings or {})
-    check_start(config, output, resume, overwrite)
-    use_device(use_gpu)
-    nlp, pipe = load_teacher(teacher)
-    name = check_config(config, teacher, nlp, pipe, own.layers)
+    try:
+        own = Distillation.of(config.interpolate().get(SECTION, {}), settings or {})
+        check_start(config, output, resume, overwrite)
+        use_device(use_gpu)
+        nlp, pipe = load_teacher(teacher)
+        name = check_config(config, teacher, nlp, pipe, own.layers)
+        digest = hash_of(teacher / pipe.name)
+        changed = student_config(config, own, name, teacher.as_posix(), digest)
+    except BertCrfError:
+        raise
+    except (ValueError, KeyError) as err:  # of a section or a variable that is missing
+        raise BertCrfError(f"the config can't be used: {first_line(err)}") from err
     if own.texts:
         read_texts(Path(own.texts))
-    digest = hash_of(teacher / pipe.name)
-    changed = student_config(config, own, name, teacher.as_posix(), digest)
 
     def begin(nlp: Language, examples: list[Example]) -> None:
         if not own.teacher_weight:

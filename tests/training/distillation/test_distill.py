@@ -1,5 +1,6 @@
 """The command distill: what a student learns, resume, and what is refused."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -273,6 +274,22 @@ def test_teachers_that_cannot_teach(encoder_path, settings, tmp_path):
     nlp.to_disk(tmp_path / "shared")
     with pytest.raises(BertCrfError, match="shared can't teach: .* shares the encoder"):
         run(tmp_path / "shared", settings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('[nlp]\nlang = "zh"\n\n[components]\n', "0 components of the factory bert_crf"),
+        ("[training]\nseed = 0\n", "the config can't be used: no entry 'nlp'"),
+        ("[training]\nseed = ${system.seed}\n", "can't be used"),
+        ("[training]\nseed = x\n", "no config that can be used|can't be used"),
+    ],
+)
+def test_a_config_without_its_sections(teacher, tmp_path, text, match):
+    (tmp_path / "a.cfg").write_text(text, encoding="utf8")
+    words = ["distill", teacher, tmp_path / "a.cfg", tmp_path / "out", "--layers", 1]
+    assert re.search(match, cli(*words, code=1))
     assert not (tmp_path / "out").exists()
 
 
