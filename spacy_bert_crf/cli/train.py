@@ -154,6 +154,9 @@ def distill_command(
     temperature: Optional[float] = typer.Option(
         None, "--temperature", help="Divides the scores of both in that  [default: 1]"
     ),
+    teacher_quantize: Optional[str] = typer.Option(
+        None, "--teacher-quantize", help="int8: the teacher reads in 8-bit integers, on a CPU"
+    ),
     resume: bool = _RESUME,
     overwrite: bool = _OVERWRITE,
     state: bool = _STATE,
@@ -188,6 +191,7 @@ def distill_command(
         "gold_weight": gold_weight,
         "teacher_weight": teacher_weight,
         "temperature": temperature,
+        "teacher_quantize": teacher_quantize,
     }
     config = _read_config(config_path, ctx.args)
     history = distill(

@@ -70,6 +70,11 @@ def distill(
         raise
     except (ValueError, KeyError) as err:  # of a section or a variable that is missing
         raise BertCrfError(f"the config can't be used: {first_line(err)}") from err
+    if own.teacher_quantize and use_gpu >= 0:
+        raise BertCrfError(
+            f"[{SECTION}] teacher_quantize = {own.teacher_quantize!r} runs on the CPU: leave it "
+            "out, or train with --gpu-id -1."
+        )
     if own.texts:
         read_texts(Path(own.texts))
 

@@ -22,8 +22,8 @@ class Teacher:
     """What a trained component expects of texts.
 
     Its CRF is that of decoding: without what the tag scheme forbids, and with whole words. Entities
-    on the docs, and the temperature that `calibrate` fitted, have no influence. It reads in
-    float32, or as `mixed_precision` of its encoder says.
+    on the docs, and the temperature that `calibrate` fitted, have no influence. Its own
+    `quantize` has none either: the setting `teacher_quantize` counts.
 
     pipe: the component.
     settings: the settings of the distillation.
@@ -31,7 +31,7 @@ class Teacher:
     """
 
     def __init__(self, pipe: BertCrf, settings: Distillation, constrain: bool) -> None:
-        pipe.quantize = ""
+        pipe.quantize = settings.teacher_quantize
         self.pipe, self._settings, self._constrain = pipe, settings, constrain
         #: What is expected of the reference of an example, by its id. The examples are kept alive.
         self._known: dict[int, Expected] = {}

@@ -303,11 +303,11 @@ def test_the_command(teacher, settings, tmp_path):
     options = [word for key, value in settings.items() for word in (f"--{key}", value)]
     words = ["distill", teacher, CONFIG, tmp_path / "out", *options, "--layers", 1]
     words += ["--text", tmp_path / "texts.txt", "--gold-weight", 0.2, "--teacher-weight", 0.8]
-    text = cli(*words, "--temperature", 2)
+    text = cli(*words, "--temperature", 2, "--teacher-quantize", "int8")
     assert "the student has the layers 3 of the teacher's 3" in text and "best epoch" in text
     section = spacy.load(tmp_path / "out" / "model-best").config["distillation"]
     assert (section["gold_weight"], section["teacher_weight"]) == (0.2, 0.8)
-    assert section["temperature"] == 2.0
+    assert section["temperature"] == 2.0 and section["teacher_quantize"] == "int8"
     text = cli(*words, "--temperature", 0, code=1)
     assert "✘ [distillation] temperature is 0.0: it must be a number above 0." in text
     assert "no config" in cli("distill", teacher, tmp_path / "no.cfg", tmp_path / "b", code=1)
