@@ -229,18 +229,14 @@ class Chains:
         return np.array(self._each(emissions, allowed, log_z))
 
     def expected(
-        self, emissions: AnyEmissions, allowed: Allowed, *, constrain: bool, temperature: float
+        self, emissions: AnyEmissions, allowed: Allowed, temperature: float
     ) -> list[Expected]:
-        """What is expected of each doc, in the tags of the component; see `expectations`.
-
-        constrain: leave illegal paths out, even where decoding does not.
-        """
+        """What is expected of each doc, in the tags of the component; see `expectations`."""
 
         def expect(part: _Part, own: list[Optional[BoolArray]]) -> list[Expected]:
             found = expectations(
-                part.crf, part.emissions, own,
-                constrain=constrain or self.constrained, temperature=temperature,
-            )  # fmt: skip
+                part.crf, part.emissions, own, constrain=self.constrained, temperature=temperature
+            )
             return [part.narrow_expected(each) for each in found]
 
         return self._each(emissions, allowed, expect)

@@ -27,12 +27,16 @@ class Teacher:
 
     pipe: the component.
     settings: the settings of the distillation.
-    constrain: leave illegal paths out, even where the component does not.
+    constrain: leave out what the tag scheme forbids, even where decoding does not. A student that
+        leaves it out in training can't learn it.
     """
 
     def __init__(self, pipe: BertCrf, settings: Distillation, constrain: bool) -> None:
         pipe.quantize = settings.teacher_quantize
-        self.pipe, self._settings, self._constrain = pipe, settings, constrain
+        if constrain and not pipe.settings.constraints:
+            pipe.settings.constraints = True
+            layers.set_legal(pipe.model, len(pipe.tag_set.tags), pipe.tag_set.legal())
+        self.pipe, self._settings = pipe, settings
         #: What is expected of the reference of an example, by its id. The examples are kept alive.
         self._known: dict[int, Expected] = {}
         self._examples: Sequence[Example] = ()
@@ -79,7 +83,4 @@ class Teacher:
         chains = self.pipe.chains
         emissions = layers.predict_emissions(self.pipe.model, list(docs)).to_crf()
         allowed = chains.only_words(chains.words(docs))
-        return chains.expected(
-            emissions.wait(), allowed,
-            constrain=self._constrain, temperature=self._settings.temperature,
-        )  # fmt: skip
+        return chains.expected(emissions.wait(), allowed, self._settings.temperature)

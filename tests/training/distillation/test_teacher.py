@@ -102,3 +102,15 @@ def test_it_reads_in_integers_only_where_its_setting_says_so(encoder_path):
     assert any((a.tags != b.tags).any() for a, b in zip(want, rough, strict=True))
     for a, b in zip(want, rough, strict=True):
         np.testing.assert_allclose(a.tags, b.tags, atol=0.3)
+
+
+def test_a_student_under_constraints_learns_no_path_that_they_forbid(encoder_path):
+    """From a teacher that decodes without them."""
+    nlp = train_toy(encoder_path, updates=0, constraints=False)
+    torch.manual_seed(6)
+    randomise_head(nlp)
+    pipe, doc = nlp.get_pipe("bert_crf"), nlp.make_doc("张三在北京")
+    inside = [i for i, tag in enumerate(pipe.tag_set.tags) if tag[0] == "I"]
+    (free,) = teacher_of(nlp).expect([doc])
+    (legal,) = Teacher(pipe, Distillation(), True).expect([doc])
+    assert free.tags[0, inside].max() > 0.01 and not legal.tags[0, inside].any()
