@@ -152,7 +152,7 @@ def distill_command(
         None, "--teacher-weight", help="Weight of learning from the teacher  [default: 0.5]"
     ),
     temperature: Optional[float] = typer.Option(
-        None, "--temperature", help="Divides the scores of both in that  [default: 1]"
+        None, "--temperature", help="Divides the scores of teacher and student  [default: 1]"
     ),
     teacher_quantize: Optional[str] = typer.Option(
         None, "--teacher-quantize", help="int8: the teacher reads in 8-bit integers, on a CPU"
