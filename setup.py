@@ -85,6 +85,12 @@ setup(
         "spacy_callbacks": [
             "spacy_bert_crf.learn_new_labels.v1 = "
             "spacy_bert_crf.training.new_labels:create_learn_new_labels",
+            "spacy_bert_crf.student.v1 = "
+            "spacy_bert_crf.training.distillation.student:create_student",
+        ],
+        "spacy_readers": [
+            "spacy_bert_crf.WithTexts.v1 = "
+            "spacy_bert_crf.training.distillation.texts:create_with_texts",
         ],
         "spacy_loggers": [
             "spacy_bert_crf.ProgressLogger.v1 = "

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .export.compare import compare_exports
     from .export.folder import export_pipeline
     from .export.import_model import import_model
+    from .training.distillation.distill import distill
     from .training.loop import train
 
 check_versions()
@@ -46,6 +47,7 @@ _HOMES = {
     "compare_exports": "export.compare",
     "convert_checkpoint": "encoder.checkpoint",
     "convert_corpus": "annotation.convert",
+    "distill": "training.distillation.distill",
     "evaluate": "evaluation.evaluate",
     "export_pipeline": "export.folder",
     "find_errors": "evaluation.suspects",
@@ -66,6 +68,7 @@ __all__ = [
     "compare_exports",
     "convert_checkpoint",
     "convert_corpus",
+    "distill",
     "evaluate",
     "export_pipeline",
     "find_errors",

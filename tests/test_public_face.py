@@ -12,8 +12,8 @@ from support.paths import ROOT
 
 CLASSES = ["Alternative", "BertCrf", "BertCrfError", "LinearChainCRF", "Reading", "ScoredSpan"]
 CLASSES += ["TagSet"]
-FUNCTIONS = ["calibrate", "compare_exports", "convert_checkpoint", "convert_corpus", "evaluate"]
-FUNCTIONS += ["export_pipeline", "find_errors", "import_model", "train"]
+FUNCTIONS = ["calibrate", "compare_exports", "convert_checkpoint", "convert_corpus", "distill"]
+FUNCTIONS += ["evaluate", "export_pipeline", "find_errors", "import_model", "train"]
 
 
 def test_the_public_names_are_these():

@@ -22,7 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: The commands in the order of use, in which `--help` lists them. Others come last.
 _ORDER = (
-    *("new", "init-config", "convert-corpus", "convert-checkpoint", "train", "evaluate", "report"),
+    *("new", "init-config", "convert-corpus", "convert-checkpoint", "train", "distill"),
+    *("evaluate", "report"),
     *("find-errors", "calibrate", "nbest", "export", "compare-exports", "import-model"),
 )
 

@@ -25,7 +25,8 @@ from ..model import crf_batches, layers
 from ..model.optimizer import GroupedAdamW, create_adamw
 from ..model.weights_file import weights_beside
 from . import borders, doc_entities, reading
-from .decoding.chains import Begun, Chains, GoldTags, trainable
+from .decoding.batch_loss import BatchLoss, Lessons
+from .decoding.chains import Begun, Chains, GoldTags
 from .reading import Alternative, Reading, Spans
 from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
@@ -63,6 +64,8 @@ class BertCrf(TrainablePipe):
         merge_kept(self.cfg, self.settings)
         self.quantize = self.settings.quantize
         self._golds, self._warned_impossible = GoldReader(name), False
+        #: What a teacher says of a batch; set while a student is trained. It is not saved.
+        self.teacher: Optional[Callable[[list[Example]], Lessons]] = None
         doc_entities.register_labels(name)
         self.register_extensions()
 
@@ -262,6 +265,8 @@ class BertCrf(TrainablePipe):
     ) -> dict[str, float]:
         """Learn from a batch. The loss is the negative log-likelihood, mean over the docs.
 
+        With a `teacher`, the cross-entropy to the teacher is a part of it; see BatchLoss.
+
         examples: the batch. Examples without a known token do not train the model, and an own
             encoder does not read them. A shared encoder hands out its vectors for a whole batch.
         drop: dropout rate, from 0 to 1.
@@ -276,18 +281,14 @@ class BertCrf(TrainablePipe):
         if not any(len(example.predicted) for example in examples):
             return losses
         set_dropout_rate(self.model, drop)
-        golds = self._gold_tags(examples)
-        members = trainable(golds)
-        part_losses = layers.learn(
-            self.model, [example.predicted for example in examples], members,
-            lambda emissions, part: self._likelihood(
-                emissions, [golds[i] for i in part], len(members)
-            ),
-        )  # fmt: skip
+        lessons = self.teacher(examples) if self.teacher else None
+        loss = BatchLoss(self.chains, self._gold_tags(examples), self.settings, lessons)
+        docs = [example.predicted for example in examples]
+        part_losses = layers.learn(self.model, docs, loss.members, loss)
         if sgd not in (None, False):
             self.finish_update(sgd)
-        for loss in crf_batches.read_losses(part_losses):
-            losses[self.name] += loss
+        for value in crf_batches.read_losses(part_losses):
+            losses[self.name] += value
         return losses
 
     def get_loss(
@@ -298,8 +299,9 @@ class BertCrf(TrainablePipe):
         examples: the batch.
         scores: the emissions of each doc. [tokens, K]
         """
-        loss, gradient = self._likelihood(scores, self._gold_tags(list(examples)))
-        return float(loss), gradient
+        golds = self._gold_tags(list(examples))
+        loss, gradient = self.chains.likelihood(scores, golds, self.settings)
+        return float(loss), gradient.split()
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the component's parameters with the optimizer `sgd`."""
@@ -385,13 +387,6 @@ class BertCrf(TrainablePipe):
         golds, chains = self._golds.read_batch(examples, self.labels), self.chains
         docs = [example.predicted for example in examples]
         return chains.gold(golds, chains.words(docs) if self.settings.constrain_training else None)
-
-    def _likelihood(
-        self, emissions: list[Floats2d], golds: list[GoldTags], n_docs: Optional[int] = None
-    ) -> tuple[Tensor, list[Floats2d]]:
-        """See `Chains.likelihood`. An update names `n_docs` of its batch, and accumulates."""
-        loss, gradient = self.chains.likelihood(emissions, golds, self.settings, n_docs)
-        return loss, gradient.split()
 
     def _warn_impossible(self, count: int) -> None:
         if count and not self._warned_impossible:

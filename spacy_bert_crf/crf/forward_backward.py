@@ -204,6 +204,12 @@ class ProbabilityScan:
         each = (before.view_as(after) * after).sum(2)
         return each.masked_fill(~self.order.mask[1:], 0.0).sum(0)
 
+    def pair_counts(self) -> Tensor:
+        """Expected number of times that one tag follows another. [B, K_from, K_to]"""
+        after = self.gamma[1:] / self.total[1:]
+        after = after.masked_fill_(~self.order.mask[1:].unsqueeze(2), 0.0)
+        return torch.einsum("tbi,tbj->bij", self.alpha[:-1], after) * self.pairs
+
     def logs(self) -> tuple[Tensor, Tensor, Tensor]:
         """alpha, gamma [T, B, K] and total [T, B] as scores."""
         total = self.total.squeeze(2).log()

@@ -108,6 +108,13 @@ class LogScan:
             out += (pairs * values).sum((0, 2, 3))
         return out
 
+    def pair_counts(self) -> Tensor:
+        """Expected number of times that one tag follows another. [B, K_from, K_to]"""
+        counts = self.log_z.new_zeros((len(self.log_z), *self._weights.transitions.shape))
+        for pairs in self._pair_marginals():
+            counts += pairs.sum(0)
+        return counts
+
     def logs(self) -> tuple[Tensor, Tensor, Tensor]:
         """alpha, gamma [T, B, K] and total [T, B] as scores."""
         return self.alpha, self.gamma, torch.logsumexp(self.incoming + self.gamma, dim=2)

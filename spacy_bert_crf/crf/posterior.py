@@ -61,6 +61,14 @@ class Posterior:
         )
 
     @torch.no_grad()
+    def pair_counts(self) -> Tensor:
+        """Expected number of times that one tag follows another in a sequence. [B, K, K]
+
+        Each is the sum of the pair's marginals over the steps.
+        """
+        return self._scan.pair_counts().to(self._dtype)
+
+    @torch.no_grad()
     def log_probability(self, tags: Tensor) -> Tensor:
         """Log-probability of one tag path per sequence. [B, T] (int64) -> [B]
 

@@ -206,7 +206,7 @@ def likelihood(
     *,
     constrain: bool,
     accumulate: bool,
-    n_docs: Optional[int] = None,
+    n_docs: Optional[float] = None,
     open_weights: Optional[list[float]] = None,
     negate: bool = False,
 ) -> tuple[Tensor, Emissions]:

@@ -147,6 +147,15 @@ def warn_unused(settings: dict[str, Any]) -> None:
             )
 
 
+def warn_section(config: Config, is_used: bool) -> None:
+    """Warn of a section [distillation] that has no effect on a training without a teacher."""
+    if "distillation" in config and not is_used:
+        warnings.warn(
+            "the section [distillation] has no effect on `train`: run `spacy bert-crf distill`.",
+            stacklevel=3,
+        )
+
+
 def can_keep_state(optimizer: Any) -> bool:
     """Whether the state of an optimizer can be saved. Warns if it can't."""
     if isinstance(optimizer, GroupedAdamW):

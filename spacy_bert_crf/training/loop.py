@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from spacy import util
+from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
@@ -49,7 +50,9 @@ from .batcher import count_batches
 from .new_labels import learn_new_labels
 from .progress import Finalize, LogStep, Progress
 
-BEST, LAST, HISTORY = "model-best", "model-last", "history.json"
+BEST, LAST = "model-best", "model-last"
+#: What may prepare a training, from its pipeline and its examples.
+Begin = Callable[[Language, list[Example]], None]
 
 #: Messages about a run. The commands print them.
 logger = logging.getLogger("spacy_bert_crf.training")
@@ -66,6 +69,7 @@ def train(
     keep_state: bool = True,
     save_minutes: float = 10.0,
     overwrite: bool = False,
+    begin: Optional[Begin] = None,
 ) -> dict[str, Any]:
     """Train a pipeline; write `model-best`, `model-last` and `history.json` under `output`.
 
@@ -79,6 +83,8 @@ def train(
     keep_state: save a state at each evaluation and every `save_minutes`; removed at the end.
     save_minutes: minutes between two saved states.
     overwrite: start anew where `output` holds an interrupted training.
+    begin: called with the pipeline and its training examples, which are none where the corpus is
+        streamed, before the first update of this run.
     RETURNS: the history: epochs, best epoch, seconds, seed, versions.
     Raises BertCrfError for a config, data, device or state that can't be used, where the memory of
     the device is full, and after a signal.
@@ -91,11 +97,16 @@ def train(
     try:
         check_docbins(Path(value) for _, value in flat_settings(config) if ts.is_path(value))
         run = _Run(config, output, use_gpu, resume, keep_state, save_minutes)
+        checks.warn_section(config, begin is not None)
     except BertCrfError:
         raise
     except (ValueError, OSError, KeyError) as err:  # raised by spaCy for the config or a corpus
         raise BertCrfError(f"the training can't begin: {err}") from err
-    return run.history if run.complete else run.loop()
+    if run.complete:
+        return run.history
+    if begin is not None:
+        begin(run.nlp, run.examples)
+    return run.loop()
 
 
 class _Run:
@@ -153,7 +164,7 @@ class _Run:
         }
         self.state = ts.TrainingState()
         self.random: Optional[dict[str, Any]] = None
-        self.history = self._read_history() if resume else {}
+        self.history = ts.read_history(output) if resume else {}
         self.complete = (
             bool(self.history.get("complete"))
             and not has_state
@@ -364,13 +375,7 @@ class _Run:
             **ts.hashes(self.belongs_to),
             "belongs_to": self.belongs_to,
         }
-        write_text(self.output / HISTORY, json.dumps(self.history, indent=2) + "\n")
-
-    def _read_history(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads((self.output / HISTORY).read_text(encoding="utf8")))
-        except (OSError, ValueError):
-            return {}
+        write_text(self.output / ts.HISTORY, json.dumps(self.history, indent=2) + "\n")
 
     def _is_enough(self, step: int) -> bool:
         """Whether to stop after the update `step` (from 0), by the rules of spaCy's loop."""

@@ -31,11 +31,15 @@ from ..errors import BertCrfError, first_line
 from ..model.gradients.scaling import GradScaler
 from ..model.optimizer import GroupedAdamW
 
-FOLDER = "state"
+FOLDER, HISTORY = "state", "history.json"
 #: Settings that may differ between the parts of a resumed training. The logger changes no weight.
 #: The size of an encoder's passes changes their memory: a training whose memory was full goes on
 #: with smaller ones.
-_FREE_TO_CHANGE = re.compile(r"training\.logger.*|components\.[^.]+\.model\..*\.batch_pieces")
+#: A teacher may move: a hash of its weights is a setting of its own.
+_FREE_TO_CHANGE = re.compile(
+    r"training\.logger.*|components\.[^.]+\.model\..*\.batch_pieces"
+    r"|(distillation|initialize\.before_init)\.teacher"
+)
 
 
 @dataclass
@@ -126,6 +130,17 @@ def read_state(output: Path, belongs_to: dict[str, Any]) -> Optional[dict[str, A
     return dict(data)
 
 
+def read_history(output: Path) -> dict[str, Any]:
+    """What `history.json` holds; empty if it is not there, or damaged.
+
+    output: folder of the training.
+    """
+    try:
+        return dict(json.loads((output / HISTORY).read_text(encoding="utf8")))
+    except (OSError, ValueError):
+        return {}
+
+
 def load_nlp(output: Path, config: Config) -> Language:
     """The pipeline of the saved state. Raises BertCrfError if it is damaged.
 
@@ -193,7 +208,7 @@ def fingerprint(config: Config, examples: Iterable[Example]) -> dict[str, Any]:
         digest.update(f"{doc.text}\0".encode("utf8", "surrogatepass"))
         digest.update(doc.to_array(["ENT_IOB", "ENT_TYPE"]).tobytes())
     files = {
-        key: _hash(Path(value))
+        key: hash_of(Path(value))
         for key, value in flat_settings(config)
         if is_path(value) and not _FREE_TO_CHANGE.fullmatch(key)
     }
@@ -328,7 +343,7 @@ def is_path(value: Any) -> bool:
     return path.is_file()
 
 
-def _hash(path: Path) -> str:
+def hash_of(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of a folder's files."""
     digest = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(path.iterdir()):

@@ -29,8 +29,16 @@ def command(*words, code=0):
 
 def test_help_lists_the_commands_in_the_order_of_use():
     listed = re.findall(r"^  ([a-z][a-z-]+)(?:  |$)", cli("--help").split("Commands:\n")[1], re.M)
-    order = ["new", "init-config", "convert-corpus", "convert-checkpoint", "train", "evaluate"]
-    order += ["report", "find-errors", "calibrate", "nbest", "export", "compare-exports"]
+    order = ["new", "init-config", "convert-corpus", "convert-checkpoint", "train", "distill"]
+    order += [
+        "evaluate",
+        "report",
+        "find-errors",
+        "calibrate",
+        "nbest",
+        "export",
+        "compare-exports",
+    ]
     order += ["import-model"]
     assert listed == [name for name in order if name in listed] and len(listed) >= 11
 
@@ -212,13 +220,18 @@ def other_error(*args, **kwargs):
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "evaluate", "report", "find-errors", "calibrate", "nbest"]
+    "name", ["train", "distill", "evaluate", "report", "find-errors", "calibrate", "nbest"]
 )
 def test_each_command_with_a_gpu_refuses_one_that_is_not_there(name, tmp_path, trained_path):
     if torch.cuda.is_available():
         pytest.skip("there is one")
     DocBin(docs=[spacy.blank("zh")("北京")]).to_disk(tmp_path / "d.spacy")
-    words = {"train": [CONFIG, tmp_path / "out"], "nbest": [trained_path, "北京"]}
+    out = tmp_path / "out"
+    words = {
+        "train": [CONFIG, out],
+        "distill": [trained_path, CONFIG, out],
+        "nbest": [trained_path, "北京"],
+    }
     usual = [trained_path, tmp_path / "d.spacy"]
     text = cli(name, *words.get(name, usual), "--gpu-id", 7, code=1)
     assert "gpu_id 7 can't be used: torch" in text and "Use -1 for the CPU." in text

@@ -22,6 +22,7 @@ from ...crf.linear_chain import LinearChainCRF
 from ...encoder.passes import IntArray
 from ...model import crf_batches
 from ...model.crf_batches import AnyEmissions, Emissions, EmissionsToCrf
+from ...model.gradients.distilled import Expected, expectations
 from ...model.host_crf import crf_on
 from .. import reading
 from ..reading import Path, Reading, Spans
@@ -92,6 +93,15 @@ class _Part:
     def narrow(self, tags: IntArray) -> IntArray:
         """Tags of the component for tags of this part."""
         return tags if self.own is None else self.own[tags]
+
+    def narrow_expected(self, found: Expected) -> Expected:
+        """What is expected of tags of this part, as of the component's tags."""
+        if self.own is None:
+            return found
+        # shape: (K', K)
+        is_own = np.eye(self.own.max() + 1, dtype=np.float32)[self.own]
+        tags, pairs = found.tags @ is_own, is_own.T @ found.pairs @ is_own
+        return Expected(tags.astype(np.float32), pairs.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -218,12 +228,25 @@ class Chains:
 
         return np.array(self._each(emissions, allowed, log_z))
 
+    def expected(
+        self, emissions: AnyEmissions, allowed: Allowed, temperature: float
+    ) -> list[Expected]:
+        """What is expected of each doc, in the tags of the component; see `expectations`."""
+
+        def expect(part: _Part, own: list[Optional[BoolArray]]) -> list[Expected]:
+            found = expectations(
+                part.crf, part.emissions, own, constrain=self.constrained, temperature=temperature
+            )
+            return [part.narrow_expected(each) for each in found]
+
+        return self._each(emissions, allowed, expect)
+
     def likelihood(
         self,
         emissions: AnyEmissions,
         golds: Sequence[GoldTags],
         settings: Settings,
-        n_docs: Optional[int] = None,
+        n_docs: Optional[float] = None,
     ) -> tuple[Tensor, Emissions]:
         """Negative log-likelihood, and the gradient of the emissions; see `crf_batches.likelihood`.
 
@@ -232,8 +255,9 @@ class Chains:
         emissions: the emissions of the docs.
         golds: the tags that their gold allows.
         settings: with `constrain_training` and `annotated_share`.
-        n_docs: number of docs of the update that these are a part of; the gradient of the CRF is
-            then added to its parameters. None for a loss that leaves them alone.
+        n_docs: number of docs of the update that these are a part of, or another divisor of the
+            sum; the gradient of the CRF is then added to its parameters. None for a loss that
+            leaves them alone.
         """
         accumulate = n_docs is not None
         n_docs = len(trainable(golds)) if n_docs is None else n_docs

@@ -1,1 +1,1 @@
-"""Gradients between backpropagation and the step: scaling for float16, and clipping."""
+"""Gradients of an update: of what a teacher expects, for float16, adversarial, and clipped."""

@@ -96,6 +96,7 @@ class Problem:
         for name, allowed in (("", None), (" allowed", self.allowed), (" sparse", self.sparse)):
             found = crf.posterior(self.emissions, mask, self.constrain, allowed)
             out[f"marginals{name}"] = found.marginals()
+            out[f"pairs{name}"] = found.pair_counts()
             out[f"log Z{name} of posterior"] = found.log_z
             out[f"log p{name}"] = found.log_probability(out["tags"])
             rows = torch.arange(len(mask), device=DEVICE)

@@ -1,0 +1,251 @@
+"""Students of a teacher and models that never had one: layers against F1 and speed, in one table.
+
+    python -m benchmarks.accuracy.distilled --teacher training/quickstart/model-best \\
+        --dev corpus/quickstart/dev.spacy --layers 3 4 6 --encoder encoders/quickstart \\
+        --work training/students --output benchmarks/results/distilled
+
+The config is the teacher's own unless --config names one. Each number of layers is trained in up to
+three ways: from the teacher (`distill`); from the teacher's layers, on gold only; and, with
+--encoder, from the first layers of that encoder (`train`). F1 and speed are those of `nlp.pipe` on
+the texts of dev, in float32 and in 8-bit integers, with one and two threads.
+
+The trained pipelines stay in --work. A run that was interrupted goes on where it was, and what the
+result has is neither trained nor measured again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.harness.common import (
+    Failed,
+    command_line,
+    entities_of,
+    f_score,
+    parser_for,
+    read_docs,
+    say,
+    stem_of,
+    write_json,
+)
+from benchmarks.harness.machine_info import describe_machine
+from benchmarks.harness.tables import table, words
+from spacy_bert_crf._files import write_text
+from spacy_bert_crf._provenance import versions
+
+#: How a model came to be, and what the table calls it.
+WAYS = {
+    "distilled": "student: gold and teacher",
+    "gold": "the teacher's layers, gold only",
+    "alone": "first layers of the encoder, no teacher",
+}
+#: (quantize, threads) of each measurement of speed.
+SPEEDS = [("", 1), ("", 2), ("int8", 1), ("int8", 2)]
+
+
+def measure(pipeline: Path, dev: Path, limit: int, repeats: int) -> dict[str, Any]:
+    """F1 and speed of a pipeline, in this process.
+
+    pipeline: its folder.
+    dev: the annotated texts (.spacy).
+    limit: number of texts, 0 for all.
+    repeats: the fastest of so many runs counts.
+    RETURNS: F1 and characters per second, each by name, and the number of parameters.
+    """
+    import spacy
+    import torch
+
+    from spacy_bert_crf.component.pipelines import find_component, find_encoder
+
+    nlp = spacy.load(pipeline)
+    pipe = find_component(nlp)
+    docs = read_docs(dev, nlp, limit)
+    texts = [doc.text for doc in docs]
+    found: dict[str, Any] = {"f": {}, "speed": {}}
+    found["parameters"] = find_encoder(nlp, pipe).model.num_parameters()
+    for quantize, threads in SPEEDS:
+        torch.set_num_threads(threads)
+        pipe.quantize = quantize
+        list(nlp.pipe(texts[:64]))
+        seconds = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            read = list(nlp.pipe(texts))
+            seconds.append(time.perf_counter() - began)
+        name = quantize or "float32"
+        found["f"][name] = f_score(map(entities_of, read), docs)
+        found["speed"][f"{name}, {threads}"] = sum(map(len, texts)) / min(seconds)
+    return found
+
+
+def run_python(*command: Any, threads: int, log: Path) -> None:
+    """Run Python with these words in a process of its own. Raises Failed with its last lines."""
+    with log.open("ab") as handle:
+        done = subprocess.run(
+            [sys.executable, *map(str, command)], stdout=handle, stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )  # fmt: skip
+    if done.returncode:
+        said = log.read_text(encoding="utf8", errors="replace").strip().splitlines()[-8:]
+        raise Failed(" ".join(map(str, command[:5])) + " … failed:\n" + "\n".join(said))
+
+
+def train(args: argparse.Namespace, way: str, layers: int, seed: int) -> Path:
+    """Train a model, or go on with it. RETURNS: the folder of its pipeline. Raises Failed."""
+    name = f"{way}-{layers}-{seed}"
+    out, log = args.work / name, args.work / f"{name}.log"
+    ours = ("-m", "spacy", "bert-crf")
+    settings = [word for each in args.set for word in _option(each)]
+    settings += ["--system.seed", seed, "--paths.dev", args.dev, "--gpu-id", args.gpu_id]
+    if way == "alone":
+        encoder = args.work / f"encoder-{layers}"
+        words_of = ("convert-checkpoint", args.encoder, encoder, "--layers", layers)
+        run_python(*ours, *words_of, threads=args.threads, log=log)
+        component = component_of(args.config)
+        settings += [f"--components.{component}.model.tok2vec.name", encoder]
+        command = ("train", args.config, out)
+    else:
+        command = ("distill", args.teacher, args.config, out, "--layers", layers)
+        if way == "gold":
+            settings += ["--teacher-weight", 0, "--gold-weight", 1]
+        else:
+            for option in ("gold_weight", "teacher_weight", "temperature", "text"):
+                if (value := getattr(args, option)) is not None:
+                    settings += [f"--{option.replace('_', '-')}", value]
+    run_python(*ours, *command, "--resume", *settings, threads=args.threads, log=log)
+    return out / "model-best"
+
+
+def component_of(config: Path) -> str:
+    """Name of the bert_crf component of a config."""
+    from spacy.util import load_config
+
+    components = load_config(config, interpolate=False)["components"]
+    return next(n for n, section in components.items() if section.get("factory") == "bert_crf")
+
+
+def _option(setting: str) -> tuple[str, str]:
+    name, _, value = setting.partition("=")
+    return f"--{name}", value
+
+
+def measure_there(args: argparse.Namespace, pipeline: Path) -> dict[str, Any]:
+    """`measure` in a process of its own. Raises Failed."""
+    out = args.work / "measured.json"
+    job = [pipeline, args.dev, args.texts, args.repeats, out]
+    run_python(
+        "-m", "benchmarks.accuracy.distilled", "--measure", *job,
+        threads=2, log=args.work / "measure.log",
+    )  # fmt: skip
+    return dict(json.loads(out.read_text(encoding="utf8")))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train and measure what the result does not have. It is written after each. Raises Failed."""
+    args.work.mkdir(parents=True, exist_ok=True)
+    path = Path(f"{args.stem}.json")
+    content: dict[str, Any] = {"rows": []}
+    if path.is_file():
+        content = json.loads(path.read_text(encoding="utf8"))
+    content |= {
+        "command": command_line(), "note": args.note, "versions": versions(),
+        "machine": describe_machine(args.threads), "settings": args.set,
+    }  # fmt: skip
+    ways = [way for way in args.ways if way != "alone" or args.encoder]
+    jobs: list[tuple[str, int, int]] = [("teacher", 0, 0)]
+    jobs += [(way, n, seed) for seed in args.seeds for n in args.layers for way in ways]
+    for way, layers, seed in jobs:
+        key = {"way": way, "layers": layers, "seed": seed}
+        if any(key.items() <= row.items() for row in content["rows"]):
+            continue
+        say(" ".join(f"{name} {value}" for name, value in key.items()))
+        began = time.monotonic()
+        pipeline = args.teacher if way == "teacher" else train(args, way, layers, seed)
+        seconds = time.monotonic() - began
+        content["rows"].append({**key, "seconds": seconds, **measure_there(args, pipeline)})
+        write_json(path, content)
+        write_text(path.with_suffix(".md"), markdown(content))
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The table. F1 is the mean over the seeds, speed that of the fastest."""
+    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for row in content["rows"]:
+        groups.setdefault((row["layers"], row["way"]), []).append(row)
+    order = {way: i for i, way in enumerate(("teacher", *WAYS))}
+    cells = []
+    for (layers, way), rows in sorted(
+        groups.items(), key=lambda each: (each[0][0], order[each[0][1]])
+    ):
+        f = [f"{100 * mean(row['f'][name] for row in rows):.2f}" for name in ("float32", "int8")]
+        speeds = [max(row["speed"][f"{q or 'float32'}, {n}"] for row in rows) for q, n in SPEEDS]
+        millions = f"{rows[0]['parameters'] / 1e6:.1f}"
+        cells.append(
+            [WAYS.get(way, "the teacher"), layers or "all", millions, *f,
+             *(f"{speed:,.0f}" for speed in speeds), len(rows)]
+        )  # fmt: skip
+    head = ["model", "layers", "million parameters", "F1", "F1 int8"]
+    head += [f"{q or 'float32'}, {n} thread{'s' * (n > 1)}" for q, n in SPEEDS] + ["seeds"]
+    machine = content["machine"]
+    return "\n".join(
+        [
+            "# Students and their teacher", "",
+            f"`{content['command']}`", "",
+            "F1 of entities on dev, in percent, mean over the seeds. Speed in characters a second "
+            f"of `nlp.pipe`, the fastest run. {content['note']}".rstrip(), "",
+            *table(head, cells), "",
+            f"{machine['machine']}; load before the start {machine['load_average']}. "
+            f"{words(content['versions'])}.", "",
+        ]
+    )  # fmt: skip
+
+
+def main() -> int:
+    """The command line. RETURNS: the exit code."""
+    if sys.argv[1:2] == ["--measure"]:
+        pipeline, dev, limit, repeats, out = sys.argv[2:]
+        write_json(Path(out), measure(Path(pipeline), Path(dev), int(limit), int(repeats)))
+        return 0
+    parser = parser_for(__doc__ or "")
+    parser.add_argument("--teacher", type=Path, required=True, help="folder of a trained pipeline")
+    parser.add_argument("--config", type=Path, help="training config of the students")
+    parser.add_argument("--dev", type=Path, required=True, help="annotated texts (.spacy)")
+    parser.add_argument("--layers", type=int, nargs="+", default=[3, 4, 6])
+    parser.add_argument("--encoder", type=Path, help="encoder folder for models without a teacher")
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS))
+    parser.add_argument("--text", type=Path, help="texts without gold, for the students")
+    parser.add_argument("--gold-weight", type=float)
+    parser.add_argument("--teacher-weight", type=float)
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.NAME=VALUE",
+        help="a setting of all trainings, as often as wanted",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--threads", type=int, default=2, help="of each training")
+    parser.add_argument("--gpu-id", type=int, default=-1, help="of the trainings; -1 for the CPU")
+    parser.add_argument("--texts", type=int, default=0, help="texts of dev to measure; 0 for all")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of which the fastest counts")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the trained pipelines")
+    parser.add_argument("--note", default="", help="a sentence for the result")
+    parser.add_argument("--output", type=Path, required=True, help="NAME.json and NAME.md")
+    args = parser.parse_args()
+    args.config = args.config or args.teacher / "config.cfg"
+    args.stem = stem_of(args.output)
+    try:
+        run(args)
+    except Failed as err:
+        say(f"✘ {err}")
+        return 1
+    print(Path(f"{args.stem}.md").read_text(encoding="utf8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

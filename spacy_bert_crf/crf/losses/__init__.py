@@ -1,0 +1,1 @@
+"""Losses of a CRF beside its likelihood: what a student learns from a teacher."""

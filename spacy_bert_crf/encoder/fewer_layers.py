@@ -1,0 +1,116 @@
+"""A smaller encoder made of some of the layers of another one."""
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import BertCrfError, first_line
+from .hf import LoadedEncoder, pack, unpack, weights_of
+
+#: Settings of a config that list a value for each layer.
+_BY_LAYER = ("attention_window", "layer_types")
+
+
+def count_layers(encoder: LoadedEncoder) -> int:
+    """The number of layers of an encoder."""
+    return int(encoder.model.config.num_hidden_layers)
+
+
+def chosen_layers(layers: int, of: int) -> list[int]:
+    """Indices of evenly chosen layers, the last one included.
+
+    The layer i of n, counted from 1, is the layer i * of / n, rounded down. It is the uniform
+    strategy of TinyBERT (Jiao et al. 2020).
+
+    layers: number of layers to choose.
+    of: number of layers there are.
+    Raises BertCrfError for fewer than one layer, or more than there are.
+    """
+    if not 1 <= layers <= of:
+        raise BertCrfError(f"{layers} layers requested, the encoder has {of}: use 1 to {of}.")
+    return [(i + 1) * of // layers - 1 for i in range(layers)]
+
+
+def with_layers(encoder: LoadedEncoder, layers: Sequence[int]) -> LoadedEncoder:
+    """An encoder with some of the layers of another, on the CPU. All other weights are the same.
+
+    Where all layers share their weights, as in ALBERT, only their number counts.
+
+    encoder: the other encoder. It shares no memory with the result.
+    layers: indices of the layers, in their order.
+    Raises BertCrfError if the layers of this kind of encoder can't be chosen.
+    """
+    packed, weights, config = pack(encoder), weights_of(encoder), encoder.model.config
+    if list(layers) != list(range(count_layers(encoder))):
+        if getattr(config, "num_hidden_groups", 0) != 1:
+            weights = _renumbered(weights, f"{_name_of_layers(encoder.model)}.", layers)
+        packed["config"] = _config(json.loads(packed["config"]), encoder.model, layers)
+    try:
+        # Tensors of the CPU are still those of the other encoder.
+        return unpack(packed, {key: value.clone() for key, value in weights.items()})
+    except BertCrfError as err:
+        raise _refused(encoder.model, first_line(err)) from err
+
+
+def _name_of_layers(model: Any) -> str:
+    """The name of the list of a model's layers. Raises BertCrfError if there is not just one."""
+    n_layers = model.config.num_hidden_layers
+    found: list[str] = []
+    for name, module in model.named_modules():
+        is_inside = any(name.startswith(f"{outer}.") for outer in found)
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers and not is_inside:
+            found.append(name)
+    if len(found) != 1:
+        raise _refused(model, f"it has {len(found)} lists of {n_layers} layers")
+    return found[0]
+
+
+def _config(raw: dict[str, Any], model: Any, layers: Sequence[int]) -> str:
+    """The config of the smaller encoder, as JSON."""
+    config = model.config
+    changed = copy.deepcopy(config)
+    n_layers = config.num_hidden_layers
+    try:
+        changed.num_hidden_layers = len(layers)
+    except NotImplementedError as err:  # Funnel has blocks.
+        raise _refused(model, first_line(err)) from err
+    own = changed.to_dict()
+    for key in raw:
+        value = raw[key]
+        if key in _BY_LAYER and isinstance(value, list) and len(value) == n_layers:
+            raw[key] = [value[i] for i in layers]
+        elif own.get(key) != getattr(config, key, own.get(key)):
+            raw[key] = own[key]  # The number of layers has another name in some configs.
+    return json.dumps(raw, sort_keys=True)
+
+
+def _renumbered(
+    weights: dict[str, Tensor], prefix: str, layers: Sequence[int]
+) -> dict[str, Tensor]:
+    """The weights of the chosen layers under their new numbers, and all others.
+
+    A weight that the layer in this place did not have is left out: ModernBERT's first layer lacks
+    the norm that all others have.
+    """
+    out = {}
+    for key, value in weights.items():
+        if not key.startswith(prefix):
+            out[key] = value
+            continue
+        number, _, rest = key.removeprefix(prefix).partition(".")
+        if int(number) in layers:
+            new = f"{prefix}{layers.index(int(number))}.{rest}"
+            if new in weights:
+                out[new] = value
+    return out
+
+
+def _refused(model: Any, reason: str) -> BertCrfError:
+    kind, n_layers = model.config.model_type, model.config.num_hidden_layers
+    return BertCrfError(
+        f"the layers of a {kind} model can't be chosen ({reason}): keep all {n_layers} layers, or "
+        "use an encoder of another kind."
+    )
