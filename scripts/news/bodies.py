@@ -62,6 +62,13 @@ def is_place(marks: Marks, at: int) -> bool:
     return word.tag == "ns" or (word.tag == "s" and word.text in REGIONS)
 
 
+def _is_abbreviation(marks: Marks, at: int, rules: Rules) -> bool:
+    """Whether a word that nothing has marked is a place of one character: 美."""
+    if not marks.free(at) or marks.words[at].tag != "j":
+        return False
+    return marks.words[at].text in rules.words["abbreviations"]
+
+
 def find_bodies(marks: Marks, rules: Rules, companies: frozenset[str]) -> None:
     """Mark the organisations of a sentence, and what may be one.
 
@@ -81,6 +88,8 @@ def find_bodies(marks: Marks, rules: Rules, companies: frozenset[str]) -> None:
     for at in range(len(words)):
         if is_place(marks, at):
             _read_after_place(marks, at, rules)
+        elif _is_abbreviation(marks, at, rules):
+            _read_after_abbreviation(marks, at, rules)
     for at, word in enumerate(words):
         if marks.free(at) and word.tag in ("nz", "nx") and not _NO_NAME.fullmatch(word.text):
             _read_after_name(marks, at, rules)
@@ -177,8 +186,13 @@ def _inside(marks: Marks, at: int) -> bool:
 def _extended(marks: Marks, end: int, rules: Rules) -> int:
     """The end of an organisation whose name goes on: 国务院|办公厅, 中国银行|上海|分行."""
     while True:
-        at = end + 1 if is_place(marks, end) else end
-        for last in range(at, min(at + 4, len(marks.words))):
+        branch = end + 1
+        if is_place(marks, end) and marks.free(branch):
+            if rules.matches("branches", marks.words[branch].text):
+                end = branch + 1
+                continue
+            return end
+        for last in range(end, min(end + 4, len(marks.words))):
             if not _inside(marks, last):
                 return end
             text = marks.words[last].text
@@ -191,20 +205,23 @@ def _extended(marks: Marks, end: int, rules: Rules) -> int:
             return end
 
 
+def _is_head(text: str, rules: Rules) -> bool:
+    """Whether a word makes an organisation of a place or a proper name before it."""
+    if rules.matches("after_place", text) or rules.matches("with_words_between", text):
+        return text == "医院" or not rules.matches("no_body", text)
+    return False
+
+
 def _read_after_place(marks: Marks, at: int, rules: Rules) -> None:
     """Mark an organisation that begins with the place `at`."""
     words = marks.words
     ends = []
     last = at + 1
     while last < min(at + _LONGEST, len(words)) and _inside(marks, last):
-        text = words[last].text
         if words[last].tag != "nt" and (
-            rules.matches("after_place", text)
-            or rules.matches("with_words_between", text)
-            or rules.matches("body", text)
+            _is_head(words[last].text, rules) or _is_body(marks, last, rules)
         ):
-            if not rules.matches("no_body", text) or text in ("医院", "学校"):
-                ends.append(last + 1)
+            ends.append(last + 1)
         last += 1
     if not ends:
         return
@@ -228,6 +245,27 @@ def _read_after_place(marks: Marks, at: int, rules: Rules) -> None:
         marks.add(at, at + 1, "LOC")  # 美国|诺基亚公司
         at += 1
     marks.add(at, end, "ORG")
+
+
+def _read_after_abbreviation(marks: Marks, at: int, rules: Rules) -> None:
+    """Mark an organisation of two words: 俄|外交部. The place alone is read later."""
+    if not marks.free(at + 1) or marks.words[at + 1].tag != "n":
+        return
+    text = marks.words[at + 1].text
+    if _is_abbreviation(marks, at - 1, rules) or rules.matches("common_bodies", text):
+        marks.taken.add(at + 1)  # 驻京部队, 中英政府
+    elif rules.matches("after_place", text) and not rules.matches("common_after_country", text):
+        marks.add(at, _extended(marks, at + 2, rules), "ORG")
+
+
+def _is_body(marks: Marks, at: int, rules: Rules) -> bool:
+    """Whether a word may end the name of an organisation."""
+    text, tag = marks.words[at].text, marks.words[at].tag
+    return (
+        tag in ("n", "nt", "j", "nz")
+        and rules.matches("body", text)
+        and not rules.matches("no_body", text)
+    )
 
 
 def _is_sure(marks: Marks, at: int, end: int, rules: Rules) -> bool:
@@ -265,9 +303,7 @@ def _read_after_name(marks: Marks, at: int, rules: Rules) -> None:
         text = marks.words[last].text
         if text in rules.words["describing"]:
             return
-        if rules.matches("with_words_between", text) and not (
-            rules.matches("no_body", text) and text not in ("医院", "学校")
-        ):
+        if rules.matches("with_words_between", text) and _is_head(text, rules):
             marks.add(at, _extended(marks, last + 1, rules), "ORG")
             return
 
@@ -280,17 +316,18 @@ def _read_unsure(marks: Marks, rules: Rules) -> None:
         last = at
         while last < len(words) and _inside(marks, last):
             last += 1
-        bodies = [
-            number
-            for number in range(at, last)
-            if rules.matches("body", words[number].text)
-            and not rules.matches("no_body", words[number].text)
-        ]
-        first = at
-        for number in range(at, bodies[-1] if bodies else at):
-            if words[number].text in rules.words["describing"]:
-                first = number + 1
-        article = at > 0 and words[at - 1].tag in _ARTICLES
-        if bodies and bodies[-1] > first and not article and first == at:
-            marks.add(first, bodies[-1] + 1, "")
+        bodies = [number for number in range(at, last) if _is_body(marks, number, rules)]
+        end = bodies[-1] + 1 if bodies else at
+        text = "".join(word.text for word in words[at:end])
+        goes_on = any(mark[1] == at and mark[2] == "ORG" for mark in marks.found)
+        none = (
+            text in rules.words["common_names"]
+            or rules.matches("common_bodies", text)
+            or any(word.text in rules.words["describing"] for word in words[at:end])
+            or (at > 0 and words[at - 1].tag in _ARTICLES)
+        )
+        if goes_on and end > at:
+            marks.add(at, end, "")  # 国务院扶贫开发领导小组
+        elif end > at + 1 and not none:
+            marks.add(at, end, "")
         at = max(last, at + 1)

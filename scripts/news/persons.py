@@ -89,6 +89,8 @@ def _read_run(
             out.unknown.append((start, end))
         elif len(text) == 2 and text[0] in _BEFORE and text not in given and text[1] in surnames:
             out.entities.append((start + 1, end))
+        elif len(text) == 2 and text[1] == "老" and text not in given:
+            out.entities.append((start, end - 1))  # 贝老
         else:
             out.entities.append((start, end))
         at += max(taken, 1)

@@ -13,7 +13,7 @@ def find_places(marks: Marks, rules: Rules) -> None:
     """Mark the places of a sentence, after its organisations."""
     words = marks.words
     for at, word in enumerate(words):
-        if is_place(marks, at):
+        if is_place(marks, at) and word.tag != "j":
             _read_place(marks, at, rules)
         elif marks.free(at) and word.tag == "j":
             _read_abbreviation(marks, at, rules)
@@ -33,7 +33,8 @@ def _read_place(marks: Marks, at: int, rules: Rules) -> None:
         if rules.matches("doubtful_place_name", text):
             marks.add(at, end + 1, "")
             return
-        if rules.matches("after_place_name", text) and words[at].text not in rules.countries:
+        longer = rules.matches("after_place_name", text) and not words[at].text.endswith(text)
+        if longer and words[at].text not in rules.countries:
             marks.add(at, end + 1, "LOC")
             return
     marks.add(at, at + 1, "LOC")

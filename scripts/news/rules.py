@@ -1,7 +1,7 @@
 """The words by which places and organisations are found, as patterns."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import srsly
@@ -25,13 +25,17 @@ class Rules:
     patterns: dict[str, re.Pattern[str]]
     surnames: frozenset[str]
     countries: frozenset[str]
+    _matched: dict[tuple[str, str], bool] = field(default_factory=dict, repr=False)
 
     def matches(self, name: str, text: str) -> bool:
         """Whether an item of a list of patterns fits a whole word."""
-        return self.patterns[name].fullmatch(text) is not None
+        key = name, text
+        if key not in self._matched:
+            self._matched[key] = self.patterns[name].fullmatch(text) is not None
+        return self._matched[key]
 
 
-_WORDS = ("abbreviations", "doubtful_abbreviations", "organisations", "parties", "describing")
+_WORDS = ("abbreviations", "doubtful_abbreviations", "organisations", "parties", "describing", "common_names")
 
 
 def read_rules(folder: Path = QUICKSTART) -> Rules:
