@@ -20,6 +20,8 @@ train. Three options vary train further:
 
 --join appends a share of the sentences to the sentence before.
 
+--share keeps a share of the sentences of train in the end. It changes neither dev nor test.
+
     python -m scripts.multiply_corpus assets/quickstart assets/quickstart/corpus
 """
 
@@ -258,6 +260,7 @@ def multiply(
     seed: int,
     adjacent: float = 0.0,
     join: float = 0.0,
+    share: float = 1.0,
 ) -> dict[str, list[Sentence]]:
     """Write DST/{train,dev,test}.txt and return their sentences; see the head of this file.
 
@@ -271,6 +274,7 @@ def multiply(
     seed: seed of the random numbers.
     adjacent: share of names with a place before, from 0 to 1.
     join: share of sentences to append, from 0 to 1.
+    share: share of the sentences of train to keep, from 0 to 1.
     Raises BertCrfError for sentences that can't be read and a name that is in two splits.
     """
     rng = random.Random(seed)
@@ -296,7 +300,7 @@ def multiply(
             rng.shuffle(copy)
             filled += joined(copy, join, rng) if repeat else copy
         rng.shuffle(filled)
-        out[split] = filled
+        out[split] = filled[: round(len(filled) * share)] if split == "train" else filled
     seen = {p.text for sentence in out["train"] for p in sentence if p.label}
     for split in SPLITS[1:]:
         shared = seen & {p.text for sentence in out[split] for p in sentence if p.label}
@@ -322,6 +326,7 @@ def main() -> int:
         "--adjacent", type=float, default=0.0, help="share of names with a place before"
     )
     parser.add_argument("--join", type=float, default=0.0, help="share of sentences to append")
+    parser.add_argument("--share", type=float, default=1.0, help="share of train to keep")
     parser.add_argument(
         "--hold-out", action="store_true", help="leave these sentences out of train"
     )
@@ -331,7 +336,7 @@ def main() -> int:
         with terminable():
             out = multiply(
                 args.src, args.dst, args.copies, args.scramble, args.hold_out, args.seed,
-                args.adjacent, args.join,
+                args.adjacent, args.join, args.share,
             )  # fmt: skip
     except (BertCrfError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)

@@ -32,6 +32,8 @@ from .downloads import download
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")
+#: The newspaper beside the splits of the own corpus, and origin and licence beside the DocBins.
+NEWS, SOURCES = "news.txt", "sources.json"
 CHECKS = {".bin": check_checkpoint_file, ".json": check_json, ".txt": check_vocab}
 #: Largest download in bytes, by suffix.
 LIMITS = {".bin": 1 << 33, ".json": 1 << 24, ".txt": 1 << 24, ".gz": 1 << 28}
@@ -55,7 +57,12 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
             "--copies", corpus["copies"], "--scramble", corpus["scramble"],
             "--adjacent", corpus["adjacent"], "--join", corpus["join_sentences"],
             *(["--hold-out"] if corpus["hold_out"] else []),
+            *(["--share", corpus["news"]["own_share"]] if has_news(profile, args) else []),
         )  # fmt: skip
+        if has_news(profile, args):
+            run("-m", "scripts.news", "fetch", folder / "corpus" / NEWS)
+        else:
+            (folder / "corpus" / NEWS).unlink(missing_ok=True)
     if "fetch" in encoder:
         for name in encoder["files"]:
             check = CHECKS.get(Path(name).suffix)
@@ -89,17 +96,47 @@ def convert_encoder(profile: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
-    """Write corpus/<profile>/{train,dev,test}.spacy."""
-    corpus = profile["corpus"]
+    """Write corpus/<profile>/{train,dev,test}.spacy, and sources.json.
+
+    A profile with `news` gets sentences of the newspaper in train.spacy, and news-dev.spacy.
+    """
+    corpus, folder = profile["corpus"], Path("corpus") / args.profile
+    sources, with_news = list(corpus.get("sources") or []), has_news(profile, args)
+    for name in ("news-dev.spacy", SOURCES):  # of an earlier run with other values
+        (folder / name).unlink(missing_ok=True)
     for split in SPLITS:
         bert_crf(
             "convert-corpus", Path("assets") / args.profile / "corpus" / f"{split}.txt",
-            Path("corpus") / args.profile / f"{split}.spacy", "--scheme", corpus["scheme"],
+            folder / f"{split}.spacy", "--scheme", corpus["scheme"],
             "--lang", corpus["lang"], "--join", corpus["join"],
             "--on-error", args.on_error or corpus["on_error"],
         )  # fmt: skip
+    if with_news:
+        from .news.source import SOURCE
+
+        news, sources = corpus["news"], [*sources, SOURCE]
+        run(
+            "-m", "scripts.news", "add", Path("assets") / args.profile / "corpus" / NEWS, folder,
+            "--sentences", news["sentences"], "--seed", news["seed"],
+        )  # fmt: skip
+    if sources:
+        write_text(folder / SOURCES, srsly.json_dumps(sources, indent=2) + "\n")
     for split in SPLITS:
-        check_split(Path("corpus") / args.profile / f"{split}.spacy", corpus["labels"])
+        check_split(folder / f"{split}.spacy", corpus["labels"])
+
+
+def has_news(profile: dict[str, Any], args: argparse.Namespace) -> bool:
+    """Whether the training corpus has sentences of the newspaper.
+
+    Raises BertCrfError for an unknown value of the variable corpus.
+    """
+    corpus = profile["corpus"]
+    if args.corpus not in ("", "own") or (args.corpus and "multiply" not in corpus):
+        raise BertCrfError(
+            f"the profile {args.profile} has no corpus {args.corpus!r}: leave --vars.corpus out"
+            + (", or use own." if "multiply" in corpus else ".")
+        )
+    return "news" in corpus and not args.corpus
 
 
 def check_split(path: Path, labels: list[str]) -> None:
@@ -121,6 +158,7 @@ def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
 
     training = profile["training"]
     folder, encoder = Path("training") / args.profile, Path("encoders") / args.profile
+    sources = Path("corpus") / args.profile / SOURCES
     config, overrides = fill_config(
         Path("configs") / "bert_crf.cfg",
         encoder=encoder,
@@ -134,6 +172,7 @@ def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
         encoder_lr=training["encoder_lr"],
         lang=profile["corpus"]["lang"],
         settings={
+            **({"paths.sources": sources.as_posix()} if sources.is_file() else {}),
             "components.bert_crf.scheme": args.scheme or training["scheme"],
             **(training["settings"] or {}),
         },
@@ -191,6 +230,7 @@ def main() -> int:
     parser.add_argument("--hub", default="", help="address of the encoder's files")
     parser.add_argument("--corpus-host", default="", help="address of the corpus")
     parser.add_argument("--encoder-layers", type=int, default=0)
+    parser.add_argument("--corpus", default="", help="own: without the newspaper")
     parser.add_argument("--on-error", default="")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scheme", default="")

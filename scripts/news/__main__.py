@@ -1,7 +1,7 @@
 """Get the newspaper, and add sentences of it to a converted corpus.
 
-    python -m scripts.news fetch assets/quickstart/corpus/news.txt
-    python -m scripts.news add assets/quickstart/corpus/news.txt corpus/quickstart --sentences 9000
+python -m scripts.news fetch assets/quickstart/corpus/news.txt
+python -m scripts.news add assets/quickstart/corpus/news.txt corpus/quickstart --sentences 9000
 """
 
 import argparse

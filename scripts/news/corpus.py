@@ -101,7 +101,9 @@ def choose(
             out.similar += 1
             continue
         annotated = annotator.annotate(words)
-        if sum(end - start for start, end in annotated.unknown) <= _MAX_UNKNOWN * len(annotated.text):
+        if sum(end - start for start, end in annotated.unknown) <= _MAX_UNKNOWN * len(
+            annotated.text
+        ):
             out.train.append(annotated)
     if len(out.train) < sentences:
         raise BertCrfError(
@@ -128,7 +130,9 @@ def write_news(news: Path, folder: Path, sentences: int, seed: int) -> News:
     nlp = spacy.blank("zh")
     train = list(read_docbin(folder / "train.spacy", nlp.vocab))
     apart = [
-        doc.text for split in ("dev", "test") for doc in read_docbin(folder / f"{split}.spacy", nlp.vocab)
+        doc.text
+        for split in ("dev", "test")
+        for doc in read_docbin(folder / f"{split}.spacy", nlp.vocab)
     ]
     chosen = choose(list(read_news(news)), sentences, seed, apart)
     _write(folder / "news-dev.spacy", [make_doc(nlp, each) for each in chosen.dev])

@@ -95,7 +95,9 @@ def write_left_out(news: Path, corpora: Sequence[Path], dst: Path) -> int:
     for path in corpora:
         texts = list(read_columns(path))
         if not texts:
-            raise BertCrfError(f"{path} has no sentences: name a file of a character and tag a line.")
+            raise BertCrfError(
+                f"{path} has no sentences: name a file of a character and tag a line."
+            )
         known |= grams(texts)
     lines = []
     for number, line in enumerate(news.read_text(encoding="utf8").split("\n"), 1):

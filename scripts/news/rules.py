@@ -35,12 +35,21 @@ class Rules:
         return self._matched[key]
 
 
-_WORDS = ("abbreviations", "doubtful_abbreviations", "organisations", "parties", "describing", "common_names")
+_WORDS = (
+    "abbreviations",
+    "doubtful_abbreviations",
+    "organisations",
+    "parties",
+    "describing",
+    "common_names",
+)
 
 
 def read_rules(folder: Path = QUICKSTART) -> Rules:
     """Read the rules and the names beside them."""
-    lists = {name: text.split() for name, text in srsly.read_yaml(folder / "news/rules.yml").items()}
+    lists = {
+        name: text.split() for name, text in srsly.read_yaml(folder / "news/rules.yml").items()
+    }
     words = {name: frozenset(lists.pop(name)) for name in _WORDS}
     patterns = {name: re.compile("|".join(items)) for name, items in lists.items()}
     return Rules(words, patterns, _names(folder, "surnames"), _names(folder, "country"))

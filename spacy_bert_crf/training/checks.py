@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import srsly
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.tokens import Doc
 from thinc.api import Config, Model
@@ -17,7 +18,7 @@ from .._devices import default_device
 from .._files import remove_folder
 from ..component.pipe import BertCrf
 from ..component.pipelines import check_labels
-from ..errors import BertCrfError
+from ..errors import BertCrfError, first_line
 from ..model.optimizer import GroupedAdamW
 from .config import tokenizer_of
 from .loggers import check_logger
@@ -49,6 +50,45 @@ def check_start(config: Config, output: Path, resume: bool, overwrite: bool) -> 
     check_tokenizer(config.get("nlp", {}))
     check_logger(config.get("training", {}).get("logger"))
     check_output(output, resume, overwrite)
+    read_sources(config)
+
+
+def read_sources(config: Config) -> list[dict[str, str]]:
+    """Origin and licence of the training texts, from the JSON file that `paths.sources` names.
+
+    The file holds a list of objects with `name`, and with `url`, `author` and `license` where they
+    are known. These are the `sources` of spaCy's meta.json.
+
+    config: the training config.
+    RETURNS: the list; empty where no file is named.
+    Raises BertCrfError for a file that can't be read.
+    """
+    path = config.interpolate().get("paths", {}).get("sources")
+    if not path:
+        return []
+    try:
+        sources = srsly.read_json(path)
+    except (OSError, ValueError) as err:
+        raise BertCrfError(
+            f"can't read {path}, the setting paths.sources ({first_line(err)}). Name a JSON file, "
+            "or set it to null."
+        ) from err
+    for source in sources if isinstance(sources, list) else [None]:
+        if (
+            not isinstance(source, dict)
+            or not source.get("name")
+            or not all(isinstance(value, str) for value in source.values())
+        ):
+            raise BertCrfError(
+                f'{path}: {source!r} is no source. Write a list of {{"name": …, "license": …}}.'
+            )
+    return list(sources)
+
+
+def record_sources(nlp: Language, config: Config) -> None:
+    """Write the sources that a config names to the meta.json of its pipeline."""
+    if sources := read_sources(config):
+        nlp.meta["sources"] = sources
 
 
 def check_tokenizer(settings: dict[str, Any]) -> None:

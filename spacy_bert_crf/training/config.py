@@ -15,6 +15,7 @@ _TEMPLATE = """
 train = null
 dev = null
 labels = null
+sources = null
 
 [system]
 gpu_allocator = "pytorch"

@@ -32,13 +32,14 @@ from ..model.gradients.scaling import GradScaler
 from ..model.optimizer import GroupedAdamW
 
 FOLDER, HISTORY = "state", "history.json"
-#: Settings that may differ between the parts of a resumed training. The logger changes no weight.
+#: Settings that may differ between the parts of a resumed training. The logger and the sources
+#: change no weight.
 #: The size of an encoder's passes changes their memory: a training whose memory was full goes on
 #: with smaller ones.
 #: A teacher may move: a hash of its weights is a setting of its own.
 _FREE_TO_CHANGE = re.compile(
     r"training\.logger.*|components\.[^.]+\.model\..*\.batch_pieces"
-    r"|(distillation|initialize\.before_init)\.teacher"
+    r"|(distillation|initialize\.before_init)\.teacher|paths\.sources"
 )
 
 
