@@ -77,6 +77,7 @@ def find_bodies(marks: Marks, rules: Rules, companies: frozenset[str]) -> None:
     companies: proper names that stand before 公司 and the like somewhere; see `company_names`.
     """
     _read_titles(marks, rules)
+    _read_after_person(marks, rules)
     _read_known(marks, rules)
     words = marks.words
     for at, word in enumerate(words):
@@ -127,6 +128,18 @@ def _read_titles(marks: Marks, rules: Rules) -> None:
         marks.taken.update(range(first, last))
 
 
+def _read_after_person(marks: Marks, rules: Rules) -> None:
+    """Mark a body named after a person as unknown: 李宁公司."""
+    first = 0
+    for at, word in enumerate(marks.words):
+        if word.tag == "nr":
+            continue
+        named = first < at and marks.free(at) and word.tag == "n"
+        if named and rules.matches("with_words_between", word.text):
+            marks.add(first, at + 1, "")
+        first = at + 1
+
+
 def _quoted(words: Sentence) -> Iterator[tuple[int, int]]:
     start: Optional[int] = None
     for at, word in enumerate(words):
@@ -155,6 +168,9 @@ def _read_known(marks: Marks, rules: Rules) -> None:
             at += 1
             continue
         name = "".join(word.text for word in words[at:end])
+        if is_place(marks, at - 1) and rules.matches("after_place", name):
+            at = end  # 中国|社科院 is one name
+            continue
         if name == "中共" and is_place(marks, end):
             head = _first_head(marks, end + 1, rules)
             if head and words[head - 1].text.endswith("委"):
@@ -287,9 +303,13 @@ def _is_sure(marks: Marks, at: int, end: int, rules: Rules) -> bool:
 
 
 def _leave_unsure(marks: Marks, at: int, end: int, rules: Rules) -> None:
-    """Mark a place and a body after it as unknown, unless a description is between them."""
-    between = marks.words[at + 1 : end - 1]
-    if any(word.text in rules.words["describing"] for word in between):
+    """Mark a place and a body after it as unknown, unless a description is between them.
+
+    An association may have such words in its name: 中国防伪行业协会.
+    """
+    between, head = marks.words[at + 1 : end - 1], marks.words[end - 1].text
+    described = any(word.text in rules.words["describing"] for word in between)
+    if described and rules.matches("common_after_country", head):
         marks.taken.update(range(at + 1, end))  # 上海国有银行: the place only
         return
     marks.add(at, end, "")

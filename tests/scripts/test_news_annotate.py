@@ -2,12 +2,12 @@
 
 import pytest
 import spacy
+from spacy.training import Example
 
 from scripts.news.annotate import Annotator, make_doc
 from scripts.news.words import fold, read_line, split_sentences, text_of
 from spacy_bert_crf.annotation.gold import read_gold
 from spacy_bert_crf.errors import BertCrfError
-from spacy.training import Example
 
 #: Lines that show the annotator what is a given name and what is a company.
 CORPUS = """\
@@ -125,6 +125,10 @@ def test_places(line, expected):
         ("石油/n 公司/n", "【石油公司/?】"),
         ("《/w 北京/ns 人/n 》/w", "《【北京/?】人》"),
         ("诺基亚/nz 手机/n", "【诺基亚/?】手机"),
+        ("李/nr 宁/nr 公司/n", "【李宁公司/?】"),
+        ("中国/ns 防伪/vn 行业/n 协会/n", "【中国防伪行业协会/?】"),
+        ("中国/ns 社科院/j", "【中国社科院/ORG】"),
+        ("国务院/nt 台办/j 主任/n", "【国务院台办/ORG】主任"),
         # No name.
         ("公司/n 和/c 学校/n", "公司和学校"),
         ("一/m 家/q 化工/n 公司/n", "一家化工公司"),
