@@ -176,8 +176,13 @@ def _read_known(marks: Marks, rules: Rules) -> None:
             if head and words[head - 1].text.endswith("委"):
                 at = marks.add(at, _extended(marks, head, rules), "ORG")  # 中共北京市委
                 continue
+            head = _first_head(marks, end + 2, rules) if is_place(marks, end + 1) else 0
+            if head and words[head - 1].text.endswith("委"):
+                at = marks.add(at, _extended(marks, head, rules), "")  # 中共安徽宿州市委
+                continue
         start = at
-        if name in rules.words["parties"] and is_place(marks, at - 1):
+        before = is_place(marks, at - 1) or _inside(marks, at - 1)
+        if before and name in rules.words["parties"]:
             at = marks.add(at - 1, end, "")  # 日本社会党: one name or two?
             continue
         at = marks.add(start, _extended(marks, end, rules), "ORG")
