@@ -1,13 +1,18 @@
 """Configs for any language, and what `train` refuses before it reads anything."""
 
+import json
+
 import pytest
 import spacy
 from spacy.tokens import DocBin
 from spacy.util import load_config, load_model_from_config
+from thinc.api import Config
 
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.training.checks import read_sources
 from spacy_bert_crf.training.config import fill_config, make_config, schedule
 from spacy_bert_crf.training.loop import train
+from spacy_bert_crf.training.state import difference, fingerprint
 from support.commands import cli
 from support.paths import CONFIG
 from support.toys import ENGLISH, TEXTS, make_examples
@@ -76,6 +81,42 @@ def test_init_config_then_train(encoder_path, tmp_path):
     text = cli("train", out, tmp_path / "out")
     assert "learning rate of the encoder (width 16, 2 layers): 0.001, by its width" in text
     assert "what was left out: --encoder" in cli("init-config", tmp_path / "b.cfg", "--lang", "en")
+
+
+def test_origin_and_license_of_the_texts_reach_the_pipeline_and_its_export(encoder_path, tmp_path):
+    data, out = docbin(tmp_path / "d.spacy", "en", ENGLISH), tmp_path / "a.cfg"
+    words = ("--lang", "en", "--encoder", encoder_path, "--train", data, "--dev", data)
+    cli("init-config", out, *words, "--training.max_epochs", 1)
+    sources, path = [{"name": "letters", "license": "MIT"}], tmp_path / "sources.json"
+    path.write_text(json.dumps(sources), encoding="utf8")
+    cli("train", out, tmp_path / "out", "--paths.sources", path)
+    meta = json.loads((tmp_path / "out/model-best/meta.json").read_text(encoding="utf8"))
+    assert meta["sources"] == sources
+    cli("export", tmp_path / "out/model-best", tmp_path / "export")
+    info = json.loads((tmp_path / "export/best_model.json").read_text(encoding="utf8"))
+    assert info["sources"] == sources
+    # They may be corrected before a training goes on.
+    old = fingerprint(load_config(out, overrides={"paths.sources": str(path)}), [])
+    path.write_text("[]", encoding="utf8")
+    new = fingerprint(load_config(out, overrides={"paths.sources": str(path)}), [])
+    assert not difference(old, new)
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, r"can't read .*sources.json, the setting paths.sources"),
+    ("{", r"can't read .*sources.json, the setting paths.sources"),
+    ('{"name": "letters"}', "None is no source"),
+    ('["letters"]', "'letters' is no source"),
+    ('[{"license": "MIT"}]', "is no source"),
+    ('[{"name": "letters", "license": 1}]', "is no source"),
+])  # fmt: skip
+def test_sources_that_can_not_be_read(content, message, tmp_path):
+    path = tmp_path / "sources.json"
+    if content is not None:
+        path.write_text(content, encoding="utf8")
+    with pytest.raises(BertCrfError, match=message):
+        read_sources(Config({"paths": {"sources": str(path)}}))
+    assert read_sources(Config({"paths": {"sources": None}})) == read_sources(Config()) == []
 
 
 def test_a_template_takes_the_tokenizer_of_another_language(encoder_path):
