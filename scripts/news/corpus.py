@@ -23,6 +23,8 @@ HELD_OUT = 0.08
 DEV = 600
 #: Shorter sentences are left out: parts of tables and lists.
 _MIN_LENGTH = 6
+#: At most this share of the training sentences is without an entity, as among our own sentences.
+_WITHOUT_ENTITY = 0.4
 #: A sentence that is unknown to more than this share teaches little.
 _MAX_UNKNOWN = 0.5
 
@@ -93,7 +95,7 @@ def choose(
     held_out = map(annotator.annotate, pools[1])
     dev = _first((each for each in held_out if not each.unknown), DEV)
     foreign = grams([*apart, *(each.text for each in dev)])
-    out = News([], dev, count, 0)
+    out, without = News([], dev, count, 0), round(sentences * _WITHOUT_ENTITY)
     for words in pools[0]:
         if len(out.train) == sentences:
             return out
@@ -101,10 +103,13 @@ def choose(
             out.similar += 1
             continue
         annotated = annotator.annotate(words)
+        if not annotated.entities and without == 0:
+            continue
         if sum(end - start for start, end in annotated.unknown) <= _MAX_UNKNOWN * len(
             annotated.text
         ):
             out.train.append(annotated)
+            without -= not annotated.entities
     if len(out.train) < sentences:
         raise BertCrfError(
             f"the newspaper has {len(out.train):,} sentences for training, {sentences:,} are "

@@ -90,3 +90,13 @@ def test_more_sentences_than_there_are(made):
     with pytest.raises(BertCrfError, match=r"1,000 are requested: set corpus.news.sentences"):
         corpus.write_news(made / "news.txt", made, 1000, 1)
     assert len(read(made / "train.spacy")) == 2 and not (made / "news-dev.spacy").exists()
+
+
+def test_two_fifths_at_most_are_without_an_entity(tmp_path):
+    line = "第/m {}/m 次/q 见到/v 人们/n 。/w"
+    text = [line.format("".join(NUMBERS[int(d)] for d in str(number))) for number in range(400)]
+    text[::5] = [f"江/nr 泽民/nr {each}" for each in text[::5]]
+    (tmp_path / "news.txt").write_text("\n".join(text), encoding="utf8")
+    chosen = corpus.choose(list(corpus.read_news(tmp_path / "news.txt")), 100, 1)
+    assert len(chosen.train) == 100
+    assert sum(not each.entities for each in chosen.train) == 40
