@@ -2,7 +2,7 @@
 
 Runs in any environment that has matplotlib.
 
-python curves_picture.py RESULT.json PICTURE.png
+python curves_picture.py RESULT.json PICTURE.png [TABLE ...]
 """
 
 import json
@@ -18,14 +18,16 @@ import matplotlib.pyplot as plt
 THEIRS, PEER = "bert4torch", "#7f8c8d"
 OURS = ("#1f6f8b", "#c0392b", "#e08e0b", "#4b8b3b", "#7d3c98", "#a04000", "#117a65", "#2e4053")
 #: Rows of a panel beyond these are left out, so that curves can be told apart.
-MOST = 9
+MOST = len(OURS)
 
 
 def main() -> None:
-    """Draw the tables whose trainings have at least two epochs."""
+    """Draw the tables whose trainings have at least two epochs, or those that are named."""
     result = json.loads(Path(sys.argv[1]).read_text(encoding="utf8"))
     panels = []
     for name, rows in result["tables"].items():
+        if sys.argv[3:] and name not in sys.argv[3:]:
+            continue
         runs = [run for run in result["runs"] if run["table"] == name and run["epochs_done"]]
         if runs and max(len(run["epochs_done"]) for run in runs) > 1:
             panels.append((name, rows, runs))
