@@ -31,8 +31,7 @@ setup(
     install_requires=[
         "spacy>=3.8.15,<3.9",
         "thinc>=8.3.12,<8.4",
-        "spacy-transformers>=1.4.0,<1.5",
-        "transformers>=4.48,<4.53.3",
+        "transformers>=4.48,<6",
         "tokenizers>=0.21",
         "torch>=2.6",
         "safetensors>=0.4.3",
@@ -51,6 +50,9 @@ setup(
     extras_require={
         # What the project's steps (scripts/) import beside the package.
         "project": ["pooch>=1.8", "requests>=2.32.2", "urllib3>=2.0.7"],
+        # A transformer that several components share. spacy-transformers limits transformers itself:
+        # 1.4.0 takes versions below 4.53.3.
+        "shared": ["spacy-transformers>=1.4.0"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
         "tensorboard": ["tensorboard>=2.14"],
         # Parquet files as corpora.

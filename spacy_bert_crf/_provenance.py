@@ -22,6 +22,9 @@ _NAME = "spacy-bert-crf"
 #: Settings that say only where files are. They are left out of hashes.
 _LOCATIONS = ("paths.", "system.gpu_allocator", "corpora.train.path", "corpora.dev.path")
 
+#: The extra that brings spacy-transformers, for an encoder that several components share.
+_SHARED = "shared"
+
 #: Packages whose versions are recorded with results and checked at import.
 _PACKAGES = ("spacy", "thinc", "spacy-transformers", "transformers", "torch", "numpy")
 
@@ -87,13 +90,14 @@ def _flat(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _requirements() -> list[Requirement]:
-    """What setup.py requires of the packages in `_PACKAGES`, without extras."""
+    """What setup.py requires of the packages in `_PACKAGES`, with the extra `_SHARED`."""
     try:
         lines = metadata.requires(_NAME) or []
     except metadata.PackageNotFoundError:
         return []
     found = [Requirement(line) for line in lines]
-    return [r for r in found if r.name in _PACKAGES and r.marker is None]
+    named = [r for r in found if r.name in _PACKAGES]
+    return [r for r in named if r.marker is None or r.marker.evaluate({"extra": _SHARED})]
 
 
 def _is_supported(present: str, requirement: Requirement) -> bool:

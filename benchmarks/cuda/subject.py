@@ -12,8 +12,9 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel
 
+from spacy_bert_crf._transformers import bert_tokenizer
 from spacy_bert_crf.model.layers import head_of, own_encoder_of
 
 LABELS = ("PER", "LOC", "ORG")
@@ -111,7 +112,7 @@ def random_pipeline(folder: Path, is_small: bool, seed: int = 0) -> Path:
     encoder = folder / "encoder"
     encoder.mkdir()
     (encoder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf8")
-    tokenizer = BertTokenizerFast(vocab_file=str(encoder / "vocab.txt"), model_max_length=512)
+    tokenizer = bert_tokenizer(encoder / "vocab.txt", model_max_length=512)
     tokenizer.save_pretrained(encoder)
     spacy.util.fix_random_seed(seed)
     config = BertConfig(

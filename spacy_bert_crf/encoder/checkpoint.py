@@ -356,22 +356,23 @@ def is_lower_case(src: Path, vocab: list[str], requested: str) -> bool:
 def _write_bert_tokenizer(
     folder: Path, src: Path, vocab: list[str], lower_case: bool, max_length: int
 ) -> None:
-    from transformers import BertTokenizerFast
+    from .._transformers import bert_tokenizer, save_tokenizer
 
     path = folder / "vocab.txt"
     path.write_text("".join(f"{piece}\n" for piece in vocab), encoding="utf8", newline="\n")
     settings = _tokenizer_config(src)
     kept = ("strip_accents", "tokenize_chinese_chars")
-    BertTokenizerFast(
-        vocab_file=str(path),
+    tokenizer = bert_tokenizer(
+        path,
         do_lower_case=lower_case,
         model_max_length=max_length,
         **{key: settings[key] for key in kept if isinstance(settings.get(key), bool)},
-    ).save_pretrained(str(folder))
+    )
+    save_tokenizer(tokenizer, folder)
 
 
 def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
-    from transformers import AutoTokenizer
+    from .._transformers import load_tokenizer, save_tokenizer
 
     # Models like RoBERTa count positions from the padding id + 1.
     skipped = config.pad_token_id + 1 if config.model_type in _ROBERTA else 0
@@ -379,11 +380,9 @@ def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
     # XLNet has no limit, and says -1.
     room = positions - skipped if positions > 0 else 512
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(src), local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = load_tokenizer(str(src), local_files_only=True, trust_remote_code=False)
         tokenizer.model_max_length = min(tokenizer.model_max_length, room)
-        tokenizer.save_pretrained(str(folder))
+        save_tokenizer(tokenizer, folder)
     except Exception as err:  # Missing files, missing packages and broken JSON each differ.
         raise BertCrfError(
             f"{src}: its tokenizer can't be loaded ({first_line(err)}). {AGAIN}."

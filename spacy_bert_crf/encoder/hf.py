@@ -6,19 +6,26 @@ import logging
 import re
 import tempfile
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.modeling_utils import no_init_weights
+from transformers import AutoConfig, AutoModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from .._host import float32_default, plain_torch
+from .._transformers import (
+    built_alone,
+    float32_argument,
+    load_tokenizer,
+    model_from_config,
+    quiet,
+    save_tokenizer,
+    without_dtype,
+    without_init,
+)
 from ..errors import BertCrfError, first_line
 from .checkpoint_files import MAX_LAYERS, check_attention
 from .cpu.linear import prefer_cpu
@@ -68,11 +75,12 @@ def load_encoder(
     try:
         config = AutoConfig.from_pretrained(name, **online, **transformer_config)
         check_attention(config, f"the config of the encoder {name!r}")
-        tokenizer = AutoTokenizer.from_pretrained(name, **online, **tokenizer_config)
-        with _quiet():
+        tokenizer = load_tokenizer(name, **online, **tokenizer_config)
+        with quiet(show_progress=allow_download), built_alone():
             model, info = AutoModel.from_pretrained(
-                name, config=config, output_loading_info=True, **online, **without_pooler(config)
-            )
+                name, config=config, output_loading_info=True,
+                **float32_argument(), **online, **without_pooler(config),
+            )  # fmt: skip
     except Exception as err:  # What a damaged file raises depends on the library that reads it.
         is_folder = Path(name).exists()
         where = "a folder" if is_folder else "neither a folder nor in the local cache"
@@ -81,13 +89,13 @@ def load_encoder(
             f"can't load the encoder {name!r} ({where}): {_reason(err)}"
             f"{'' if allow_download or is_folder else hint}"
         ) from err
-    missing = [key for key in info["missing_keys"] if "pooler" not in key]
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
         raise BertCrfError(
             f"encoder {name!r} lacks {len(missing)} weights, the first: {', '.join(missing[:5])}. "
             "A checkpoint with old names needs `spacy bert-crf convert-checkpoint` first."
         )
-    left = [key for key in info["unexpected_keys"] if not _NO_MATTER.search(key)]
+    left = sorted(key for key in info["unexpected_keys"] if not _NO_MATTER.search(key))
     if left:
         logger.info(
             "note: encoder %r: left out %d weights that belong to no layer of it: %s%s",
@@ -148,9 +156,9 @@ def weights_of(encoder: LoadedEncoder) -> dict[str, Tensor]:
 def pack(encoder: LoadedEncoder) -> dict[str, Any]:
     """What `unpack` needs besides the weights: the config (JSON) and the tokenizer's files."""
     with tempfile.TemporaryDirectory() as folder:
-        encoder.tokenizer.save_pretrained(folder)
+        save_tokenizer(encoder.tokenizer, Path(folder))
         files = {f.name: f.read_bytes() for f in sorted(Path(folder).iterdir()) if f.is_file()}
-    config = encoder.model.config.to_dict()
+    config = without_dtype(encoder.model.config.to_dict())
     config["_name_or_path"] = ""  # A saved pipeline does not name a folder of its author's.
     config.pop("_attn_implementation_autoset", None)  # see check_attention
     return {
@@ -179,9 +187,9 @@ def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
             config = AutoConfig.from_pretrained(folder, **only)
             check_attention(config, "its config")
             _check_weights(config, weights)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **only)
-        with no_init_weights():
-            model = AutoModel.from_config(config, **without_pooler(config))
+            tokenizer = load_tokenizer(folder, **only)
+        with without_init():
+            model = model_from_config(config, **without_pooler(config))
         model.load_state_dict(weights, assign=True)
     except Exception as err:
         raise BertCrfError(f"the saved encoder is damaged: {_reason(err)}") from err
@@ -253,8 +261,8 @@ def _check_weights(config: Any, weights: dict[str, Tensor]) -> None:
     # Layers that share their weights are more than their tensors.
     if isinstance(layers, int) and layers > max(len(weights), MAX_LAYERS):
         raise ValueError(f"num_hidden_layers is {layers}, the weights are of a smaller model")
-    with torch.device("meta"), no_init_weights():
-        model = AutoModel.from_config(config, **without_pooler(config))
+    with torch.device("meta"), without_init():
+        model = model_from_config(config, **without_pooler(config))
     for name, tensor in model.state_dict().items():
         expected = list(tensor.shape)
         present = list(weights[name].shape) if name in weights else "missing"
@@ -295,15 +303,3 @@ def load_weights(model: Any, weights: dict[str, Tensor]) -> None:
 def _reason(err: BaseException) -> str:
     """The first line of an error's message, cut: some of transformers' list all model types."""
     return textwrap.shorten(first_line(err), 300, placeholder=" …")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from logging each weight that it leaves out (pooler, other heads)."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

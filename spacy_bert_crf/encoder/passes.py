@@ -3,6 +3,7 @@
 A plan says which wordpieces each pass takes, and which rows a token reads; it is made in numpy.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,15 +11,19 @@ from typing import Any, Optional, Union
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from spacy.tokens import Doc
 from torch import Tensor, nn
 
+from .._transformers import class_special_ids
 from .texts.doc_texts import joined_token_pieces, read_texts, sentence_cuts
 from .texts.windows import joined_windows
 from .texts.wordpieces import IntArray as IntArray
 from .texts.wordpieces import backend, tokenize_joined
 from .transfers import to_device
 
+#: An attention mask.
+Mask = NDArray[Union[np.int64, np.bool_]]
 #: A pass of more wordpieces takes no window shorter than half of its longest. It is large enough to
 #: keep a GPU busy, so that padding would cost more than another pass. On a CPU passes are smaller.
 DENSE = 4096
@@ -198,7 +203,8 @@ def _runs(firsts: IntArray, counts: IntArray) -> IntArray:
     return np.repeat(firsts - before, counts) + np.arange(int(counts.sum()))
 
 
-#: Model types that take a mask [W, 1, L], as in `get_extended_attention_mask` of transformers.
+#: Model types that take a mask for the keys alone: [W, 1, L] before transformers 5, as in its
+#: `get_extended_attention_mask`, and bool [W, 1, 1, L] since.
 _MASKS_OF_KEYS = ("bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta")
 
 
@@ -251,7 +257,7 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
         if own and len(own) < len(encoding.ids):
             return encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :], pad
     probe = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else 0
-    ids = tokenizer.build_inputs_with_special_tokens([probe])
+    ids = class_special_ids(tokenizer, probe)
     at = ids.index(probe)
     return ids[:at], ids[at + 1 :], pad
 
@@ -335,13 +341,18 @@ def set_dropout(model: nn.Module, rate: float) -> None:
                 setattr(module, name, 0.0 if "layer" in name else rate)
 
 
-def _mask(batch: WindowBatch, model: Any, device: torch.device) -> Optional[IntArray]:
-    """The attention mask of a pass, None for none. [W, L], or [W, 1, L] where that is better.
+def _mask(batch: WindowBatch, model: Any, device: torch.device) -> Optional[Mask]:
+    """The attention mask of a pass, None for none. [W, L], or one of the keys where that is better.
 
     transformers checks on the device whether a mask [W, L] is all ones, and whether ids without a
-    mask hold padding. On CUDA each check makes the host wait. It takes a mask [W, 1, L] as it is.
+    mask hold padding. On CUDA each check makes the host wait. It takes a mask of the keys as it is.
     """
     if device.type == "cpu" or model.config.model_type not in _MASKS_OF_KEYS:
         return batch.mask
     mask = np.ones_like(batch.ids) if batch.mask is None else batch.mask
-    return mask[:, None, :]
+    # From transformers 5 on, the modules of models take this function from one place.
+    if not hasattr(sys.modules[type(model).__module__], "create_bidirectional_mask"):
+        return mask[:, None, :]
+    if model.config._attn_implementation != "sdpa":
+        return batch.mask
+    return mask[:, None, None, :].astype(bool)

@@ -349,12 +349,10 @@ def _crf(chain: ChainWeights) -> LinearChainCRF:
 
 
 def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
+    from .._transformers import load_tokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
+        return load_tokenizer(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as err:
         raise BertCrfError(f"{folder}: its tokenizer can't be loaded: export again.") from err
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from .._files import atomic_folder
 from .._host import float32_default, plain_torch
 from .._provenance import versions
+from .._transformers import save_tokenizer
 from ..component.pipelines import find_component
 from ..component.score_map import ScoreMap
 from ..encoder.hf import LoadedEncoder
@@ -141,7 +142,7 @@ def _write_companions(folder: Path, trained: Trained) -> None:
     """config.json with the tags as id2label, and the tokenizer's files."""
     (folder / "config.json").write_text(_to_json(trained.hf_config()), encoding="utf8")
     tokenizer = trained.encoder.tokenizer
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     if not (folder / "vocab.txt").exists():
         vocab = tokenizer.get_vocab()
         ordered = sorted(vocab, key=lambda piece: vocab[piece])

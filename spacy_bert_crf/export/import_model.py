@@ -16,7 +16,7 @@ from spacy.language import Language
 from torch import Tensor
 
 from .._files import atomic_folder
-from .._host import float32_default, plain_torch
+from .._host import plain_torch
 from ..annotation.schemes import SCHEMES, TagSet
 from ..annotation.tag_rows import IO, TagRows, tag_rows
 from ..crf.chain_weights import STATE_NAMES, ChainWeights
@@ -336,7 +336,7 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
     width: of the vectors that the classifier takes.
     Raises BertCrfError if they do not fit each other, or a tensor belongs to no part of a pipeline.
     """
-    from transformers import AutoModel
+    from .._transformers import model_from_config
 
     raw = {k: v for k, v in source.config.items() if k not in ("model", "id2label", "label2id")}
     base, config = check_complete(tensors, raw, source.weights)
@@ -347,8 +347,7 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
             f"{config.hidden_size}: use weights and config.json of one model."
         )
     config._name_or_path = ""
-    with float32_default():
-        model = AutoModel.from_config(config, **without_pooler(config))
+    model = model_from_config(config, **without_pooler(config))
     # check_complete is for checkpoints, whose heads do not matter. Here a layer that is left out
     # changes the entities.
     prefix = f"{model.base_model_prefix}."
@@ -371,18 +370,18 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
 
 def _tokenizer(source: Source, config: Any) -> Any:
     """The fast tokenizer in the folder. Raises BertCrfError if there is none."""
-    from transformers import AutoTokenizer, BertTokenizerFast
+    from .._transformers import bert_tokenizer, load_tokenizer
 
     folder, vocab = source.folder, source.folder / "vocab.txt"
     has_files = any((folder / n).is_file() for n in ("tokenizer.json", "tokenizer_config.json"))
     try:
         if has_files or config.model_type != "bert":
-            tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer = load_tokenizer(
                 str(folder), local_files_only=True, trust_remote_code=False, use_fast=True
             )
         elif vocab.is_file():
-            tokenizer = BertTokenizerFast(
-                vocab_file=str(vocab),
+            tokenizer = bert_tokenizer(
+                vocab,
                 do_lower_case=is_lower_case(folder, read_vocab(vocab), "auto"),
                 model_max_length=config.max_position_embeddings,
             )

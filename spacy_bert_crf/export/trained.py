@@ -10,6 +10,7 @@ from spacy.language import Language
 from torch import Tensor
 
 from .._provenance import META, config_hash, settings_of, versions
+from .._transformers import without_dtype
 from ..annotation.schemes import TagSet
 from ..annotation.word_runs import WORD
 from ..component.pipe import BertCrf
@@ -74,11 +75,11 @@ class Trained:
 
     def hf_config(self) -> dict[str, Any]:
         """The encoder's Hugging Face config with the tags as id2label and label2id."""
-        config: dict[str, Any] = self.config.to_dict()
+        config = without_dtype(self.config.to_dict())
         tags = self.tag_set.tags
         config["id2label"] = {str(i): tag for i, tag in enumerate(tags)}
         config["label2id"] = {tag: i for i, tag in enumerate(tags)}
-        for key in ("_name_or_path", "_attn_implementation_autoset", "torch_dtype"):
+        for key in ("_name_or_path", "_attn_implementation_autoset"):
             config.pop(key, None)
         return config
 

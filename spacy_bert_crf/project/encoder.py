@@ -79,11 +79,9 @@ def check_fit(folder: Path, texts: Sequence[AnnotatedText]) -> Fit:
     folder: a converted encoder.
     texts: the texts; of many texts, about 2,000 at equal distances are read for unknown wordpieces.
     """
-    from transformers import AutoTokenizer
+    from .._transformers import load_tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(folder), local_files_only=True, trust_remote_code=False
-    )
+    tokenizer = load_tokenizer(str(folder), local_files_only=True, trust_remote_code=False)
     sample = [text.text for text in texts[:: max(1, len(texts) // _TEXTS)]]
     rows = tokenizer(sample, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
     total = sum(map(len, rows))

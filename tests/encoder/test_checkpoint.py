@@ -18,7 +18,6 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertModel,
-    BertTokenizerFast,
     ElectraConfig,
     ElectraForPreTraining,
     RobertaConfig,
@@ -26,6 +25,7 @@ from transformers import (
 )
 
 from scripts.toy_encoder import make_encoder
+from spacy_bert_crf._transformers import bert_tokenizer
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.checkpoint_files import read_tensors
 from spacy_bert_crf.errors import BertCrfError
@@ -511,7 +511,7 @@ def other_model(folder, model, tokenizer):
 def test_other_model_types(src, dst, tmp_path):
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     sizes |= {"num_hidden_layers": 2, "max_position_embeddings": 64}
-    tokenizer = BertTokenizerFast(str(src / "vocab.txt"), model_max_length=512)
+    tokenizer = bert_tokenizer(src / "vocab.txt", model_max_length=512)
     rows = len(tokenizer)
     electra = ElectraConfig(vocab_size=rows, embedding_size=16, **sizes)
     roberta = RobertaConfig(vocab_size=rows, **sizes)

@@ -8,6 +8,7 @@ import transformers as T
 
 from reliability.families.encoders import FAMILIES
 from reliability.families.encoders import make_folder as build
+from spacy_bert_crf._transformers import bert_tokenizer
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.cpu.fused import packed_encoder
 from spacy_bert_crf.encoder.cpu.int8 import int8_encoder
@@ -46,7 +47,7 @@ def make_folder(path, make_config, generic=False):
     """
     path.mkdir(exist_ok=True)
     (path / "vocab.txt").write_text("\n".join(PIECES) + "\n", encoding="utf8")
-    tokenizer = T.BertTokenizerFast(vocab_file=str(path / "vocab.txt"), model_max_length=512)
+    tokenizer = bert_tokenizer(path / "vocab.txt", model_max_length=512)
     if generic:
         names = {"unk": 1, "cls": 2, "sep": 3, "pad": 0, "mask": 4}
         special = {f"{name}_token": SPECIAL[i] for name, i in names.items()}

@@ -13,8 +13,9 @@ import spacy
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForTokenClassification, BertTokenizerFast
+from transformers import AutoModelForTokenClassification
 
+from spacy_bert_crf._transformers import bert_tokenizer
 from spacy_bert_crf.annotation.tag_rows import tag_rows
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export.folder import export_pipeline
@@ -39,8 +40,8 @@ def save_tokenizer(folder, pieces, **settings):
     folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join(dict.fromkeys([*SPECIAL, *pieces])) + "\n"
     (folder / "vocab.txt").write_text(text, encoding="utf8")
-    tokenizer = BertTokenizerFast(
-        vocab_file=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=64, **settings
+    tokenizer = bert_tokenizer(
+        folder / "vocab.txt", do_lower_case=True, model_max_length=64, **settings
     )
     tokenizer.save_pretrained(folder)
     return tokenizer

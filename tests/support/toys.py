@@ -3,8 +3,9 @@
 import spacy
 import torch
 from spacy.training import Example
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel
 
+from spacy_bert_crf._transformers import bert_tokenizer
 from spacy_bert_crf.model.layers import head_of, own_encoder_of
 from spacy_bert_crf.model.optimizer import create_adamw
 
@@ -46,9 +47,7 @@ def write_encoder(folder, layers=2, **config):
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf8")
-    tokenizer = BertTokenizerFast(
-        vocab_file=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=512
-    )
+    tokenizer = bert_tokenizer(folder / "vocab.txt", do_lower_case=True, model_max_length=512)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     settings = BertConfig(

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,7 @@ class FusedBertLayer(nn.Module):
     def __init__(self, layer: Any, make: Make) -> None:
         super().__init__()
         attention = layer.attention.self
+        self.returns_tuple = _returns_tuple(layer)
         self.n_heads = attention.num_attention_heads
         self.qkv = make([attention.query, attention.key, attention.value])
         self.attended = make([layer.attention.output.dense])
@@ -48,8 +49,12 @@ class FusedBertLayer(nn.Module):
 
     def forward(
         self, hidden_states: Tensor, attention_mask: Optional[Tensor] = None, *args: Any, **kw: Any
-    ) -> tuple[Tensor]:
-        """[W, L, width] to [W, L, width]. The original's other arguments are ignored."""
+    ) -> Union[Tensor, tuple[Tensor]]:
+        """[W, L, width] to [W, L, width]. The original's other arguments are ignored.
+
+        attention_mask: bool, True where a key is read, or float to be added to the scores.
+            [W, 1, 1 or L, L]
+        """
         n_windows, length, width = hidden_states.shape
         n, size = n_windows * length, round_size(n_windows * length)
         # Rows of padding are zero before each product, so that they do not widen the range of 8-bit
@@ -71,7 +76,8 @@ class FusedBertLayer(nn.Module):
         inner = self.inner(rows)
         inner[n:] = 0
         rows = self.norm(self.outer(inner).add_(rows))
-        return (rows[:n].view(n_windows, length, width),)
+        out = rows[:n].view(n_windows, length, width)
+        return (out,) if self.returns_tuple else out
 
 
 def round_size(n_rows: int) -> int:
@@ -85,10 +91,25 @@ def round_size(n_rows: int) -> int:
 
 def is_bert_layer(layer: Any) -> bool:
     """Whether a FusedBertLayer can replace this module."""
-    # Only these layers get a mask that the attention here takes.
-    return computes_as_bert(layer) and type(layer.attention.self).__name__.endswith(
-        "SdpaSelfAttention"
-    )
+    # Only layers with torch's attention get a mask that the attention here takes.
+    return computes_as_bert(layer) and _has_sdpa(layer.attention.self)
+
+
+def _has_sdpa(attention: Any) -> bool:
+    """Whether an attention module computes by torch's scaled_dot_product_attention."""
+    if type(attention).__name__.endswith("SdpaSelfAttention"):
+        return True
+    # From transformers 5 on, one class looks up its function by the config.
+    config = getattr(attention, "config", None)
+    return getattr(config, "_attn_implementation", None) == "sdpa"
+
+
+@torch.no_grad()
+def _returns_tuple(layer: Any) -> bool:
+    """Whether a BERT layer returns its states in a tuple, as before transformers 5."""
+    weight = layer.output.LayerNorm.weight
+    # shape: (1, 1, width)
+    return isinstance(layer(weight.new_zeros(1, 1, len(weight))), tuple)
 
 
 def computes_as_bert(layer: Any) -> bool:

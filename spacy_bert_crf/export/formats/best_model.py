@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..._host import float32_default
 from ...crf.chain_weights import ChainWeights
 from ...encoder.checkpoint_files import check_attention, read_tensors
 from ...encoder.hf import load_weights, without_pooler
@@ -43,11 +42,10 @@ def open_tensors(tensors: dict[str, Tensor], folder: Path) -> Run:
     tensors: under the names of a best_model.pt.
     folder: where the config of the encoder is.
     """
-    from transformers import AutoModel
+    from ..._transformers import model_from_config
 
     config = read_config(folder)
-    with float32_default():
-        encoder = AutoModel.from_config(config, **without_pooler(config))
+    encoder = model_from_config(config, **without_pooler(config))
     prefix = f"{encoder.base_model_prefix}."
     own = {k[len(prefix) :]: t for k, t in tensors.items() if k.startswith(prefix)}
     load_weights(encoder, own)

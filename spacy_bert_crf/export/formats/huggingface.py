@@ -63,9 +63,13 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
 def _open(folder: Path, file: str) -> Run:
     from transformers import AutoModelForTokenClassification
 
-    model, info = AutoModelForTokenClassification.from_pretrained(
-        folder, config=read_config(folder), local_files_only=True, output_loading_info=True
-    )
+    from ..._transformers import built_alone, float32_argument, quiet
+
+    with quiet(), built_alone():
+        model, info = AutoModelForTokenClassification.from_pretrained(
+            folder, config=read_config(folder), local_files_only=True, output_loading_info=True,
+            **float32_argument(),
+        )  # fmt: skip
     odd = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
     if odd:
         raise BertCrfError(f"{folder}: weights missing or unexpected: {odd[:5]}. Export again.")

@@ -14,8 +14,9 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import BertTokenizerFast, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
+from spacy_bert_crf._transformers import bert_tokenizer
 from spacy_bert_crf.encoder.texts import wordpieces
 from spacy_bert_crf.encoder.texts.wordpieces import JoinedTexts, tokenize, tokenize_joined
 from support.toys import TEXTS, vocabulary
@@ -37,7 +38,7 @@ texts_of = st.lists(st.lists(parts, max_size=6).map("".join), max_size=6)
 
 def bert(tmp_path, **options):
     (tmp_path / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf8")
-    return BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt"), **options)
+    return bert_tokenizer(tmp_path / "vocab.txt", **options)
 
 
 def trained(model, trainer, normalizer=None, pre_tokenizer=None, post=None):

@@ -1,0 +1,173 @@
+"""What differs between the versions of transformers, from 4.48 to 5.
+
+What a version has is looked up here, and its number never is. So a later version works as long as
+it has the same.
+"""
+
+import inspect
+import json
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from transformers import AutoModel, AutoTokenizer, BertTokenizerFast, PretrainedConfig
+from transformers.utils import logging as transformers_logging
+
+from ._host import float32_default
+
+try:  # from transformers 5 on
+    from transformers.initialization import no_init_weights
+except ImportError:
+    from transformers.modeling_utils import no_init_weights
+
+#: Names of the dtype in a config. The first is that of transformers 4.56 and later.
+DTYPE_KEYS = ("dtype", "torch_dtype")
+#: The one that this transformers uses.
+_DTYPE = next(key for key in DTYPE_KEYS if key in vars(PretrainedConfig()))
+#: The class of most tokenizers in transformers 5. Its classes build the Rust tokenizer themselves.
+_BACKEND = "TokenizersBackend"
+#: Its name in transformers 4, which transformers 5 reads as well.
+_PORTABLE = "PreTrainedTokenizerFast"
+#: Settings of a tokenizer that only transformers 5 writes.
+_OF_VERSION_5 = ("backend", "is_local", "local_files_only")
+#: Building a model changes functions of torch for all threads, so only one thread does at a time.
+_building = threading.RLock()
+
+
+@contextmanager
+def built_alone() -> Iterator[None]:
+    """Within, no other thread builds a model here.
+
+    transformers 5 replaces the functions of `torch.nn.init` while it builds a model. Two threads
+    could each take the functions of the other for the real ones, and leave them in place.
+    """
+    with _building:
+        yield
+
+
+@contextmanager
+def without_init() -> Iterator[None]:
+    """Within, models are built without random weights. No other thread builds one meanwhile."""
+    with _building, no_init_weights():
+        yield
+
+
+def model_from_config(config: Any, **arguments: Any) -> Any:
+    """AutoModel.from_config in float32, whatever dtype the config names.
+
+    config: a transformers config. Its dtype becomes float32.
+    arguments: further arguments of AutoModel.from_config.
+    Raises whatever transformers raises.
+    """
+    setattr(config, _DTYPE, torch.float32)
+    with _building, float32_default():
+        return AutoModel.from_config(config, **arguments)
+
+
+def float32_argument() -> dict[str, Any]:
+    """The argument with which `from_pretrained` reads weights as float32.
+
+    Without it, transformers 5 keeps the dtype of the file, such as bfloat16.
+    """
+    return {_DTYPE: torch.float32}
+
+
+def load_tokenizer(name: str, **settings: Any) -> Any:
+    """AutoTokenizer, with the Rust tokenizer of the file tokenizer.json.
+
+    In transformers 5 the class of a tokenizer builds the Rust tokenizer anew. It takes only the
+    vocabulary and the special tokens from the file. The file's other parts are put back here. A
+    BERT normalizer follows the settings in tokenizer_config.json, in all versions.
+
+    name: a folder, or a name on the hub.
+    settings: arguments of AutoTokenizer.from_pretrained.
+    Raises whatever transformers raises.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(name, **settings)
+    path = Path(name) / "tokenizer.json"
+    if hasattr(transformers, _BACKEND) and tokenizer.is_fast and path.is_file():
+        normalizer = tokenizer.backend_tokenizer.normalizer
+        saved = Tokenizer.from_file(str(path))
+        if isinstance(saved.normalizer, BertNormalizer) and isinstance(normalizer, BertNormalizer):
+            saved.normalizer = normalizer
+        tokenizer._tokenizer = saved
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Save a fast tokenizer so that every supported transformers loads it.
+
+    tokenizer: a fast tokenizer of transformers.
+    folder: an existing folder.
+    """
+    tokenizer.save_pretrained(str(folder))
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf8"))
+    if not settings.keys().isdisjoint(_OF_VERSION_5):
+        for key in _OF_VERSION_5:
+            settings.pop(key, None)
+        if settings.get("tokenizer_class") == _BACKEND:
+            settings["tokenizer_class"] = _PORTABLE
+        text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf8")
+    # Version 5 leaves this file out. Other readers of BERT need it.
+    name = getattr(tokenizer, "vocab_files_names", {}).get("vocab_file")
+    model = tokenizer.backend_tokenizer.model
+    if name == "vocab.txt" and isinstance(model, WordPiece) and not (folder / name).exists():
+        model.save(str(folder))
+
+
+def bert_tokenizer(vocab: Path, **settings: Any) -> Any:
+    """BERT's fast tokenizer of a vocabulary.
+
+    vocab: a file with one wordpiece a line, in UTF-8.
+    settings: arguments of BertTokenizerFast, such as do_lower_case.
+    """
+    if "vocab_file" in inspect.signature(BertTokenizerFast.__init__).parameters:
+        return BertTokenizerFast(vocab_file=str(vocab), **settings)
+    return BertTokenizerFast(vocab=WordPiece.read_file(str(vocab)), **settings)
+
+
+def class_special_ids(tokenizer: Any, piece: int) -> list[int]:
+    """A wordpiece with the special tokens that the class of a tokenizer adds around it, as ids.
+
+    In transformers 5 all of them are in the Rust tokenizer, and no class adds any.
+
+    tokenizer: a fast tokenizer of transformers.
+    piece: id of the wordpiece.
+    """
+    add = getattr(tokenizer, "build_inputs_with_special_tokens", None)
+    return [piece] if add is None else list(add([piece]))
+
+
+def without_dtype(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a config.json without the dtype of its weights."""
+    return {key: value for key, value in config.items() if key not in DTYPE_KEYS}
+
+
+@contextmanager
+def quiet(show_progress: bool = False) -> Iterator[None]:
+    """Within, transformers logs errors only.
+
+    show_progress: whether it shows the progress of downloads and of reading weights.
+    """
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    has_bars = not show_progress and transformers_logging.is_progress_bar_enabled()
+    logger.setLevel(logging.ERROR)
+    if has_bars:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if has_bars:
+            transformers_logging.enable_progress_bar()
