@@ -50,8 +50,8 @@ setup(
     extras_require={
         # What the project's steps (scripts/) import beside the package.
         "project": ["pooch>=1.8", "requests>=2.32.2", "urllib3>=2.0.7"],
-        # A transformer that several components share. spacy-transformers limits transformers itself:
-        # 1.4.0 takes versions below 4.53.3.
+        # A transformer that several components share. spacy-transformers has its own range of
+        # transformers: that of 1.4.0 ends below 4.53.3.
         "shared": ["spacy-transformers>=1.4.0"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
         "tensorboard": ["tensorboard>=2.14"],

@@ -142,7 +142,9 @@ def check_attention(config: Any, where: object) -> None:
     """Raise BertCrfError if a transformers config names code on a model hub as its attention.
 
     With the package `kernels` installed, transformers fetches and runs such code while it builds
-    the model. trust_remote_code does not prevent it (CVE-2026-4372).
+    the model. trust_remote_code does not prevent it (CVE-2026-4372). transformers 5 does the same
+    for FlashAttention where it is not installed. It does not run on the CPU, where an encoder is
+    tried when it is loaded.
 
     config: the config. It is changed so that the attention is chosen when the model is built.
         Configs of some versions record that it was chosen, but not which, and lead to the slowest.
@@ -150,7 +152,7 @@ def check_attention(config: Any, where: object) -> None:
     """
     named = getattr(config, "_attn_implementation_internal", None)
     for value in named.values() if isinstance(named, dict) else [named]:
-        if isinstance(value, str) and ("/" in value or ":" in value):
+        if isinstance(value, str) and any(mark in value for mark in ("/", ":", "flash")):
             raise BertCrfError(
                 f"{where} names code on a model hub as its attention ({value}), which is not run. "
                 "Take _attn_implementation out of it, if you trust the rest."

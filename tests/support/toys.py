@@ -1,5 +1,8 @@
 """Texts, vocabulary and pipelines that are small enough to train within a test."""
 
+from importlib.util import find_spec
+
+import pytest
 import spacy
 import torch
 from spacy.training import Example
@@ -71,7 +74,14 @@ def own_config(encoder_path, **settings):
     return {"scheme": "BIO", "model": {"tok2vec": {"name": str(encoder_path), **settings}}}
 
 
+def need_shared():
+    """Skip the test where spacy-transformers is missing. All shared transformers come from here."""
+    if find_spec("spacy_transformers") is None:
+        pytest.skip("spacy-transformers (the extra [shared]) is not installed")
+
+
 def shared_config(upstream="*"):
+    need_shared()
     return {
         "model": {
             "@architectures": "spacy_bert_crf.BertCrf.v1",
@@ -86,6 +96,7 @@ def shared_config(upstream="*"):
 
 
 def transformer_config(encoder_path):
+    need_shared()
     return {
         "model": {
             "@architectures": "spacy-transformers.TransformerModel.v3",
