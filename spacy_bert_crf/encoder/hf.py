@@ -239,6 +239,9 @@ def _check_runs(encoder: LoadedEncoder, name: str) -> None:
     try:
         if getattr(model.config, "is_encoder_decoder", False):
             raise ValueError("it is an encoder with a decoder")
+        # FNet mixes the vectors of all places, and from transformers 5 on ignores a mask silently.
+        if "attention_mask" not in inspect.signature(model.forward).parameters:
+            raise ValueError("it takes no attention_mask")
         vectors = run(model, plan, torch.device("cpu"))
         if not bool(vectors.isfinite().all()):
             raise ValueError("its vectors are infinite or NaN")

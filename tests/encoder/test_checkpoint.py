@@ -28,13 +28,14 @@ from scripts.toy_encoder import make_encoder
 from spacy_bert_crf._transformers import bert_tokenizer
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.checkpoint_files import read_tensors
+from spacy_bert_crf.encoder.hf import load_encoder
 from spacy_bert_crf.errors import BertCrfError
 from support.folders import content
 from support.paths import ROOT, SHARED
 
 MIRROR = SHARED / "mirror/bert-base-chinese/resolve/main"
 TEXT = "1998年江泽民在北京 met ABC"
-NO_FAULTS = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": [], "error_msgs": []}
+FAULTS = {"missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"}
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -96,6 +97,12 @@ def run(model, folder, **options):
         return model.eval()(**batch, **options)
 
 
+def check_no_faults(info):
+    """transformers 4 lists the names, transformers 5 has sets of them."""
+    assert info.keys() >= FAULTS
+    assert not any(info[key] for key in FAULTS)
+
+
 def refused(src, dst, match, **options):
     """The conversion fails with this message and leaves nothing."""
     before = sorted(dst.parent.iterdir())
@@ -112,20 +119,20 @@ def test_legacy_folder_becomes_a_hugging_face_folder(src, dst):
     report = convert_checkpoint(src, dst)
     model, info = BertModel.from_pretrained(dst, add_pooling_layer=False, output_loading_info=True)
     assert [name for name in info.pop("unexpected_keys") if "pooler" not in name] == []
-    assert {**info, "unexpected_keys": []} == NO_FAULTS
+    check_no_faults({**info, "unexpected_keys": []})
     pooled, info = AutoModel.from_pretrained(dst, output_loading_info=True)
-    assert info == NO_FAULTS
+    check_no_faults(info)
     assert type(pooled) is BertModel
     assert torch.equal(pooled.pooler.dense.weight, weights(src)["bert.pooler.dense.weight"])
     expected = run(by_hand(src), dst).last_hidden_state
     assert expected.std() > 0.1
     assert torch.equal(run(model, dst).last_hidden_state, expected)
     assert torch.equal(run(pooled, dst).last_hidden_state, expected)
-    assert sorted(p.name for p in dst.iterdir()) == [
+    # transformers 5 writes no special_tokens_map.json: it is part of tokenizer_config.json.
+    assert sorted({p.name for p in dst.iterdir()} - {"special_tokens_map.json"}) == [
         "config.json",
         "model.safetensors",
         "pytorch_model_cvt.bin",
-        "special_tokens_map.json",
         "tokenizer.json",
         "tokenizer_config.json",
         "vocab.txt",
@@ -202,7 +209,7 @@ def test_legacy_model_saved_alone_and_position_ids(src, dst):
     put(src, {**plain, "embeddings.position_ids": torch.arange(64)[None]})
     report = convert_checkpoint(src, dst)
     _, info = BertModel.from_pretrained(dst, add_pooling_layer=False, output_loading_info=True)
-    assert info == NO_FAULTS
+    check_no_faults(info)
     assert "embeddings.position_ids" in torch.load(dst / "pytorch_model_cvt.bin")
     assert report.tensors == len(plain) + 1
 
@@ -225,7 +232,7 @@ def test_views_of_one_storage_and_half_precision(src, dst):
     put(src, {name: tensor.half() for name, tensor in tensors.items()})
     convert_checkpoint(src, dst)
     assert load_file(dst / "model.safetensors")["pooler.dense.bias"].dtype == torch.float16
-    assert AutoModel.from_pretrained(dst).dtype == torch.float32
+    assert load_encoder(str(dst), {}, {}).model.dtype == torch.float32
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -235,7 +242,7 @@ def test_first_layers_only(src, dst, layers):
     assert ("dropped" in report.text()) == (layers < 3)
     assert report.renamed == 2 * (1 + 2 * layers + 1)
     model, info = AutoModel.from_pretrained(dst, output_loading_info=True)
-    assert info == NO_FAULTS
+    check_no_faults(info)
     assert model.config.num_hidden_layers == layers
     states = run(by_hand(src), dst, output_hidden_states=True).hidden_states
     assert torch.equal(run(model, dst).last_hidden_state, states[layers])
@@ -525,7 +532,7 @@ def test_other_model_types(src, dst, tmp_path):
         assert (report.model_type, report.layers, report.vocab_size) == (config.model_type, 2, rows)
         model, info = AutoModel.from_pretrained(dst, output_loading_info=True)
         assert [name for name in info["missing_keys"] if "pooler" not in name] == []
-        assert info["unexpected_keys"] == []
+        assert not info["unexpected_keys"]
         assert AutoTokenizer.from_pretrained(dst).model_max_length == room
         assert torch.equal(run(model, dst)[0], run(base, dst)[0])
         cut = convert_checkpoint(folder, dst, layers=1)
@@ -558,6 +565,6 @@ def test_the_real_thing(dst):
     assert (report.hidden_size, report.layers, report.vocab_size) == (384, 12, 14_845)
     assert report.lower_case is True
     model, info = BertModel.from_pretrained(dst, add_pooling_layer=False, output_loading_info=True)
-    assert info == NO_FAULTS
+    check_no_faults(info)
     assert torch.equal(run(model, dst)[0], run(by_hand(MIRROR), dst)[0])
     assert AutoTokenizer.from_pretrained(dst).model_max_length == 512

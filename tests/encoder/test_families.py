@@ -56,7 +56,11 @@ def make_folder(path, make_config, generic=False):
         )
     tokenizer.save_pretrained(path)
     torch.manual_seed(0)
-    T.AutoModel.from_config(make_config(len(PIECES), 0)).save_pretrained(path)
+    try:
+        config = make_config(len(PIECES), 0)
+    except AttributeError as err:  # transformers 5 is without NEZHA
+        pytest.skip(str(err))
+    T.AutoModel.from_config(config).save_pretrained(path)
     return str(path)
 
 
