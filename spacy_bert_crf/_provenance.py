@@ -7,6 +7,7 @@ it is installed.
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ _NAME = "spacy-bert-crf"
 
 #: Settings that say only where files are. They are left out of hashes.
 _LOCATIONS = ("paths.", "system.gpu_allocator", "corpora.train.path", "corpora.dev.path")
+
+_ABSENT = "not installed"
 
 #: The extra that brings spacy-transformers, for an encoder that several components share.
 _SHARED = "shared"
@@ -59,6 +62,21 @@ def check_versions() -> None:
             f"spacy-bert-crf does not support these versions: {'; '.join(wrong)}. "
             f"Run: pip install {' '.join(packages)}"
         )
+
+
+def missing_shared(err: BaseException) -> str:
+    """What to install, if an error of spaCy is about spacy-transformers, which is missing here.
+
+    err: an error of loading a pipeline or a config.
+    RETURNS: a sentence after a space; empty for other errors.
+    """
+    is_about = re.search(r"'(transformer'|spacy-transformers\.)", str(err).partition("\n")[0])
+    if not is_about or _installed("spacy-transformers") != _ABSENT:
+        return ""
+    return (
+        " A shared transformer needs spacy-transformers, which is not installed. "
+        f'Run: pip install "{_NAME}[{_SHARED}]"'
+    )
 
 
 def flat_settings(config: "Config") -> Iterator[tuple[str, Any]]:
@@ -119,4 +137,4 @@ def _installed(name: str) -> str:
     try:
         return str(metadata.version(name))
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return _ABSENT

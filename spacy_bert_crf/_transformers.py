@@ -21,8 +21,6 @@ from tokenizers.normalizers import BertNormalizer
 from transformers import AutoModel, AutoTokenizer, BertTokenizerFast, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
-from ._host import float32_default
-
 try:  # from transformers 5 on
     from transformers.initialization import no_init_weights
 except ImportError:
@@ -68,7 +66,7 @@ def model_from_config(config: Any, **arguments: Any) -> Any:
     Raises whatever transformers raises.
     """
     setattr(config, _DTYPE, torch.float32)
-    with _building, float32_default():
+    with _building:
         return AutoModel.from_config(config, **arguments)
 
 
@@ -89,9 +87,12 @@ def load_tokenizer(name: str, **settings: Any) -> Any:
 
     name: a folder, or a name on the hub.
     settings: arguments of AutoTokenizer.from_pretrained.
-    Raises whatever transformers raises.
+    Raises ValueError if there is no vocabulary. transformers 5 would take special tokens alone.
+    Raises whatever else transformers raises.
     """
     tokenizer = AutoTokenizer.from_pretrained(name, **settings)
+    if all(piece[:1] in "<[" or piece == "▁" for piece in tokenizer.get_vocab()):
+        raise ValueError("there is no vocabulary, such as vocab.txt or tokenizer.json")
     path = Path(name) / "tokenizer.json"
     if hasattr(transformers, _BACKEND) and tokenizer.is_fast and path.is_file():
         normalizer = tokenizer.backend_tokenizer.normalizer
@@ -134,18 +135,6 @@ def bert_tokenizer(vocab: Path, **settings: Any) -> Any:
     if "vocab_file" in inspect.signature(BertTokenizerFast.__init__).parameters:
         return BertTokenizerFast(vocab_file=str(vocab), **settings)
     return BertTokenizerFast(vocab=WordPiece.read_file(str(vocab)), **settings)
-
-
-def class_special_ids(tokenizer: Any, piece: int) -> list[int]:
-    """A wordpiece with the special tokens that the class of a tokenizer adds around it, as ids.
-
-    In transformers 5 all of them are in the Rust tokenizer, and no class adds any.
-
-    tokenizer: a fast tokenizer of transformers.
-    piece: id of the wordpiece.
-    """
-    add = getattr(tokenizer, "build_inputs_with_special_tokens", None)
-    return [piece] if add is None else list(add([piece]))
 
 
 def without_dtype(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from spacy.errors import Errors
 
 import spacy_bert_crf
 from spacy_bert_crf import _provenance
-from spacy_bert_crf._provenance import check_versions
+from spacy_bert_crf._provenance import check_versions, missing_shared
 
 NAME = "spacy-bert-crf"
 RANGES = {
     "spacy": ("3.8.15", "3.9"),
     "thinc": ("8.3.12", "8.4"),
-    "transformers": ("4.48", "4.53.3"),
+    "transformers": ("4.48", "6"),
     "torch": ("2.6", ""),
     "numpy": ("2.0", ""),
 }
@@ -29,9 +30,16 @@ def installed(monkeypatch):
     """Versions of packages, to change; our metadata has the ranges above and an extra."""
     lines = [f"{n}<{high},>={low}" if high else f"{n}>={low}" for n, (low, high) in RANGES.items()]
     lines += ["tqdm>=9999", 'torch>=9999; extra == "other"']
+    lines += ['spacy-transformers>=1.4.0; extra == "shared"']
     versions = {name: low for name, (low, _) in RANGES.items()} | {"tqdm": "4.60"}
+
+    def version(name):
+        if name not in versions:
+            raise metadata.PackageNotFoundError(name)
+        return versions[name]
+
     monkeypatch.setattr(_provenance.metadata, "requires", {NAME: lines}.__getitem__)
-    monkeypatch.setattr(_provenance.metadata, "version", versions.__getitem__)
+    monkeypatch.setattr(_provenance.metadata, "version", version)
     return versions
 
 
@@ -42,9 +50,11 @@ def installed(monkeypatch):
         ("thinc", "8.3.11", False),
         ("thinc", "8.3.12", True),
         ("thinc", "8.4.0rc1", False),
-        ("transformers", "4.53.3", False),
+        ("transformers", "4.47.1", False),
         ("transformers", "4.53.2", True),
-        ("transformers", "5.0.0", False),
+        ("transformers", "4.57.6", True),
+        ("transformers", "5.24.0", True),
+        ("transformers", "6.0.0rc1", False),
         ("torch", "2.6.0+cpu", True),
         ("torch", "2.5.1+cu124", False),
         ("torch", "2.13.0", True),
@@ -72,6 +82,38 @@ def test_all_versions_out_of_range_are_named_together(installed):
     with pytest.raises(ImportError) as caught:
         check_versions()
     assert str(caught.value).endswith('Run: pip install "spacy>=3.8.15,<3.9" "numpy>=2.0"')
+
+
+@pytest.mark.parametrize(
+    "version, is_supported", [("1.3.9", False), ("1.4.0", True), ("2.0", True)]
+)
+def test_spacy_transformers_is_checked_where_it_is_installed(installed, version, is_supported):
+    check_versions()
+    installed["spacy-transformers"] = version
+    if is_supported:
+        check_versions()
+        return
+    with pytest.raises(ImportError, match=f"spacy-transformers {version} is installed"):
+        check_versions()
+
+
+#: Errors of spaCy for a component and for a function that are not there.
+NO_FACTORY = Errors.E002.format(
+    name="transformer", opts="ner", method="create_pipe", lang="Chinese", lang_code="zh"
+)
+NO_FUNCTION = Errors.E893.format(
+    name="spacy-transformers.TransformerListener.v1", reg_name="architectures", available="none"
+)
+OTHERS = [NO_FACTORY.replace("'transformer'", "'tagger'"), "spacy-transformers", ""]
+OTHERS += [NO_FUNCTION.replace("'spacy-transformers.", "'own.")]
+
+
+def test_a_missing_shared_transformer_is_named(installed):
+    for text in (NO_FACTORY, NO_FUNCTION):
+        assert missing_shared(ValueError(text)).endswith('pip install "spacy-bert-crf[shared]"')
+    assert not any(missing_shared(ValueError(text)) for text in OTHERS)
+    installed["spacy-transformers"] = "1.4.0"
+    assert not missing_shared(ValueError(NO_FACTORY))
 
 
 @pytest.mark.parametrize("missing", ["torch", NAME])

@@ -13,6 +13,7 @@ from spacy.lookups import Lookups
 from spacy.tokens import Doc
 from spacy.vectors import Vectors
 
+from .._provenance import missing_shared
 from ..encoder import hf as enc
 from ..errors import BertCrfError, first_line
 from ..model import layers
@@ -55,7 +56,8 @@ def load_pipeline(path: Path) -> Language:
         reason = first_line(err)
         where = damaged_file(path)
         reason = f"{where} is damaged. ({reason})" if where else reason
-        raise BertCrfError(f"can't load the pipeline {path}: {reason}") from err
+        hint = missing_shared(err)
+        raise BertCrfError(f"can't load the pipeline {path}: {reason}{hint}") from err
 
 
 def damaged_file(path: Path) -> Optional[Path]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from torch import Tensor, nn
 
-from .._transformers import class_special_ids
 from .texts.doc_texts import joined_token_pieces, read_texts, sentence_cuts
 from .texts.windows import joined_windows
 from .texts.wordpieces import IntArray as IntArray
@@ -257,7 +256,10 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int], int]:
         if own and len(own) < len(encoding.ids):
             return encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :], pad
     probe = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else 0
-    ids = class_special_ids(tokenizer, probe)
+    add = getattr(tokenizer, "build_inputs_with_special_tokens", None)
+    if add is None:  # From transformers 5 on, classes leave it to the Rust tokenizer.
+        return [], [], pad
+    ids = add([probe])
     at = ids.index(probe)
     return ids[:at], ids[at + 1 :], pad
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._host import float32_default
 from .._transformers import model_from_config
 from ..crf.chain_weights import ChainWeights
 from ..encoder.hf import load_weights, takes_types, without_pooler
@@ -211,7 +212,8 @@ def plain_encoder(model: Any, attention: str) -> Any:
         try:
             # A config of its own for each attempt, which writes its choice into it.
             config = copy.deepcopy(model.config)
-            copied = model_from_config(config, **arguments, **more)
+            with float32_default():
+                copied = model_from_config(config, **arguments, **more)
         # transformers checks the name (ValueError, ImportError) or looks it up (KeyError).
         except (ValueError, ImportError, KeyError):
             continue
@@ -238,7 +240,8 @@ def tiny_encoder(config: Any, special: Sequence[int]) -> Any:
     small.num_hidden_layers = 1
     own = [getattr(config, f"{name}_token_id", None) or 0 for name in ("pad", "bos", "eos")]
     small.vocab_size = min(config.vocab_size, max(64, *(number + 1 for number in [*own, *special])))
-    return model_from_config(small, **without_pooler(small)).eval()
+    with float32_default():
+        return model_from_config(small, **without_pooler(small)).eval()
 
 
 def example_inputs(batch: int, length: int, vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from spacy.language import Language
 from torch import Tensor
 
 from .._files import atomic_folder
-from .._host import plain_torch
+from .._host import float32_default, plain_torch
 from ..annotation.schemes import SCHEMES, TagSet
 from ..annotation.tag_rows import IO, TagRows, tag_rows
 from ..crf.chain_weights import STATE_NAMES, ChainWeights
@@ -347,7 +347,8 @@ def _encoder(source: Source, tensors: dict[str, Tensor], width: int) -> LoadedEn
             f"{config.hidden_size}: use weights and config.json of one model."
         )
     config._name_or_path = ""
-    model = model_from_config(config, **without_pooler(config))
+    with float32_default():
+        model = model_from_config(config, **without_pooler(config))
     # check_complete is for checkpoints, whose heads do not matter. Here a layer that is left out
     # changes the entities.
     prefix = f"{model.base_model_prefix}."

@@ -39,7 +39,7 @@ from .._devices import use_allocator, use_device
 from .._files import atomic_folder, remove_folder, sweep, write_text
 from .._host import plain_torch
 from .._memory import explained_memory
-from .._provenance import META, flat_settings, versions
+from .._provenance import META, flat_settings, missing_shared, versions
 from .._signals import Stop
 from ..annotation.docbin import check_docbins
 from ..errors import BertCrfError
@@ -101,7 +101,7 @@ def train(
     except BertCrfError:
         raise
     except (ValueError, OSError, KeyError) as err:  # raised by spaCy for the config or a corpus
-        raise BertCrfError(f"the training can't begin: {err}") from err
+        raise BertCrfError(f"the training can't begin: {err}{missing_shared(err)}") from err
     if run.complete:
         return run.history
     if begin is not None:

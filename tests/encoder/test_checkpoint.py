@@ -541,7 +541,7 @@ def test_other_model_types(src, dst, tmp_path):
         refused(folder, tmp_path / "case", "for BERT models only", lower_case="true")
     for path in folder.glob("*token*"):
         path.unlink()
-    (folder / "vocab.txt").unlink()
+    (folder / "vocab.txt").unlink(missing_ok=True)
     refused(folder, tmp_path / "none", "its tokenizer can't be loaded")
 
 

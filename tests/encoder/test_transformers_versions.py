@@ -9,6 +9,7 @@ from tokenizers import normalizers
 from torch import nn
 from transformers import BertModel, PreTrainedTokenizerFast
 
+from reliability.families.encoders import FAMILIES, make_folder
 from spacy_bert_crf._transformers import (
     bert_tokenizer,
     load_tokenizer,
@@ -18,6 +19,7 @@ from spacy_bert_crf._transformers import (
 from spacy_bert_crf.encoder.cpu.fused import packed_encoder
 from spacy_bert_crf.encoder.hf import load_encoder, pack, unpack, weights_of
 from spacy_bert_crf.encoder.passes import special_ids
+from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.export.graphs import plain_encoder
 from support.toys import vocabulary, write_encoder
 
@@ -96,6 +98,16 @@ def test_a_bert_tokenizer_is_that_of_its_vocabulary(tmp_path, settings):
     assert (tmp_path / "saved" / "vocab.txt").read_bytes() == vocab.read_bytes()
     again = load_tokenizer(str(tmp_path / "saved"))
     assert again(TEXT).input_ids == ids and again.model_max_length == 64
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "camembert", "albert"])
+def test_an_encoder_without_vocabulary_is_refused(family, tmp_path):
+    """transformers 5 would know the special tokens, and no other wordpiece."""
+    folder = make_folder(tmp_path / "encoder", FAMILIES[family])
+    for name in ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(BertCrfError, match="can't load the encoder"):
+        load_encoder(str(folder), {}, {})
 
 
 def test_tokenizer_json_counts(encoder_path, tmp_path):

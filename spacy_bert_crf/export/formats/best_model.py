@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..._host import float32_default
 from ...crf.chain_weights import ChainWeights
 from ...encoder.checkpoint_files import check_attention, read_tensors
 from ...encoder.hf import load_weights, without_pooler
@@ -45,7 +46,8 @@ def open_tensors(tensors: dict[str, Tensor], folder: Path) -> Run:
     from ..._transformers import model_from_config
 
     config = read_config(folder)
-    encoder = model_from_config(config, **without_pooler(config))
+    with float32_default():
+        encoder = model_from_config(config, **without_pooler(config))
     prefix = f"{encoder.base_model_prefix}."
     own = {k[len(prefix) :]: t for k, t in tensors.items() if k.startswith(prefix)}
     load_weights(encoder, own)
