@@ -112,6 +112,8 @@ setup(
         "License :: OSI Approved :: MIT License",
         "Natural Language :: Chinese (Simplified)",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -190,6 +190,7 @@ def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
             tokenizer = load_tokenizer(folder, **only)
         with without_init():
             model = model_from_config(config, **without_pooler(config))
+        _check_positions(model)
         model.load_state_dict(weights, assign=True)
     except Exception as err:
         raise BertCrfError(f"the saved encoder is damaged: {_reason(err)}") from err
@@ -239,6 +240,7 @@ def _check_runs(encoder: LoadedEncoder, name: str) -> None:
     try:
         if getattr(model.config, "is_encoder_decoder", False):
             raise ValueError("it is an encoder with a decoder")
+        _check_positions(model)
         # FNet mixes the vectors of all places, and from transformers 5 on ignores a mask silently.
         if "attention_mask" not in inspect.signature(model.forward).parameters:
             raise ValueError("it takes no attention_mask")
@@ -271,6 +273,21 @@ def _check_weights(config: Any, weights: dict[str, Tensor]) -> None:
         present = list(weights[name].shape) if name in weights else "missing"
         if present != expected:
             raise ValueError(f"{name} is {present}, its config asks for {expected}")
+
+
+def _check_positions(model: Any) -> None:
+    """Raise ValueError if a BERT's relative positions are not in this transformers.
+
+    From version 5 on it leaves them out silently, so that the vectors would be others.
+    """
+    kind = getattr(model.config, "position_embedding_type", None) or "absolute"
+    if kind != "absolute" and not any(
+        hasattr(module, "position_embedding_type") for module in model.modules()
+    ):
+        raise ValueError(
+            f"its position_embedding_type is {kind}, which this transformers leaves out: install "
+            "transformers below 5"
+        )
 
 
 def without_pooler(config: Any) -> dict[str, Any]:

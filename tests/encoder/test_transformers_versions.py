@@ -7,7 +7,7 @@ import pytest
 import torch
 from tokenizers import normalizers
 from torch import nn
-from transformers import BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from reliability.families.encoders import FAMILIES, make_folder
 from spacy_bert_crf._transformers import (
@@ -65,6 +65,23 @@ def test_a_pipeline_of_before_that_names_bfloat16(half):
     for key in ("dtype", "torch_dtype"):
         old = {**packed, "config": json.dumps({**json.loads(packed["config"]), key: "bfloat16"})}
         assert dtypes(unpack(old, weights_of(encoder)).model) == {torch.float32}
+
+
+def test_relative_positions_are_used_or_refused(tmp_path):
+    """transformers 5 has none, and would leave them out silently."""
+    folder = write_encoder(tmp_path / "encoder")
+    plain = load_encoder(str(folder), {}, {})
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), "position_embedding_type": "relative_key"}
+    path.write_text(json.dumps(config))
+    packed = {**pack(plain), "config": json.dumps(config)}
+    layer = BertModel(BertConfig.from_pretrained(folder)).encoder.layer[0].attention.self
+    if hasattr(layer, "position_embedding_type"):
+        pytest.skip("this transformers has relative positions")
+    with pytest.raises(BertCrfError, match="relative_key.* install transformers below 5"):
+        load_encoder(str(folder), {}, {})
+    with pytest.raises(BertCrfError, match="relative_key.* install transformers below 5"):
+        unpack(packed, weights_of(plain))
 
 
 def test_the_packed_layer_returns_what_the_model_expects(encoder_path):

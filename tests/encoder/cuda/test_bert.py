@@ -123,7 +123,10 @@ def test_bfloat16_is_near(model, plain_varlen):
 def test_encoders_of_another_kind_are_left_alone():
     sizes = {"vocab_size": 100, "dim": 32, "n_layers": 1, "n_heads": 4, "hidden_dim": 64}
     assert not can_run(DistilBertModel(DistilBertConfig(**sizes)))
-    assert not can_run(BertModel(BertConfig(**SIZES, position_embedding_type="relative_key")))
+    relative = BertModel(BertConfig(**SIZES, position_embedding_type="relative_key"))
+    # transformers 5 leaves relative positions out, and load_encoder refuses such an encoder.
+    if hasattr(relative.encoder.layer[0].attention.self, "position_embedding_type"):
+        assert not can_run(relative)
     assert not can_run(ErnieModel(ErnieConfig(**SIZES, use_task_id=True)))
     assert not can_run(BertModel(BertConfig(**SIZES, is_decoder=True)))
     assert can_run(BertModel(BertConfig(**SIZES)))
