@@ -1,6 +1,6 @@
 """Run the tests on the oldest and on the newest versions that setup.py allows; torch is fixed.
 
-    python -m reliability.supply.versions    # installs both sets, runs all tests on both
+    python -m reliability.supply.versions    # installs all sets, runs all tests on each
     python -m reliability.supply.versions --install-only
     python -m reliability.supply.versions --sets oldest --tests tests/crf tests/annotation
 
@@ -21,20 +21,24 @@ from packaging.requirements import Requirement
 
 from reliability.common import ROOT, WORK, Result, parser_for
 
-SETS = ("oldest", "newest")
-#: Extras that are tested.
-EXTRAS = ("onnx", "project")
+#: The extras of each set, and versions of its own.
+SETS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "oldest": (("onnx", "project"), {}),
+    "shared": (("onnx", "project", "shared"), {}),
+    "transformers-4": (("onnx", "project"), {"transformers": "==4.57.*"}),
+    "newest": (("onnx", "project"), {}),
+}
 #: The extra for the tests themselves. pip takes its newest versions.
 TOOLS = "test"
 #: Versions just outside the ranges.
 UNSUPPORTED = (
     "numpy==1.26.4", "spacy==3.8.14", "spacy-transformers==1.3.9", "thinc==8.3.10",
-    "transformers==4.47.1", "transformers==4.53.3",
+    "transformers==4.47.1",
 )  # fmt: skip
 
 
-def requirements(tools: bool = False) -> list[str]:
-    """The requirements in setup.py with EXTRAS, or those of the extra TOOLS only."""
+def requirements(names: tuple[str, ...], tools: bool = False) -> list[str]:
+    """The requirements in setup.py with the extras `names`, or those of the extra TOOLS only."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf8"))
     call = next(
         node
@@ -46,20 +50,24 @@ def requirements(tools: bool = False) -> list[str]:
     if tools:
         return list(extras[TOOLS])
     required = ast.literal_eval(arguments["install_requires"])
-    return [*required, *(r for extra in EXTRAS for r in extras[extra])]
+    return [*required, *(r for extra in names for r in extras[extra])]
 
 
 def pins(which: str) -> list[str]:
-    """Arguments of pip for a set: `oldest` pins each lower bound, `newest` leaves it to pip."""
+    """Arguments of pip for a set: `oldest` pins each lower bound, the others leave it to pip."""
+    extras, own = SETS[which]
     text = (ROOT / "requirements.txt").read_text(encoding="utf8")
     out = [line for line in text.splitlines() if line.startswith("torch==")]
-    for requirement in map(Requirement, requirements()):
+    for requirement in map(Requirement, requirements(extras)):
         if requirement.name == "torch":
+            continue
+        if requirement.name in own:
+            out.append(f"{requirement.name}{own[requirement.name]}")
             continue
         lowest = [bound.version for bound in requirement.specifier if bound.operator == ">="]
         pinned = f"{requirement.name}=={lowest[0]}" if lowest else str(requirement)
         out.append(pinned if which == "oldest" else str(requirement))
-    return [*out, *requirements(tools=True)]
+    return [*out, *requirements((), tools=True)]
 
 
 def install(which: str, folder: Path) -> Path:
@@ -96,9 +104,9 @@ def named_at_import(requirement: str, folder: Path) -> str:
     return "" if is_named and f'pip install "{name}>=' in said else f"{requirement}: {said}"
 
 
-def installed(python: Path) -> dict[str, str]:
-    """The versions of the requirements in an environment."""
-    names = [Requirement(line).name for line in requirements()]
+def installed(python: Path, which: str) -> dict[str, str]:
+    """The versions of the requirements of a set in its environment."""
+    names = [Requirement(line).name for line in requirements(SETS[which][0])]
     code = f"from importlib.metadata import version\nfor n in {names!r}: print(n, version(n))"
     out = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True)
     return dict(line.split() for line in out.stdout.splitlines())
@@ -130,7 +138,7 @@ def main() -> int:
         if not args.no_install:
             python = install(which, args.venvs.resolve())
         if args.install_only:
-            print(which, installed(python))
+            print(which, installed(python, which))
             continue
         began = time.monotonic()
         code, last = run_tests(python, args.tests)
@@ -140,7 +148,7 @@ def main() -> int:
             bad=int(code != 0),
             command=f"python -m reliability.supply.versions --sets {which}",
             note=last,
-            versions=installed(python),
+            versions=installed(python, which),
             seconds=round(time.monotonic() - began, 1),
         )
     if not (args.install_only or args.no_install):
