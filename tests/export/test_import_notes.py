@@ -7,6 +7,7 @@ import spacy
 import torch
 from transformers import BertConfig, BertForTokenClassification, BertTokenizerFast
 
+from spacy_bert_crf._transformers import save_tokenizer
 from spacy_bert_crf.component.score_map import SCORE_MAP
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.hf import load_encoder
@@ -23,7 +24,8 @@ def classifier(encoder_path, tmp_path):
     def make(tags, **more):
         tokenizer = BertTokenizerFast.from_pretrained(encoder_path)
         folder = tmp_path / "theirs"
-        tokenizer.save_pretrained(folder)
+        folder.mkdir(exist_ok=True)
+        save_tokenizer(tokenizer, folder)
         config = BertConfig(
             vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
             intermediate_size=32, id2label=dict(enumerate(tags)),
