@@ -123,9 +123,6 @@ def _patch_tensors() -> None:
     """Ways to a tensor that do not pass the mode."""
     # Module.to would put the metadata into the parameter, without the numbers.
     torch.__future__.set_overwrite_module_params_on_conversion(True)
-    # torch keeps the functions that heed `with torch.device(...)` from now on: `torch.tensor`
-    # itself must be among them. transformers 5 asks it for the device.
-    torch.utils._device._device_constructors()
     plain_tensor, plain_from_dlpack = torch.tensor, torch.utils.dlpack.from_dlpack
 
     def tensor(data: Any, *, device: Any = None, **kwargs: Any) -> torch.Tensor:
