@@ -126,6 +126,9 @@ def _patch_tensors() -> None:
     plain_tensor, plain_from_dlpack = torch.tensor, torch.utils.dlpack.from_dlpack
 
     def tensor(data: Any, *, device: Any = None, **kwargs: Any) -> torch.Tensor:
+        # `with torch.device("meta")` does not reach the function below. transformers 5 asks so.
+        if device is None and torch.empty(0).device.type == "meta":
+            device = "meta"
         if device is None or torch.device(device).type != "cuda":
             return plain_tensor(data, device=device, **kwargs)
         grad = kwargs.pop("requires_grad", False)
