@@ -81,7 +81,6 @@ def need_shared():
 
 
 def shared_config(upstream="*"):
-    need_shared()
     return {
         "model": {
             "@architectures": "spacy_bert_crf.BertCrf.v1",
