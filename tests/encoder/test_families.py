@@ -60,7 +60,12 @@ def make_folder(path, make_config, generic=False):
         config = make_config(len(PIECES), 0)
     except AttributeError as err:  # transformers 5 is without NEZHA
         pytest.skip(str(err))
-    T.AutoModel.from_config(config).save_pretrained(path)
+    model = T.AutoModel.from_config(config)
+    if getattr(config, "position_embedding_type", "absolute") == "relative_key" and not any(
+        hasattr(module, "distance_embedding") for module in model.modules()
+    ):
+        pytest.skip("transformers 5 leaves relative positions out: such an encoder is refused")
+    model.save_pretrained(path)
     return str(path)
 
 
