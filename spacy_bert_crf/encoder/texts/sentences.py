@@ -21,10 +21,10 @@ _SHORTENED = (
     "etc usw bzw evt ggf Abs Art Mme Sra Mgr Str Tel",
     "Prof Capt Corp Dept Univ Sept Mlle Bros bspw inkl",
 )
-#: Between two sentences: what closes the first, white space, and what opens the next.
+#: Between two sentences of a line: what closes the first, white space, and what opens the next.
 _NEXT = (
     rf"[{_CLOSING}“]*(?:[ \u00a0\u202f]»)?"
-    rf"(?=\s+[{_OPENING}]*[ \u00a0\u202f]?[{_FIRST}])"
+    rf"(?=[^\S\n\r\u2028\u2029]+[{_OPENING}]*[ \u00a0\u202f]?[{_FIRST}])"
 )
 _NOT_SHORTENED = "".join(rf"(?<!\b(?:{'|'.join(words.split())})\.)" for words in _SHORTENED)
 

@@ -1,7 +1,7 @@
 """Where sentences end by the rule, and by what a doc says."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spacy_bert_crf.encoder.texts.sentences import sentence_ends
@@ -16,7 +16,7 @@ CASES = {
     "Chinese": "他来了。|我走了！|你呢？！|她",
     "quotation marks": "“你好！”他说。|“走吧。”|她想。|他说：“好。”|他走了。",
     "brackets": "（他来了。）|我走了（真的。）。|好",
-    "ellipsis": "他……走了。|真的……|\n|好",
+    "ellipsis": "他……走了。|真的……\n|好",
     "decimal points": "价格是3.14元。|涨了2.5%！|对",
     "full-width decimal points": "１．３４是圆周率．|不对。",
     "names and addresses": "Yahoo!Japan的股价见a?b=c。|好",
@@ -42,6 +42,7 @@ def test_sentences_of_a_text(marked):
     assert found == parts
 
 
+@example(texts=["?. ", "1"])
 @given(texts=st.lists(st.text("好。！?.”“\n aA1…」と", max_size=12), max_size=6))
 def test_joined_texts_have_the_ends_of_each(texts):
     joined, at, want = "\n".join([*texts, ""]), 0, []
