@@ -125,6 +125,7 @@ class Crew:
     """Workers by name. Those that fail are reported and left out.
 
     python: of the peers. work: folder for logs. wanted: parts of names; others are not started.
+    A program that is a module of this checkout runs in this environment.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Crew:
         """Start a worker, load and warm it up."""
         if not any(part in name for part in self.wanted):
             return
-        own = program == OWN_WORKER
+        own = not program.endswith(".py")
         log = self.work / f"{len(self.runs):02d}-{kind}.log"
         say(f"  {name}: loads and warms up")
         worker = Worker(None if own else self.python, program, self.threads, log)

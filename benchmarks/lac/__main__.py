@@ -11,13 +11,11 @@ It writes NAME.md, NAME.json and, with --errors, NAME_errors.md.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness.common import (
-    Failed,
     command_line,
     end_at_sigterm,
     make_env,
@@ -28,6 +26,7 @@ from benchmarks.harness.common import (
     write_json,
 )
 from benchmarks.harness.machine_info import describe_machine
+from benchmarks.harness.trials import status
 from benchmarks.harness.workers import Worker
 from benchmarks.lac.conventions import by_guidelines
 from benchmarks.lac.report import errors_markdown, markdown
@@ -95,8 +94,9 @@ def _take(rows: Iterator[list[list[Any]]], count: int) -> Iterator[set[tuple[int
         yield {(start, end, label) for start, end, label in next(rows)}
 
 
-def run(args: argparse.Namespace, work: Path, stem: Path) -> dict[str, Any]:
+def run(args: argparse.Namespace, work: Path) -> None:
     """Score, then measure the speed. The result is written after each step. Raises Failed."""
+    stem = args.stem
     python = make_env(args.env or work / "env", "requirements-lac.txt", LAC, work / "pip.log")
     systems, corpora = systems_of(args), read_corpora(args.data, work)
     found = predict(systems, corpora, python, max(args.threads), work)
@@ -128,7 +128,6 @@ def run(args: argparse.Namespace, work: Path, stem: Path) -> dict[str, Any]:
         say(f"speed with threads: {threads}")
         result["speed"][str(threads)] = measure(systems, python, texts, threads, args.rounds, work)
         write(result, stem)
-    return result
 
 
 def write(result: dict[str, Any], stem: Path) -> None:
@@ -173,23 +172,15 @@ def parse() -> argparse.Namespace:
     unknown = set(args.errors_in) - {name for name, _ in args.data}
     if unknown:
         parser.error(f"--errors-in: there is no --data named {', '.join(sorted(unknown))}")
+    end_at_sigterm()
+    args.stem = stem_of(args.output)
+    args.stem.parent.mkdir(parents=True, exist_ok=True)
     return args
 
 
 def main() -> int:
     """RETURNS: the exit code."""
-    args = parse()
-    end_at_sigterm()
-    stem = stem_of(args.output)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="lac-") as folder:
-        try:
-            result = run(args, Path(folder), stem)
-        except Failed as err:
-            say(str(err))
-            return 1
-    print(markdown(result))
-    return 0
+    return status(parse(), run, "lac-")
 
 
 if __name__ == "__main__":

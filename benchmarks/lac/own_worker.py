@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks import golden
-from benchmarks.peers.peer_loop import evenly, serve
+from benchmarks.peers.peer_loop import evenly, serve, times_of
 from benchmarks.speed.own_worker import load
 
 
@@ -33,10 +33,7 @@ class Pipeline:
     def warm_up(self) -> dict[str, Any]:
         sample = evenly(self.texts, self.SAMPLE)
         list(self.nlp.pipe(sample[:16]))
-        times = dict.fromkeys(self.SIZES, float("inf"))
-        for _ in range(2):
-            for size in self.SIZES:
-                times[size] = min(times[size], self._time(sample, size))
+        times = times_of(self.SIZES, lambda size: self._time(sample, size))
         self.batch_size = min(times, key=lambda size: times[size])
         return {"batches": f"batch_size={self.batch_size}"}
 

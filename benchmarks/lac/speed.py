@@ -1,11 +1,11 @@
 """Characters a second of each system. The systems take turns."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.harness.common import say
+from benchmarks.harness.common import Failed
+from benchmarks.harness.workers import Crew
 
 if TYPE_CHECKING:
     from benchmarks.lac.__main__ import System
@@ -23,36 +23,30 @@ def measure(
     median over the rounds of the ratio to the last system. Raises Failed.
     """
     characters = sum(map(len, texts))
-    with ExitStack() as stack:
-        workers, notes = [], []
-        for number, system in enumerate(systems):
-            say(f"  {system.name}: loads and warms up")
-            log = work / f"speed-{threads}-{number}.log"
-            worker = system.start(python, texts, threads, log)
-            stack.callback(worker.close)
-            workers.append(worker)
-            notes.append(worker.ask("warm_up")["batches"])
-        seconds: list[dict[str, list[float]]] = [{way: [] for way in WAYS} for _ in systems]
-        for turn in range(rounds):
-            for step in range(len(systems)):
-                place = (turn + step) % len(systems)
-                answer = workers[place].ask("run")
-                for way in WAYS:
-                    seconds[place][way].append(answer[way])
-            say(f"  round {turn + 1} of {rounds}")
+    with Crew(python, work, threads) as crew:
+        for system in systems:
+            crew.add(system.name, system.program, system.kind, texts=texts, **system.job)
+        crew.take_turns(rounds)
+    for name, reason in crew.failed.items():
+        raise Failed(f"{name}: {reason}")
+    seconds = {
+        name: {way: [answer[way] for answer in answers] for way in WAYS}
+        for name, answers in crew.runs.items()
+    }
+    last = seconds[systems[-1].name]
     return {
-        system.name: {
-            "how": note,
+        name: {
+            "how": crew.notes[name]["batches"],
             **{
                 way: {
                     "seconds": took[way],
                     "characters_per_second": characters / median(took[way]),
-                    "to_last": ratio(took[way], seconds[-1][way]),
+                    "to_last": ratio(took[way], last[way]),
                 }
                 for way in WAYS
             },
         }
-        for system, note, took in zip(systems, notes, seconds, strict=True)
+        for name, took in seconds.items()
     }
 
 

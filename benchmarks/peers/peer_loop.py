@@ -61,6 +61,15 @@ def memory() -> dict[str, float]:
     return {"now": peak, "peak": peak}
 
 
+def times_of(sizes: Sequence[int], seconds: Callable[[int], float]) -> dict[int, float]:
+    """Seconds with each batch size, the best of two rounds. seconds: measures one size."""
+    times = dict.fromkeys(sizes, float("inf"))
+    for _ in range(2):
+        for size in sizes:
+            times[size] = min(times[size], seconds(size))
+    return times
+
+
 def evenly(items: Sequence[T], count: int) -> list[T]:
     """`count` items evenly taken, all if there are no more or `count` is 0."""
     if not count or count >= len(items):

@@ -8,7 +8,7 @@ from typing import Any
 
 import spacy
 import torch
-from peer_loop import evenly, serve
+from peer_loop import evenly, serve, times_of
 from spacy.training import Example
 
 #: The encoder as in spaCy's quickstart for transformers.
@@ -65,10 +65,7 @@ class SpacyNer:
     def warm_up(self) -> dict[str, Any]:
         sample = evenly(self.texts, 400)
         list(self.nlp.pipe(sample[:8]))
-        times = dict.fromkeys(self.SIZES, float("inf"))
-        for _ in range(2):
-            for size in self.SIZES:
-                times[size] = min(times[size], self._time(sample, size))
+        times = times_of(self.SIZES, lambda size: self._time(sample, size))
         self.batch_size = min(times, key=lambda size: times[size])
         tried = {str(size): round(seconds, 3) for size, seconds in times.items()}
         return {"batches": f"batch_size={self.batch_size}", "tried": tried}

@@ -1,4 +1,16 @@
-"""Commands, run within this process."""
+"""Commands, run within this process or killed in one of their own."""
+
+import subprocess
+import time
+
+
+def kill_once_saved(words, output):
+    """Start a training command and kill it as soon as there is a state under `output`."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (output / "state").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
 
 
 def cli(*words, code=0):

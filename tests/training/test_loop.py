@@ -4,7 +4,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 import spacy
@@ -15,6 +14,7 @@ from spacy.util import load_config, registry
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.training import loop
 from spacy_bert_crf.training.loop import train
+from support.commands import kill_once_saved
 from support.paths import CONFIG
 from support.stopper import STOPPER, UPDATES
 from support.toys import TEXTS, entities, make_examples
@@ -111,11 +111,7 @@ def test_resumes_after_a_kill(settings, tmp_path):
     options = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     command = [sys.executable, "-m", "spacy", "bert-crf", "train", str(CONFIG), str(out)]
     command += ["--save-minutes", "0", *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (out / "state").exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    kill_once_saved(command, out)
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
     assert "resuming at epoch" in done.stdout
     for which in ("model-last", "model-best"):

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import warnings
 
 import pytest
@@ -18,7 +17,7 @@ from spacy_bert_crf.encoder.fewer_layers import count_layers
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.layers import own_encoder_of
 from spacy_bert_crf.training.loop import train
-from support.commands import cli
+from support.commands import cli, kill_once_saved
 from support.paths import CONFIG
 from support.stopper import STOPPER, UPDATES
 from support.toys import (
@@ -152,11 +151,7 @@ def test_resumes_after_a_kill(teacher, settings, tmp_path):
     run(teacher, settings, tmp_path / "whole", texts=(tmp_path / "texts.txt").as_posix())
     out = tmp_path / "killed"
     words = [*map(str, [*command, out, *options])]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (out / "state").exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    kill_once_saved(words, out)
     done = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=True)
     assert "resuming at epoch" in done.stdout and "best epoch" in done.stdout
     assert weights(out / "model-last") == weights(tmp_path / "whole" / "model-last")
