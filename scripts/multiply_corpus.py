@@ -10,7 +10,7 @@ So the test split measures new names in known sentences. With --hold-out, train 
 the sentences of dev and test either.
 
 A line `name*N` in a list gives a name the weight N: it is drawn N times as often, and belongs to
-train. Three options vary train further:
+train. Four options vary train further:
 
 --scramble replaces some characters in a share of the names. An encoder without pretraining then
     learns to use the characters around a name too.
@@ -19,6 +19,8 @@ train. Three options vary train further:
     stay two entities.
 
 --join appends a share of the sentences to the sentence before.
+
+--compose replaces a share of the organisations in train by composed names (compose_names.py).
 
 --share keeps a share of the sentences of train in the end. It changes neither dev nor test.
 
@@ -37,6 +39,8 @@ from typing import NamedTuple
 from spacy_bert_crf._files import write_text
 from spacy_bert_crf._signals import exit_status, terminable
 from spacy_bert_crf.errors import BertCrfError
+
+from .compose_names import Composer
 
 SPLITS = ("train", "dev", "test")
 #: Shares of train, dev and test.
@@ -219,6 +223,19 @@ def fill(
     return out
 
 
+def with_composed(
+    sentence: Sentence, share: float, composer: Composer, names: Names, rng: random.Random
+) -> Sentence:
+    """Replace a share of the organisations in a sentence of train by composed names."""
+    swapped: dict[Part, Part] = {}
+    for part in sentence:
+        if part.kind in composer.patterns and part not in swapped and rng.random() < share:
+            name = composer.compose(part.kind, rng)
+            if names.belongs(name) == SPLITS[0]:
+                swapped[part] = part._replace(text=name)
+    return [swapped.get(part, part) for part in sentence]
+
+
 def with_neighbours(sentence: Sentence, share: float, names: Names, rng: random.Random) -> Sentence:
     """Put a place before a share of the places and organisations in a sentence."""
     out: Sentence = []
@@ -261,6 +278,7 @@ def multiply(
     adjacent: float = 0.0,
     join: float = 0.0,
     share: float = 1.0,
+    compose: float = 0.0,
 ) -> dict[str, list[Sentence]]:
     """Write DST/{train,dev,test}.txt and return their sentences; see the head of this file.
 
@@ -275,6 +293,7 @@ def multiply(
     adjacent: share of names with a place before, from 0 to 1.
     join: share of sentences to append, from 0 to 1.
     share: share of the sentences of train to keep, from 0 to 1.
+    compose: share of organisations in train to replace by composed names, from 0 to 1.
     Raises BertCrfError for sentences that can't be read and a name that is in two splits.
     """
     rng = random.Random(seed)
@@ -285,6 +304,10 @@ def multiply(
             for part in sentence:
                 if part.label and part.kind != "zh":
                     names.split_of.setdefault(part.text, split)
+    composer, own_rng = None, random.Random(seed)  # so that the other splits stay as they are
+    if compose:
+        lists = {kind: pool for (kind, split), pool in names.pools.items() if split == SPLITS[0]}
+        composer = Composer(src / "names" / "composed.yml", lists)
     out: dict[str, list[Sentence]] = {}
     for split in SPLITS:
         filled = []
@@ -296,7 +319,10 @@ def multiply(
                 if repeat:
                     sentence = with_neighbours(sentence, adjacent, names, rng)
                 if has_entity or repeat % 2 == 0:  # half as many without entities
-                    copy.append(fill(sentence, split, names, *how, rng))
+                    sentence = fill(sentence, split, names, *how, rng)
+                    if composer and repeat:
+                        sentence = with_composed(sentence, compose, composer, names, own_rng)
+                    copy.append(sentence)
             rng.shuffle(copy)
             filled += joined(copy, join, rng) if repeat else copy
         rng.shuffle(filled)
@@ -326,6 +352,9 @@ def main() -> int:
         "--adjacent", type=float, default=0.0, help="share of names with a place before"
     )
     parser.add_argument("--join", type=float, default=0.0, help="share of sentences to append")
+    parser.add_argument(
+        "--compose", type=float, default=0.0, help="share of organisations to compose in train"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="share of train to keep")
     parser.add_argument(
         "--hold-out", action="store_true", help="leave these sentences out of train"
@@ -336,7 +365,7 @@ def main() -> int:
         with terminable():
             out = multiply(
                 args.src, args.dst, args.copies, args.scramble, args.hold_out, args.seed,
-                args.adjacent, args.join, args.share,
+                args.adjacent, args.join, args.share, args.compose,
             )  # fmt: skip
     except (BertCrfError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)

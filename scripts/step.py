@@ -56,6 +56,7 @@ def get_assets(profile: dict[str, Any], args: argparse.Namespace) -> None:
             "-m", "scripts.multiply_corpus", corpus["multiply"], folder / "corpus",
             "--copies", corpus["copies"], "--scramble", corpus["scramble"],
             "--adjacent", corpus["adjacent"], "--join", corpus["join_sentences"],
+            "--compose", corpus["compose"],
             *(["--hold-out"] if corpus["hold_out"] else []),
             *(["--share", corpus["news"]["own_share"]] if has_news(profile, args) else []),
         )  # fmt: skip
@@ -117,7 +118,8 @@ def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
         news, sources = corpus["news"], [*sources, SOURCE]
         run(
             "-m", "scripts.news", "add", Path("assets") / args.profile / "corpus" / NEWS, folder,
-            "--sentences", news["sentences"], "--seed", news["seed"],
+            "--sentences", news["sentences"], "--organisations", news["organisations"],
+            "--without", news["without"], "--seed", news["seed"],
         )  # fmt: skip
     if sources:
         write_text(folder / SOURCES, srsly.json_dumps(sources, indent=2) + "\n")

@@ -19,9 +19,10 @@ def run(args: argparse.Namespace) -> None:
         fetch_news(args.news, args.archive)
         print(f"{args.news}: {SOURCE['name']}; {SOURCE['license']}.")
         return
-    from .corpus import in_words, write_news
+    from .corpus import Mix, in_words, write_news
 
-    print(in_words(write_news(args.news, args.folder, args.sentences, args.seed)))
+    mix = Mix(args.sentences, args.organisations, args.without, args.seed)
+    print(in_words(write_news(args.news, args.folder, mix)))
 
 
 def main() -> int:
@@ -34,6 +35,10 @@ def main() -> int:
     add.add_argument("news", type=Path, help="the file that `fetch` wrote")
     add.add_argument("folder", type=Path, help="folder of train.spacy, dev.spacy and test.spacy")
     add.add_argument("--sentences", type=int, required=True, help="sentences to add")
+    add.add_argument(
+        "--organisations", type=float, default=0.0, help="share that has an organisation, at least"
+    )
+    add.add_argument("--without", type=float, default=0.4, help="share without entity, at most")
     add.add_argument("--seed", type=int, default=1, help="seed of the choice")
     args = parser.parse_args()
     return script_status(lambda: run(args), NEWS.package)

@@ -8,7 +8,7 @@ from spacy_bert_crf.errors import BertCrfError
 from .bodies import Marks, company_names, find_bodies
 from .persons import find_persons, given_names
 from .places import find_places
-from .rules import Rules, read_rules
+from .rules import OUTSIDE, Rules, read_rules
 from .words import Sentence, text_of
 
 if TYPE_CHECKING:
@@ -48,19 +48,30 @@ class Annotator:
         marks = Marks(words, persons.words)
         find_bodies(marks, self.rules, self.companies)
         find_places(marks, self.rules)
+        text = text_of(words)
         entities = [(start, end, "PER") for start, end in persons.entities]
-        unknown = list(persons.unknown)
+        unsure = list(persons.unknown)
         for first, last, label in marks.found:
             start, end = words[first].start, words[last - 1].end
             if not label:
-                unknown.append((start, end))
+                unsure.append((start, end))
             elif words[first].tag == "j" and label == "LOC":
                 entities += [(at, at + 1, label) for at in range(start, end)]
             else:
                 entities.append((start, end, label))
+        unknown = []
+        for start, end in unsure:
+            settled = self.rules.settled.get(text[start:end])
+            over = [span for span in entities if span[0] < end and start < span[1]]
+            if settled is None or any(a < start or end < b for a, b, _ in over):
+                unknown.append((start, end))
+                continue
+            entities = [span for span in entities if span not in over]
+            if settled != OUTSIDE:
+                entities.append((start, end, settled))
         hidden = [span for span in entities if any(a < span[1] and span[0] < b for a, b in unknown)]
         return Annotated(
-            text_of(words),
+            text,
             sorted(span for span in entities if span not in hidden),
             sorted(unknown),
         )

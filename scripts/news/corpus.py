@@ -23,8 +23,6 @@ HELD_OUT = 0.08
 DEV = 600
 #: Shorter sentences are left out: parts of tables and lists.
 _MIN_LENGTH = 6
-#: At most this share of the training sentences is without an entity, as among our own sentences.
-_WITHOUT_ENTITY = 0.4
 #: A sentence that is unknown to more than this share teaches little.
 _MAX_UNKNOWN = 0.5
 
@@ -40,6 +38,21 @@ class Located(NamedTuple):
     line: int
     start: int
     words: Sentence
+
+
+class Mix(NamedTuple):
+    """Which sentences are trained on.
+
+    sentences: how many.
+    organisations: at least this share of them has an organisation.
+    without: at most this share of them has no entity.
+    seed: seed of the choice.
+    """
+
+    sentences: int
+    organisations: float = 0.0
+    without: float = 0.4
+    seed: int = 1
 
 
 @dataclass
@@ -65,14 +78,11 @@ def read_news(path: Path) -> Iterator[Located]:
             yield Located(number, start, words)
 
 
-def choose(
-    everything: Sequence[Located], sentences: int, seed: int, apart: Sequence[str] = ()
-) -> News:
+def choose(everything: Sequence[Located], mix: Mix, apart: Sequence[str] = ()) -> News:
     """Choose sentences at random. The same arguments give the same choice.
 
     everything: the sentences of the newspaper.
-    sentences: how many to train on.
-    seed: seed of the random numbers.
+    mix: how many of which kind to train on.
     apart: texts that no training sentence may share 13 characters in a row with.
     Raises BertCrfError if there are fewer sentences.
     """
@@ -88,32 +98,36 @@ def choose(
             count += 1
             continue
         pools[line > lines * (1 - HELD_OUT)].append(words)
-    rng = random.Random(seed)
+    rng = random.Random(mix.seed)
     for pool in pools:
         rng.shuffle(pool)
     annotator = Annotator([located.words for located in everything])
     held_out = map(annotator.annotate, pools[1])
     dev = _first((each for each in held_out if not each.unknown), DEV)
     foreign = grams([*apart, *(each.text for each in dev)])
-    out, without = News([], dev, count, 0), round(sentences * _WITHOUT_ENTITY)
+    out = News([], dev, count, 0)
+    without = round(mix.sentences * mix.without)
+    others = mix.sentences - round(mix.sentences * mix.organisations)
     for words in pools[0]:
-        if len(out.train) == sentences:
-            return out
+        if len(out.train) == mix.sentences:
+            break
         if shared(text_of(words), foreign):
             out.similar += 1
             continue
         annotated = annotator.annotate(words)
-        if not annotated.entities and without == 0:
+        labels = {label for *_, label in annotated.entities}
+        if (not labels and without == 0) or ("ORG" not in labels and others == 0):
             continue
         if sum(end - start for start, end in annotated.unknown) <= _MAX_UNKNOWN * len(
             annotated.text
         ):
             out.train.append(annotated)
-            without -= not annotated.entities
-    if len(out.train) < sentences:
+            without -= not labels
+            others -= "ORG" not in labels
+    if len(out.train) < mix.sentences:
         raise BertCrfError(
-            f"the newspaper has {len(out.train):,} sentences for training, {sentences:,} are "
-            "requested: set corpus.news.sentences in the profile lower."
+            f"the newspaper has {len(out.train):,} sentences for training of this mix, "
+            f"{mix.sentences:,} are requested: set corpus.news.sentences in the profile lower."
         )
     return out
 
@@ -122,13 +136,12 @@ def _first(sentences: Iterator[Annotated], count: int) -> list[Annotated]:
     return [each for _, each in zip(range(count), sentences, strict=False)]
 
 
-def write_news(news: Path, folder: Path, sentences: int, seed: int) -> News:
+def write_news(news: Path, folder: Path, mix: Mix) -> News:
     """Add sentences of the newspaper to FOLDER/train.spacy, and write FOLDER/news-dev.spacy.
 
     news: the newspaper, as `fetch_news` writes it.
     folder: folder with train.spacy, dev.spacy and test.spacy of other sentences.
-    sentences: how many to add.
-    seed: seed of the random numbers.
+    mix: how many sentences of which kind to add.
     RETURNS: what was chosen.
     Raises BertCrfError for files that can't be read, and if there are fewer sentences.
     """
@@ -139,7 +152,7 @@ def write_news(news: Path, folder: Path, sentences: int, seed: int) -> News:
         for split in ("dev", "test")
         for doc in read_docbin(folder / f"{split}.spacy", nlp.vocab)
     ]
-    chosen = choose(list(read_news(news)), sentences, seed, apart)
+    chosen = choose(list(read_news(news)), mix, apart)
     _write(folder / "news-dev.spacy", [make_doc(nlp, each) for each in chosen.dev])
     _write(folder / "train.spacy", [*train, *(make_doc(nlp, each) for each in chosen.train)])
     return chosen

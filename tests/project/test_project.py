@@ -100,8 +100,8 @@ def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
     source = ROOT / "assets" / "quickstart"
     sentences = multiply_corpus.read_sentences(source / "sentences")
     assert sum(len(s) for s in sentences.values()) >= 1500 and len(sentences) >= 12
-    for hold_out in (False, True):
-        out = multiply_corpus.multiply(source, tmp_path, 2, 0.5, hold_out, 5)
+    for hold_out, compose in ((False, 0.0), (True, 0.5)):
+        out = multiply_corpus.multiply(source, tmp_path, 2, 0.5, hold_out, 5, compose=compose)
         names = {
             split: {part.text for s in parts for part in s if part.label}
             for split, parts in out.items()

@@ -77,18 +77,24 @@ def _words(line):
 def test_only_the_sentence_is_left_out_and_not_its_line(made):
     everything = list(corpus.read_news(made / "news.txt"))
     apart = [f"{OURS} dev"]
-    chosen = corpus.choose(everything, 270, 1, apart)
+    chosen = corpus.choose(everything, corpus.Mix(270, seed=1), apart)
     texts = [each.text for each in chosen.train]
     assert "北京晚上下雨。" in texts and texts.count("短句有六个字") <= 1
     assert not any(PUBLISHED in text or OURS in text for text in texts)
-    assert any(OURS in each.text for each in corpus.choose(everything, 270, 1).train)
-    assert corpus.choose(everything, 200, 1) == corpus.choose(everything, 200, 1)
-    assert corpus.choose(everything, 200, 1) != corpus.choose(everything, 200, 2)
+    assert any(
+        OURS in each.text for each in corpus.choose(everything, corpus.Mix(270, seed=1)).train
+    )
+    assert corpus.choose(everything, corpus.Mix(200, seed=1)) == corpus.choose(
+        everything, corpus.Mix(200, seed=1)
+    )
+    assert corpus.choose(everything, corpus.Mix(200, seed=1)) != corpus.choose(
+        everything, corpus.Mix(200, seed=2)
+    )
 
 
 def test_more_sentences_than_there_are(made):
     with pytest.raises(BertCrfError, match=r"1,000 are requested: set corpus.news.sentences"):
-        corpus.write_news(made / "news.txt", made, 1000, 1)
+        corpus.write_news(made / "news.txt", made, corpus.Mix(1000))
     assert len(read(made / "train.spacy")) == 2 and not (made / "news-dev.spacy").exists()
 
 
@@ -97,6 +103,18 @@ def test_two_fifths_at_most_are_without_an_entity(tmp_path):
     text = [line.format("".join(NUMBERS[int(d)] for d in str(number))) for number in range(400)]
     text[::5] = [f"江/nr 泽民/nr {each}" for each in text[::5]]
     (tmp_path / "news.txt").write_text("\n".join(text), encoding="utf8")
-    chosen = corpus.choose(list(corpus.read_news(tmp_path / "news.txt")), 100, 1)
+    chosen = corpus.choose(list(corpus.read_news(tmp_path / "news.txt")), corpus.Mix(100, seed=1))
     assert len(chosen.train) == 100
     assert sum(not each.entities for each in chosen.train) == 40
+
+
+def test_a_share_has_organisations(tmp_path):
+    text = [f"第/m {number}/m 次/q 见到/v 北京/ns 的/u 人/n 。/w" for number in range(300)]
+    text[:90] = [f"第/m {number}/m 次/q 见到/v 国务院/nt 的/u 人/n 。/w" for number in range(90)]
+    (tmp_path / "news.txt").write_text("\n".join(text) + "\n", encoding="utf8")
+    everything = list(corpus.read_news(tmp_path / "news.txt"))
+    chosen = corpus.choose(everything, corpus.Mix(100, organisations=0.6)).train
+    labels = [label for each in chosen for *_, label in each.entities]
+    assert len(chosen) == 100 and labels.count("ORG") >= 60 and "LOC" in labels
+    with pytest.raises(BertCrfError, match="has 115 sentences for training of this mix"):
+        corpus.choose(everything, corpus.Mix(250, organisations=0.9))
