@@ -1,6 +1,6 @@
 """Compose names of organisations out of parts, by the patterns of names/composed.yml.
 
-A list of names is soon known by heart. A composed name is new each time, so that a model learns what
+A list of names is soon known by heart. A composed name is new each time, so a model learns what
 names are made of: a place, a brand, a trade, a form.
 """
 
