@@ -23,6 +23,7 @@ setup(
         "spacy_bert_crf": [
             "py.typed",
             "export/readme/*.md",
+            "export/package/*.md",
             "project/template/*",
             "project/packaged/*.txt",
             *(f"evaluation/report/page.{kind}" for kind in ("html", "css", "js")),
@@ -55,6 +56,8 @@ setup(
         "shared": ["spacy-transformers>=1.4.0"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
         "tensorboard": ["tensorboard>=2.14"],
+        # Wheels of trained pipelines.
+        "package": ["build>=1"],
         # Parquet files as corpora.
         "parquet": ["pyarrow>=15"],
         "test": [

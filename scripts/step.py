@@ -34,6 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")
 #: The newspaper beside the splits of the own corpus, and origin and licence beside the DocBins.
 NEWS, SOURCES = "news.txt", "sources.json"
+#: The trained pipeline and its student.
+BEST, SMALL = "model-best", "model-small"
 CHECKS = {".bin": check_checkpoint_file, ".json": check_json, ".txt": check_vocab}
 #: Largest download in bytes, by suffix.
 LIMITS = {".bin": 1 << 33, ".json": 1 << 24, ".txt": 1 << 24, ".gz": 1 << 28}
@@ -187,6 +189,37 @@ def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
         print(f"  {name} = {value}")
 
 
+def make_packages(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """Build a wheel of the trained pipeline, and of its student if there is one: packages/.
+
+    The values of the profile's `package` go to training/<profile>/package.json. Those of its key
+    `small` replace them for the student.
+    Raises BertCrfError for a profile without `package`.
+    """
+    if not profile.get("package"):
+        raise BertCrfError(
+            f"configs/profiles/{args.profile}.yml has no key package: write name, version, "
+            "description and license there."
+        )
+    values = dict(profile["package"])
+    small = {**values, **(values.pop("small", None) or {})}
+    small.pop("small", None)
+    folder = Path("training") / args.profile
+    for model, suffix, about in ((BEST, "", values), (SMALL, "-small", small)):
+        metrics = folder / f"metrics{suffix}.json"
+        if suffix and not (folder / model).is_dir():
+            continue
+        if about.get("license_file"):
+            about = {**about, "license_file": str(ROOT / about["license_file"])}
+        path = folder / f"package{suffix}.json"
+        write_text(path, srsly.json_dumps(about, indent=2) + "\n")
+        bert_crf(
+            "package", folder / model, "packages", "--about", path,
+            "--card", folder / f"card{suffix}.md",
+            *(["--metrics", metrics] if metrics.is_file() else []),
+        )  # fmt: skip
+
+
 def bert_crf(*words: Any) -> None:
     """Run a command of this package."""
     run("-m", "spacy", "bert-crf", *words)
@@ -222,6 +255,7 @@ STEPS = {
     "encoder": convert_encoder,
     "corpus": convert_corpus,
     "config": make_config,
+    "package": make_packages,
 }
 
 

@@ -70,6 +70,9 @@ def evaluate_command(
         history=history,
         seconds=time.perf_counter() - began,
     )
+    figures["data"] = data.name
+    if dev is not None:
+        figures["dev"]["data"] = dev.name
     title = f"Entities in {data.name}"
     if output is not None:
         write_json(output, figures)

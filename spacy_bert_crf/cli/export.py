@@ -1,4 +1,4 @@
-"""`bert-crf export`: write the trained weights for use without spaCy."""
+"""`bert-crf export` and `package`: a trained pipeline for use without spaCy, and as a wheel."""
 
 import re
 from pathlib import Path
@@ -94,6 +94,59 @@ def export_command(
         print(f"note: {dst / name} was made of other weights: export it again with --to {name}")
     if "all" in to and not calibration:
         print("note: onnx-int8-static needs --calibration and --calibration-data: left out")
+
+
+@command("package")
+def package_command(
+    pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
+    dst: Path = typer.Argument(..., help="Folder for the wheel, such as packages"),
+    about: Optional[Path] = typer.Option(
+        None,
+        "--about",
+        help="YAML or JSON file with what only you know: name, version, description, author, "
+        "email, url, license, license_file, purpose, labels, scored_on, limits, example",
+    ),
+    metrics: Optional[Path] = typer.Option(
+        None, "--metrics", help="metrics.json, as `evaluate` writes it, for the scores"
+    ),
+    name: str = typer.Option("", "--name", help="Name of the package, without the language"),
+    version: str = typer.Option("", "--version", help="Version of the package, such as 0.1.0"),
+    card: Optional[Path] = typer.Option(
+        None, "--card", help="Also write the model card here (.md), to read it"
+    ),
+) -> None:
+    """Build a wheel of a pipeline, which pip installs and spacy.load finds by name.
+
+    The wheel has a complete meta.json, a model card (README.md) and the licences of its sources:
+    those of the training texts (the setting paths.sources) and of the encoder. It needs the
+    package build (pip install build). pip gets setuptools if it is missing or old.
+
+    \b
+    Example:
+      python -m spacy bert-crf package my-project/training/model-best packages \\
+        --about my-project/package.yml --metrics my-project/training/metrics.json
+    """
+    from dataclasses import replace
+
+    from .._files import write_text
+    from ..encoder.checkpoint_files import read_json
+    from ..export.package.about import About, read_about
+    from ..export.package.wheel import package_pipeline
+
+    said = About() if about is None else read_about(about)
+    said = replace(said, name=name or said.name, version=version or said.version)
+    figures = None if metrics is None else read_json(metrics)
+    package = package_pipeline(pipeline, dst, about=said, metrics=figures)
+    size = package.wheel.stat().st_size / 1e6
+    print(f"{package.wheel}: {size:.1f} MB, {package.name} {package.meta['version']}")
+    for gap in package.gaps:
+        print(f"note: {gap}")
+    if card is not None:
+        write_text(card, package.card)
+        print(f"wrote {card}")
+    print("Next:")
+    print(f"  pip install {package.wheel}")
+    print(f'  python -c "import spacy; spacy.load({package.name!r})"')
 
 
 def _shape(text: str) -> Optional[tuple[int, int]]:
