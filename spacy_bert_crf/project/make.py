@@ -1,6 +1,7 @@
 """Write the folder of a new project."""
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 from importlib.resources import files
@@ -59,7 +60,7 @@ def check_folder(folder: Path) -> None:
 
 
 def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -> Project:
-    """Write a project: encoder, texts, DocBins, labels, config.cfg, project.yml and README.md.
+    """Write a project: encoder, texts, DocBins, labels, and files of the template.
 
     folder: the folder, which must be new or empty. On failure nothing is left of it.
     survey: the corpus.
@@ -127,6 +128,7 @@ def _write_template(
     is_folder = Path(encoder).is_dir()
     values = {
         "name": folder.resolve().name,
+        "package": _package_name(folder.resolve().name),
         "lang": survey.language.lang,
         "labels": survey.labels,
         "parts": list(survey.texts),
@@ -136,9 +138,15 @@ def _write_template(
         "version": __version__,
         "seed": seed,
     }
-    for name in ("project.yml", "README.md"):
+    for name in ("project.yml", "package.yml", "README.md"):
         text = _template(name).render(values)
         (tmp / name).write_text(text + "\n", encoding="utf8", newline="\n")
+
+
+def _package_name(name: str) -> str:
+    """A name for a package, made of the name of the project's folder."""
+    words = re.findall("[a-z0-9]+", name.lower())
+    return "_".join(words if words and words[0][0].isalpha() else ["bert_crf", *words])
 
 
 def _template(name: str) -> "Template":

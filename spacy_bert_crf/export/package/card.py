@@ -73,7 +73,7 @@ def _facts(meta: dict[str, Any]) -> list[tuple[str, str]]:
 def _scores(meta: dict[str, Any], metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """The tables of scores: title and rows, the labels first and all of them last."""
     if not metrics.get("ents_per_type"):
-        found = meta["performance"]
+        found = meta.get("performance") or {}
         return [_table("The dev texts of the training", found)] if "ents_f" in found else []
     named = metrics.get("data") or "the evaluated texts"
     described = ((meta.get(META) or {}).get("card") or {}).get("scored_on")

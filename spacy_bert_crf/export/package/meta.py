@@ -53,7 +53,7 @@ def complete_meta(
         "encoders": [{k: v for k, v in one.items() if k not in _SOURCE} for one in encoders],
         "card": {
             "purpose": about.purpose,
-            "labels": about.labels,
+            "labels": {label: text for label, text in about.labels.items() if text},
             "scored_on": about.scored_on,
             "limits": about.limits,
             "example": {"text": about.example, "entities": entities} if about.example else None,
