@@ -91,9 +91,9 @@ def test_the_project_runs_to_an_export(corpus, encoder_path, tmp_path):
     config.write_text(text.replace(f"max_epochs = {epochs}", "max_epochs = 1"), encoding="utf8")
     before = content(folder / "corpus")
 
-    def run():
+    def run(step="all"):
         done = subprocess.run(
-            [sys.executable, "-m", "spacy", "project", "run", "all", str(folder)],
+            [sys.executable, "-m", "spacy", "project", "run", step, str(folder)],
             cwd=tmp_path, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
@@ -110,6 +110,14 @@ def test_the_project_runs_to_an_export(corpus, encoder_path, tmp_path):
     assert "<html" in (folder / "report.html").read_text(encoding="utf8")
     # A second run skips every step.
     assert run().count("Skipping") == 5
+    # A package of it, named after the folder.
+    pytest.importorskip("build")
+    assert "license is empty" in run("package")
+    assert [path.name for path in (folder / "packages").iterdir()] == [
+        "zh_mine-0.1.0-py3-none-any.whl"
+    ]
+    assert f"| all | {100 * metrics['ents_p']:.2f} |" in (folder / "card.md").read_text("utf8")
+    assert run("package").count("Skipping") == 1
 
 
 def test_given_files_are_the_parts(encoder_path, tmp_path):

