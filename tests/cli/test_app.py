@@ -168,6 +168,7 @@ def test_train_evaluate_export(tmp_path, encoder_path):
     assert "precision" in text and "all entities" in text
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf8"))
     assert metrics["ents_f"] == metrics["dev"]["ents_f"] == 1.0
+    assert metrics["data"] == metrics["dev"]["data"] == "d.spacy"
     assert {"ents_p", "ents_r", "ents_per_type", "tokens_p", "tokens_r", "tokens_f"} <= set(metrics)
     assert len(metrics["epochs"]) == 60
     assert set(metrics["epochs"][0]) == {"epoch", "loss", "ents_f", "seconds"}

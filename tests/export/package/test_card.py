@@ -75,7 +75,7 @@ def test_the_card_says_what_a_reader_needs():
         "On dev, by which the epoch was chosen (10 texts, 100 characters):",
         "- No poems.",
         "Trained with python 3.11, torch 2.13, seed 7.",
-        "It needs spaCy >=3.8,<3.9, spacy-bert-crf>=0.2,<1. pip installs them.",
+        "It needs spaCy >=3.8,<3.9, spacy-bert-crf>=0.2,<1.",
     ):
         assert line in lines, line
     assert "error of the entities' probabilities is 0.056" in "\n".join(lines)
