@@ -42,7 +42,7 @@ def complete_meta(
     encoders = list(_encoders(nlp))
     named = [s if isinstance(s, dict) else {"name": s} for s in meta.get("sources") or []]
     meta["sources"] = [*(s for s in named if not is_encoder(s)), *_sources(encoders)]
-    if metrics is not None:
+    if metrics and "ents_f" in metrics:
         meta["performance"] = _performance(metrics)
     meta["requirements"] = requirements(nlp)
     entities = [[ent.text, ent.label_] for ent in nlp(about.example).ents] if about.example else []
@@ -134,9 +134,7 @@ def _sources(encoders: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def _performance(metrics: dict[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {
-        key: metrics[key] for key in ("ents_p", "ents_r", "ents_f") if key in metrics
-    }
+    out: dict[str, Any] = {key: metrics[key] for key in ("ents_p", "ents_r", "ents_f")}
     out["ents_per_type"] = {
         label: {key: row[key] for key in ("p", "r", "f")}
         for label, row in (metrics.get("ents_per_type") or {}).items()

@@ -85,7 +85,8 @@ def test_what_is_missing_is_listed(nlp):
 
 def test_without_metrics_the_scores_of_the_training_stay(nlp):
     nlp.meta["performance"] = {"ents_f": 0.75}
-    assert complete_meta(nlp, About())["performance"] == {"ents_f": 0.75}
+    for metrics in (None, {}):
+        assert complete_meta(nlp, About(), metrics)["performance"] == {"ents_f": 0.75}
 
 
 def test_the_requirement_has_the_version_and_the_next_major_one(nlp):
