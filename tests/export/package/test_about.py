@@ -27,7 +27,7 @@ def test_yaml_and_json_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nane: x", ["nane", "license"]),
+        ("colour: x", ["colour", "license"]),
         ("- a", ["no keys"]),
         ("{", ["can't read"]),
         ("version: 0.1", ["version", "0.1", "quotes"]),
