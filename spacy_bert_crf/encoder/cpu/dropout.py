@@ -41,6 +41,8 @@ class Rate:
 
         RETURNS: int16 [n_elements]
         """
+        if not self.rate:
+            return torch.full((n_elements,), -1, dtype=torch.int16)
         # A number of 64 bits holds four of 16 bits, each from -STEPS / 2 to STEPS / 2 - 1.
         numbers = torch.empty(-(-n_elements // 4), dtype=torch.int64).random_(-(2**63), None)
         bits = numbers.view(torch.int16)[:n_elements]
