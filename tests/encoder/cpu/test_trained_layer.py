@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, BertConfig, RobertaConfig
 
-from spacy_bert_crf.encoder.cpu.bert_training import prefer_training
+from spacy_bert_crf.encoder.cpu.training import prefer_training
 from spacy_bert_crf.encoder.cpu.fused import is_bert_layer
 from spacy_bert_crf.encoder.cpu.trained_layer import TrainedBertLayer
 from spacy_bert_crf.encoder.passes import set_dropout
@@ -123,7 +123,7 @@ def test_gradcheck():
     def run(rows, *params):
         torch.manual_seed(3)  # the same elements are dropped each time
         values = dict(zip(names, params, strict=True))
-        # gradcheck changes values so that torch does not note it. A new layer has cast none of them.
+        # gradcheck changes values unnoticed. A new layer has cast none of them.
         return states_of(torch.func.functional_call(copy.deepcopy(layer), values, (rows,)))
 
     params = [param.detach().requires_grad_() for param in layer.parameters()]
