@@ -28,7 +28,7 @@ from .._transformers import (
 )
 from ..errors import BertCrfError, first_line
 from .checkpoint_files import MAX_LAYERS, check_attention
-from .cpu.linear import prefer_cpu
+from .cpu.training import prefer_cpu
 from .passes import plan_batches, run, special_ids
 
 #: Model types whose vectors depend on the padding beside a text, whatever the attention mask says:
@@ -198,8 +198,9 @@ def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
 
 
 def _ready(model: Any, tokenizer: Any) -> LoadedEncoder:
+    model.float().eval()
     prefer_cpu(model)
-    return LoadedEncoder(model.float().eval(), tokenizer)
+    return LoadedEncoder(model, tokenizer)
 
 
 def _check_folder(folder: Path) -> None:

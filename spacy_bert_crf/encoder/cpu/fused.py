@@ -38,7 +38,7 @@ class FusedBertLayer(nn.Module):
     def __init__(self, layer: Any, make: Make) -> None:
         super().__init__()
         attention = layer.attention.self
-        self.returns_tuple = _returns_tuple(layer)
+        self.returns_tuple = returns_tuple(layer)
         self.n_heads = attention.num_attention_heads
         self.qkv = make([attention.query, attention.key, attention.value])
         self.attended = make([layer.attention.output.dense])
@@ -105,7 +105,7 @@ def _has_sdpa(attention: Any) -> bool:
 
 
 @torch.no_grad()
-def _returns_tuple(layer: Any) -> bool:
+def returns_tuple(layer: Any) -> bool:
     """Whether a BERT layer returns its states in a tuple, as before transformers 5."""
     weight = layer.output.LayerNorm.weight
     # shape: (1, 1, width)

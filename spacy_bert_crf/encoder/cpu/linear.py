@@ -1,7 +1,8 @@
 """Linear layers that are faster on CPUs: the bias is added after the product.
 
 torch copies the bias into every row of the output before it multiplies, which costs a pass over
-memory. For an encoder of width 384 that is about 5 % of the time.
+memory. For an encoder of width 384 that is about 5 % of the time. Products in 16 bits add it
+themselves.
 """
 
 import torch
@@ -16,14 +17,16 @@ class CpuLinear(nn.Linear):
         """[..., in] to [..., out]"""
         if input.device.type != "cpu" or self.bias is None:
             return super().forward(input)
-        return F.linear(input, self.weight).add_(self.bias)
+        if torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        return product(input, self.weight, self.bias)
 
 
-def prefer_cpu(model: nn.Module) -> None:
-    """Turn all plain linear layers of a model into CpuLinear, in place. Weights do not change."""
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = CpuLinear
+def product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """[..., in] to [..., out]. weight: [out, in], bias: [out]"""
+    if rows.element_size() == 2:
+        return F.linear(rows, weight, bias)
+    return F.linear(rows, weight).add_(bias)
 
 
 def has_bfloat16_products() -> bool:
