@@ -24,6 +24,7 @@ _BERT_LAYERS = {
 }  # fmt: skip
 
 #: Makes one module of linear layers that read the same input, and of the activation after them.
+#: One without an activation has a method `add`, see PackedLinear.
 Make = Callable[..., nn.Module]
 
 
@@ -66,12 +67,13 @@ class FusedBertLayer(nn.Module):
         rows[:n] = hidden_states.reshape(-1, width)
         rows[n:] = 0
         joined = attended(self.qkv(rows), (n_windows, length), self.n_heads, attention_mask)
-        rows = self.attended_norm(self.attended(joined).add_(rows))
+        rows = self.attended_norm(self.attended.add(joined, rows))
         rows[n:] = 0
         # shape: (size, inner width)
         inner = self.inner(rows)
-        inner[n:] = 0
-        rows = self.norm(self.outer(inner).add_(rows))
+        if isinstance(inner, Tensor):
+            inner[n:] = 0
+        rows = self.norm(self.outer.add(inner, rows))
         out = rows[:n].view(n_windows, length, width)
         return (out,) if self.returns_tuple else out
 
@@ -152,6 +154,10 @@ class PackedLinear(nn.Module):
             rows, self.packed, self.bias, name, [], algorithm
         )
         return out
+
+    def add(self, rows: Tensor, to: Tensor) -> Tensor:
+        """The outputs plus `to`, which may change. [..., width] and [..., n] to [..., n]"""
+        return self(rows).add_(to)
 
 
 @torch.no_grad()
