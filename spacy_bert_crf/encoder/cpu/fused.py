@@ -37,6 +37,9 @@ class FusedBertLayer(nn.Module):
     make: makes a product, see Make.
     """
 
+    attended: Any
+    outer: Any
+
     def __init__(self, layer: Any, make: Make) -> None:
         super().__init__()
         attention = layer.attention.self

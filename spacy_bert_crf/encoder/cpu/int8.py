@@ -3,6 +3,8 @@
 Linear layers multiply integers. Weights have a scale for each output channel. Inputs have one range
 for each pass. Both are rounded as in the export torch-int8. Inputs with outlying channels are
 smoothed first, and layers whose input would lose too much stay in float32 (see smoothing.py).
+The activations inside of a BERT layer are written in 8 bits where that loses little. Their range is
+that of the probes, with some room. A pass with larger ones computes them again in float32.
 Attention, normalisation and embeddings are those of the model. BERT layers are fused, see fused.py.
 """
 
@@ -31,7 +33,6 @@ from .smoothing import (
     rounding_ranges,
     smooth,
 )
-
 
 #: Activations are not smoothed, and come out of their product in 8 bits, if the rounded ones keep
 #: this signal-to-noise ratio. In dB
@@ -251,7 +252,8 @@ def _steps(low: float, high: float) -> tuple[float, int]:
 @cache
 def _has_sums() -> bool:
     """Whether this torch adds to a product inside of it."""
-    return hasattr(torch.ops.onednn.qlinear_pointwise, "binary")
+    found = getattr(torch.ops.onednn.qlinear_pointwise, "binary", None)
+    return found is not None and [a.name for a in found._schema.arguments[6:8]] == ["other", "bias"]
 
 
 @torch.no_grad()
