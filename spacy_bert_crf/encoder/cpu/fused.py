@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any, Optional, Union
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .attention import attended, read_length
 
 #: Activations that oneDNN applies inside a product, with its name and algorithm for each.
 FUSED_ACTIVATIONS = {
@@ -23,6 +24,7 @@ _BERT_LAYERS = {
 }  # fmt: skip
 
 #: Makes one module of linear layers that read the same input, and of the activation after them.
+#: One without an activation has a method `add`, see PackedLinear.
 Make = Callable[..., nn.Module]
 
 
@@ -34,6 +36,9 @@ class FusedBertLayer(nn.Module):
     layer: a layer for which is_bert_layer is true.
     make: makes a product, see Make.
     """
+
+    attended: Any
+    outer: Any
 
     def __init__(self, layer: Any, make: Make) -> None:
         super().__init__()
@@ -56,26 +61,22 @@ class FusedBertLayer(nn.Module):
             [W, 1, 1 or L, L]
         """
         n_windows, length, width = hidden_states.shape
-        n, size = n_windows * length, round_size(n_windows * length)
+        n = n_windows * length
+        size = round_size(n + read_length(length) - length)
         # Rows of padding are zero before each product, so that they do not widen the range of 8-bit
         # inputs.
         # shape: (size, width)
         rows = hidden_states.new_empty((size, width))
         rows[:n] = hidden_states.reshape(-1, width)
         rows[n:] = 0
-        # shape: (3, W, heads, L, width of a head)
-        heads = self.qkv(rows)[:n].view(n_windows, length, 3, self.n_heads, width // self.n_heads)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
-        joined = torch.empty_like(rows)
-        joined[:n].view(n_windows, length, self.n_heads, -1).copy_(context.transpose(1, 2))
-        joined[n:] = 0
-        rows = self.attended_norm(self.attended(joined).add_(rows))
+        joined = attended(self.qkv(rows), (n_windows, length), self.n_heads, attention_mask)
+        rows = self.attended_norm(self.attended.add(joined, rows))
         rows[n:] = 0
         # shape: (size, inner width)
         inner = self.inner(rows)
-        inner[n:] = 0
-        rows = self.norm(self.outer(inner).add_(rows))
+        if isinstance(inner, Tensor):
+            inner[n:] = 0
+        rows = self.norm(self.outer.add(inner, rows))
         out = rows[:n].view(n_windows, length, width)
         return (out,) if self.returns_tuple else out
 
@@ -156,6 +157,10 @@ class PackedLinear(nn.Module):
             rows, self.packed, self.bias, name, [], algorithm
         )
         return out
+
+    def add(self, rows: Tensor, to: Tensor) -> Tensor:
+        """The outputs plus `to`, which may change. [..., width] and [..., n] to [..., n]"""
+        return self(rows).add_(to)
 
 
 @torch.no_grad()

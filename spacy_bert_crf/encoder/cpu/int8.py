@@ -3,12 +3,15 @@
 Linear layers multiply integers. Weights have a scale for each output channel. Inputs have one range
 for each pass. Both are rounded as in the export torch-int8. Inputs with outlying channels are
 smoothed first, and layers whose input would lose too much stay in float32 (see smoothing.py).
+The activations inside of a BERT layer are written in 8 bits where that loses little. Their range is
+that of the probes, with some room. A pass with larger ones computes them again in float32.
 Attention, normalisation and embeddings are those of the model. BERT layers are fused, see fused.py.
 """
 
 import copy
 import warnings
-from typing import Any, Optional
+from functools import cache
+from typing import Any, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +24,36 @@ from .fused import (
     is_bert_layer,
     joined,
 )
-from .smoothing import MIN_SNR, ScaledLinear, need_layers, probe_inputs, rounding_ratios, smooth
+from .smoothing import (
+    MIN_SNR,
+    Range,
+    ScaledLinear,
+    need_layers,
+    probe_inputs,
+    rounding_ranges,
+    smooth,
+)
+
+#: Activations are not smoothed, and come out of their product in 8 bits, if the rounded ones keep
+#: this signal-to-noise ratio. In dB
+ENOUGH_SNR = 25.0
+#: Smallest value of GELU. That of ReLU is 0.
+_LOWEST_GELU = -0.17
+#: How much larger than in the probes activations may be. Larger ones are computed again.
+_ROOM = 1.2
+
+
+class Rounded(NamedTuple):
+    """Values in 8 bits. They are (integers - zero) * scale.
+
+    integers: uint8 [size, width]
+    scale: distance of two integers' values.
+    zero: the integer of 0.
+    """
+
+    integers: Tensor
+    scale: float
+    zero: int
 
 
 class Int8Linear(nn.Module):
@@ -47,6 +79,8 @@ class Int8Linear(nn.Module):
         self.factors = factors
         self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
         self.out_features = len(weight)
+        #: Step of the outputs in 8 bits and the integer of 0, None for outputs in float32.
+        self.output: Optional[tuple[float, int]] = None
         # As in the observer of torch-int8. A channel of zeros stays zero.
         self.scales = weight.abs().amax(1) / ((highest - lowest) / 2)
         self.scales.clamp_(min=torch.finfo(torch.float32).eps)
@@ -57,26 +91,62 @@ class Int8Linear(nn.Module):
         integers = rounded.clamp(lowest, highest)
         self.packed = torch.ops.onednn.qlinear_prepack(integers, [TYPICAL_ROWS, weight.shape[1]])
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """[..., width] to [..., sum of n_i], float32"""
+    def forward(self, rows: Union[Tensor, "Rounded"]) -> Union[Tensor, "Rounded"]:
+        """[..., width] to [..., sum of n_i], float32; Rounded with an output range"""
+        if isinstance(rows, Rounded):
+            return self._product(rows)
         shape = rows.shape
-        rows = rows.reshape(-1, shape[-1])
+        rounded = self._rounded(rows.reshape(-1, shape[-1]))
+        if self.output is not None:
+            scale, zero = self.output
+            integers = self._product(rounded, torch.uint8, scale, zero)
+            # The largest integer can stand for any larger value.
+            if int(integers.max()) < 255:
+                return Rounded(integers, scale, zero)
+        return self._product(rounded).view(*shape[:-1], self.out_features)
+
+    def add(self, rows: Union[Tensor, "Rounded"], to: Tensor) -> Tensor:
+        """The outputs plus `to`, which changes. [size, width] and [size, n] to [size, n]
+
+        The layers have no activation.
+        """
+        rounded = rows if isinstance(rows, Rounded) else self._rounded(rows)
+        if not _has_sums():
+            return self._product(rounded).add_(to)
+        out: Tensor = torch.ops.onednn.qlinear_pointwise.binary(
+            rounded.integers, rounded.scale, rounded.zero, self.packed, self.scales, self.zeros,
+            to, self.bias, 1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "",
+        )  # fmt: skip
+        return out
+
+    def _rounded(self, rows: Tensor) -> "Rounded":
+        """An input in 8 bits, with the range of its values. [size, width]"""
         if self.factors is not None:
             rows = rows * self.factors
-        low, high = (float(x) for x in torch.aminmax(rows))
-        low, high = min(low, 0.0), max(high, 0.0)
-        scale = (high - low) / 255 or 1.0
-        zero = round(-low / scale)
+        # Both are faster than torch.aminmax.
+        scale, zero = _steps(float(rows.amin()), float(rows.amax()))
         rounded = torch.quantize_per_tensor(rows, scale, zero, torch.quint8)
         # A view of the bytes, since int_repr() would copy them slowly.
         integers = torch.empty(0, dtype=torch.uint8).set_(
             rounded.untyped_storage(), 0, rounded.shape, rounded.stride()
         )
+        return Rounded(integers, scale, zero)
+
+    def _product(
+        self, rows: "Rounded", dtype: torch.dtype = torch.float32, scale: float = 1.0, zero: int = 0
+    ) -> Tensor:
+        """The outputs of rounded inputs. [size, sum of n_i]
+
+        rows: the inputs. [size, width]
+        dtype: of the outputs.
+        scale: step of outputs in 8 bits.
+        zero: integer of an output of 0.
+        """
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
-            integers, scale, zero, self.packed, self.scales, self.zeros, self.bias,
-            1.0, 0, torch.float32, self.post[0], [], self.post[1],
+            rows.integers, rows.scale, rows.zero, self.packed, self.scales, self.zeros, self.bias,
+            scale, zero, dtype, self.post[0], [], self.post[1],
         )  # fmt: skip
-        return out.view(*shape[:-1], self.out_features)
+        return out
 
 
 class FloatLinear(nn.Module):
@@ -98,6 +168,10 @@ class FloatLinear(nn.Module):
         out: Tensor = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         return out if self.activation is None else self.activation(out)
 
+    def add(self, rows: Tensor, to: Tensor) -> Tensor:
+        """The outputs plus `to`. [..., width] and [..., n] to [..., n]"""
+        return self(rows).add_(to)
+
 
 @torch.no_grad()
 def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) -> Any:
@@ -113,8 +187,10 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     check_kernels()
     copied = copy.deepcopy(model).requires_grad_(False).eval()
     probes = probe_inputs(model.config.vocab_size, before, after, longest)
-    smooth(copied, probes)
-    ratios = rounding_ratios(copied, probes)
+    activated = _activated(copied)
+    smooth(copied, probes, lambda name, seen: name in activated and seen.ratio() >= ENOUGH_SNR)
+    ranges = rounding_ranges(copied, probes)
+    ratios = {name: seen.ratio() for name, seen in ranges.items()}
     need_layers(list(ratios))
     left = {copied.get_submodule(name) for name, ratio in ratios.items() if ratio < MIN_SNR}
     bits = 8 if _has_vnni() else 7
@@ -133,7 +209,9 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     for name, module in list(copied.named_modules()):
         if is_bert_layer(module):
             _give_values_the_factors(module)
-            copied.set_submodule(name, FusedBertLayer(module, make))
+            fused = FusedBertLayer(module, make)
+            _hand_over(fused, ranges.get(f"{name}.output.dense"))
+            copied.set_submodule(name, fused)
     # The linear layers outside BERT layers: each ScaledLinear first, then the others.
     for kind in (ScaledLinear, nn.Linear):
         for name, module in list(copied.named_modules()):
@@ -141,6 +219,41 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
             if isinstance(module, kind) and module not in left and not inside:
                 copied.set_submodule(name, make([module]))
     return copied
+
+
+def _activated(encoder: nn.Module) -> set[str]:
+    """The names of the linear layers of BERT layers that read the outputs of an activation."""
+    return {f"{name}.output.dense" for name, m in encoder.named_modules() if is_bert_layer(m)}
+
+
+def _hand_over(layer: FusedBertLayer, seen: Optional[Range]) -> None:
+    """Let a layer's activations come out in 8 bits, where the next product takes them like that.
+
+    seen: the range of the activations in the probes, None if the next product scales them first.
+    """
+    inner, outer = layer.inner, layer.outer
+    if (
+        seen is not None
+        and seen.ratio() >= ENOUGH_SNR
+        and isinstance(inner, Int8Linear)
+        and isinstance(outer, Int8Linear)
+        and inner.post[0] != "none"
+    ):
+        inner.output = _steps(min(seen.low, _LOWEST_GELU), seen.high * _ROOM)
+
+
+def _steps(low: float, high: float) -> tuple[float, int]:
+    """The step and the integer of 0 for values from `low` to `high` in 8 bits."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / 255 or 1.0
+    return scale, round(-low / scale)
+
+
+@cache
+def _has_sums() -> bool:
+    """Whether this torch adds to a product inside of it."""
+    found = getattr(torch.ops.onednn.qlinear_pointwise, "binary", None)
+    return found is not None and [a.name for a in found._schema.arguments[6:8]] == ["other", "bias"]
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ channels become even. Xiao et al. (2023), "SmoothQuant".
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -48,14 +48,22 @@ class ScaledLinear(nn.Module):
 
 
 @torch.no_grad()
-def smooth(encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]) -> list[str]:
+def smooth(
+    encoder: nn.Module,
+    inputs: Iterable[tuple[Tensor, Tensor]],
+    is_fine: Callable[[str, "Range"], bool] = lambda name, seen: False,
+) -> list[str]:
     """Smooth the linear layers of an encoder whose inputs are uneven, in place.
 
     inputs: ids and attention mask of texts, on which the inputs are observed. [W, L] each
+    is_fine: whether a layer of this name, and with this range of its input, is left as it is.
     RETURNS: the names of the layers that were smoothed.
     """
     done: list[str] = []
-    for names, largest in largest_inputs(encoder, inputs).items():
+    seen: dict[str, Range] = {}
+    for names, largest in largest_inputs(encoder, inputs, seen).items():
+        if is_fine(names[0], seen[names[0]]):
+            continue
         if float(largest.max()) <= UNEVEN * float(largest.median()):
             continue
         linears: list[Any] = [encoder.get_submodule(name) for name in names]
@@ -70,11 +78,14 @@ def smooth(encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]) -> list[
 
 
 def largest_inputs(
-    encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]
+    encoder: nn.Module,
+    inputs: Iterable[tuple[Tensor, Tensor]],
+    ranges: Optional[dict[str, "Range"]] = None,
 ) -> dict[tuple[str, ...], Tensor]:
     """The largest magnitude of each input channel of the linear layers. [in] each
 
     inputs: see `smooth`.
+    ranges: gets the range of each input, by the name of the first layer that reads it.
     RETURNS: by the names of the layers that read the same input, as query, key and value do. They
         get the same factors, so that the input is scaled and rounded once for all of them.
     """
@@ -93,6 +104,8 @@ def largest_inputs(
         readers.setdefault(name, [name])
         largest = rows.abs().amax(0)
         seen[name] = torch.maximum(seen[name], largest) if name in seen else largest
+        if ranges is not None:
+            ranges.setdefault(name, Range()).add(rows.numpy())
 
     _watch(encoder, inputs, see)
     return {tuple(readers[first]): largest for first, largest in seen.items()}
@@ -105,13 +118,23 @@ def rounding_ratios(
 
     inputs: see `smooth`.
     """
-    seen: dict[str, Range] = {}
+    return {name: seen.ratio() for name, seen in rounding_ranges(encoder, inputs).items()}
+
+
+def rounding_ranges(
+    encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]
+) -> dict[str, "Range"]:
+    """The range of each linear layer's input, by name.
+
+    inputs: see `smooth`.
+    """
+    found: dict[str, Range] = {}
 
     def see(name: str, value: Tensor, rows: Tensor) -> None:
-        seen.setdefault(name, Range()).add(rows.numpy())
+        found.setdefault(name, Range()).add(rows.numpy())
 
     _watch(encoder, inputs, see)
-    return {name: found.ratio() for name, found in seen.items()}
+    return found
 
 
 @dataclass
