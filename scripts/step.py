@@ -29,6 +29,7 @@ from .download_checks import (
     extract_tar,
 )
 from .downloads import download
+from .student import Paths, evaluate_student, export_student, student_of, train_student
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")
@@ -98,12 +99,15 @@ def convert_encoder(profile: dict[str, Any], args: argparse.Namespace) -> None:
 def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
     """Write corpus/<profile>/{train,dev,test}.spacy, and sources.json.
 
-    A profile with `news` gets sentences of the newspaper in train.spacy, and news-dev.spacy.
+    A profile with `news` gets sentences of the newspaper in train.spacy, and news-dev.spacy. With
+    `student.texts` it gets more of them, without annotation, in unlabelled.txt.
     """
     corpus, folder = profile["corpus"], Path("corpus") / args.profile
     sources, with_news = list(corpus.get("sources") or []), has_news(profile, args)
-    for name in ("news-dev.spacy", SOURCES):  # of an earlier run with other values
-        (folder / name).unlink(missing_ok=True)
+    texts = Paths(args.profile).texts
+    # Of an earlier run with other values.
+    for path in (folder / "news-dev.spacy", folder / SOURCES, texts):
+        path.unlink(missing_ok=True)
     for split in SPLITS:
         bert_crf(
             "convert-corpus", Path("assets") / args.profile / "corpus" / f"{split}.txt",
@@ -119,6 +123,12 @@ def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
             "-m", "scripts.news", "add", Path("assets") / args.profile / "corpus" / NEWS, folder,
             "--sentences", news["sentences"], "--seed", news["seed"],
         )  # fmt: skip
+        if count := student_of(profile).get("texts"):
+            run(
+                "-m", "scripts.news", "unlabelled",
+                Path("assets") / args.profile / "corpus" / NEWS, folder, texts,
+                "--sentences", count, "--seed", news["seed"],
+            )  # fmt: skip
     if sources:
         write_text(folder / SOURCES, srsly.json_dumps(sources, indent=2) + "\n")
     for split in SPLITS:
@@ -185,6 +195,14 @@ def make_config(profile: dict[str, Any], args: argparse.Namespace) -> None:
         print(f"  {name} = {value}")
 
 
+def make_student(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """Write training/<profile>/model-small, unless the profile has no student."""
+    train_student(
+        profile, args.profile, bert_crf, layers=args.student_layers, gpu_id=args.gpu_id,
+        save_minutes=args.save_minutes, max_epochs=args.max_epochs,
+    )  # fmt: skip
+
+
 def bert_crf(*words: Any) -> None:
     """Run a command of this package."""
     run("-m", "spacy", "bert-crf", *words)
@@ -220,6 +238,9 @@ STEPS = {
     "encoder": convert_encoder,
     "corpus": convert_corpus,
     "config": make_config,
+    "student": make_student,
+    "evaluate-student": lambda profile, args: evaluate_student(args.profile, bert_crf),
+    "export-student": lambda profile, args: export_student(args.profile, bert_crf),
 }
 
 
@@ -236,6 +257,9 @@ def main() -> int:
     parser.add_argument("--scheme", default="")
     parser.add_argument("--max-epochs", type=int, default=0)
     parser.add_argument("--max-steps", type=int, default=0)
+    parser.add_argument("--student-layers", default="", help="none: no student")
+    parser.add_argument("--gpu-id", type=int, default=-1)
+    parser.add_argument("--save-minutes", type=float, default=10.0)
     args = parser.parse_args()
     return script_status(lambda: STEPS[args.step](read_profile(args.profile), args), args.step)
 
