@@ -15,7 +15,7 @@ from ...errors import BertCrfError, first_line
 from ..checks import check_start
 from ..state import hash_of
 from .settings import SECTION, Distillation
-from .student import STUDENT, check_config, check_labels, load_teacher, student_of
+from .student import STUDENT, check_config, check_labels, holding, load_teacher, student_of
 from .teacher import Teacher
 from .texts import add_texts, read_texts
 
@@ -88,7 +88,7 @@ def distill(
         if examples and not nlp.config["training"]["annotating_components"]:
             expert.read(examples)
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), holding(teacher, nlp, pipe):
         if own.teacher_weight:
             warnings.filterwarnings("ignore", message=_NO_GOLD)
         return train(

@@ -1,7 +1,9 @@
 """The student: a component with some layers of its teacher's encoder, and the teacher's head."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,6 +22,8 @@ from ...model import layers as model_layers
 #: Name of the callback that makes the student of a blank component.
 STUDENT = "spacy_bert_crf.student.v1"
 _ENCODER = "spacy_bert_crf.Encoder.v1"
+#: A teacher that is loaded already, and its folder.
+_HELD: ContextVar[Optional[tuple[Path, Language, BertCrf]]] = ContextVar("_HELD", default=None)
 logger = logging.getLogger("spacy_bert_crf.training")
 
 
@@ -61,6 +65,9 @@ def load_teacher(path: Path) -> tuple[Language, BertCrf]:
     path: folder of the pipeline.
     Raises BertCrfError if it can't be loaded, or has no component with an encoder of its own.
     """
+    held = _HELD.get()
+    if held is not None and held[0] == path:
+        return held[1], held[2]
     nlp = load_pipeline(path)
     try:
         pipe = find_component(nlp)
@@ -68,6 +75,21 @@ def load_teacher(path: Path) -> tuple[Language, BertCrf]:
     except BertCrfError as err:
         raise BertCrfError(f"{path} can't teach: {err}") from err
     return nlp, pipe
+
+
+@contextmanager
+def holding(path: Path, nlp: Language, pipe: BertCrf) -> Iterator[None]:
+    """Within it, `load_teacher` returns this teacher instead of loading it once more.
+
+    path: folder of the teacher's pipeline.
+    nlp: the pipeline.
+    pipe: its component.
+    """
+    token = _HELD.set((path, nlp, pipe))
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
 
 
 def encoder_of(pipe: BertCrf) -> LoadedEncoder:
