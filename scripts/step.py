@@ -9,6 +9,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from .download_checks import (
 )
 from .downloads import download
 from .student import Paths, evaluate_student, export_student, student_of, train_student
+from .times import record, table
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")
@@ -203,6 +205,25 @@ def make_student(profile: dict[str, Any], args: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def evaluate_small(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """Score the student, unless the profile has none."""
+    evaluate_student(args.profile, bert_crf)
+
+
+def export_small(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """Export the student, unless the profile has none."""
+    export_student(args.profile, bert_crf)
+
+
+def run_step(args: argparse.Namespace) -> None:
+    """Run a step and record how long it took. The last one prints what each step took."""
+    started, folder = time.monotonic(), Path("training") / args.profile
+    STEPS[args.step](read_profile(args.profile), args)
+    record(folder, args.step, time.monotonic() - started)
+    if args.step == list(STEPS)[-1]:
+        print(table(folder))
+
+
 def bert_crf(*words: Any) -> None:
     """Run a command of this package."""
     run("-m", "spacy", "bert-crf", *words)
@@ -239,8 +260,8 @@ STEPS = {
     "corpus": convert_corpus,
     "config": make_config,
     "student": make_student,
-    "evaluate-student": lambda profile, args: evaluate_student(args.profile, bert_crf),
-    "export-student": lambda profile, args: export_student(args.profile, bert_crf),
+    "evaluate-student": evaluate_small,
+    "export-student": export_small,
 }
 
 
@@ -261,7 +282,7 @@ def main() -> int:
     parser.add_argument("--gpu-id", type=int, default=-1)
     parser.add_argument("--save-minutes", type=float, default=10.0)
     args = parser.parse_args()
-    return script_status(lambda: STEPS[args.step](read_profile(args.profile), args), args.step)
+    return script_status(lambda: run_step(args), args.step)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def distill(
 ) -> dict[str, Any]:
     """Train a student with fewer layers to have the distribution of its teacher's CRF.
 
-    The student begins with evenly chosen layers of the teacher's encoder, and with its embeddings,
+    The student begins with some layers of the teacher's encoder, and with its embeddings,
     classifier and CRF. It learns from gold where there is gold, and from the teacher on all texts.
     The rest is as in `train`. The student does not need the teacher afterwards.
 
@@ -113,7 +113,8 @@ def student_config(
     config[SECTION] = settings.section(teacher, digest)
     encoder = config["components"][name].setdefault("model", {}).setdefault("tok2vec", {})
     encoder["name"] = ""
-    start = {"@callbacks": STUDENT, "teacher": teacher, "layers": settings.layers}
+    start: dict[str, Any] = {"@callbacks": STUDENT, "teacher": teacher, "layers": settings.layers}
+    start["which_layers"] = settings.which_layers
     initialize = config.setdefault("initialize", {})
     then = initialize.get("before_init")
     if then and then.get("@callbacks") == STUDENT:  # the config of an earlier distillation

@@ -14,7 +14,7 @@ from thinc.api import Config
 from ...component.pipe import BertCrf
 from ...component.pipelines import find_component, is_bert_crf, load_pipeline
 from ...component.settings import Settings
-from ...encoder.fewer_layers import chosen_layers, count_layers, with_layers
+from ...encoder.fewer_layers import EVEN, chosen_layers, count_layers, with_layers
 from ...encoder.hf import LoadedEncoder
 from ...errors import BertCrfError
 from ...model import layers as model_layers
@@ -29,21 +29,25 @@ logger = logging.getLogger("spacy_bert_crf.training")
 
 @registry.callbacks(STUDENT)
 def create_student(
-    teacher: str, layers: int, then: Optional[Callable[[Language], Any]] = None
+    teacher: str,
+    layers: int,
+    then: Optional[Callable[[Language], Any]] = None,
+    which_layers: str = EVEN,
 ) -> Callable[[Language], None]:
     """Create a callback for `[initialize.before_init]` that makes the student.
 
-    The student has the teacher's embeddings, evenly chosen layers, classifier, CRF and labels.
+    The student has the teacher's embeddings, some of its layers, classifier, CRF and labels.
 
     teacher: folder of the teacher's pipeline.
     layers: number of the student's encoder layers.
     then: a callback to call afterwards.
+    which_layers: "even" or "first"; see `chosen_layers`.
     """
 
     def before_init(nlp: Language) -> None:
         _, source = load_teacher(Path(teacher))
         loaded = encoder_of(source)
-        chosen = chosen_layers(layers, n_layers := count_layers(loaded))
+        chosen = chosen_layers(layers, n_layers := count_layers(loaded), which_layers)
         head = model_layers.head_of(source.model).module
         state = {key: value.detach().cpu().clone() for key, value in head.state_dict().items()}
         encoder = with_layers(loaded, chosen)

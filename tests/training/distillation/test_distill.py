@@ -95,6 +95,15 @@ def test_a_student_learns_from_gold_and_teacher(teacher, settings, tmp_path, cap
     assert section["layers"] == 2 and section["texts"] == texts and section["teacher_weight"] == 0.5
 
 
+def test_the_first_layers(teacher, settings, tmp_path, caplog):
+    caplog.set_level("INFO", logger="spacy_bert_crf")
+    run(teacher, {**settings, "training.max_epochs": 1}, tmp_path / "out", which_layers="first")
+    assert "the student has the layers 1, 2 of the teacher's 3" in caplog.text
+    config = load_config(tmp_path / "out/model-best/config.cfg")
+    assert config["distillation"]["which_layers"] == "first"
+    assert config["initialize"]["before_init"]["which_layers"] == "first"
+
+
 def test_the_teacher_is_loaded_once(teacher, settings, tmp_path, monkeypatch):
     loaded = []
 
