@@ -9,6 +9,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from .download_checks import (
     extract_tar,
 )
 from .downloads import download
+from .student import Paths, evaluate_student, export_student, student_of, train_student
+from .times import record, table
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = ("train", "dev", "test")
@@ -101,12 +104,15 @@ def convert_encoder(profile: dict[str, Any], args: argparse.Namespace) -> None:
 def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
     """Write corpus/<profile>/{train,dev,test}.spacy, and sources.json.
 
-    A profile with `news` gets sentences of the newspaper in train.spacy, and news-dev.spacy.
+    A profile with `news` gets sentences of the newspaper in train.spacy, and news-dev.spacy. With
+    `student.texts` it gets more of them, without annotation, in unlabelled.txt.
     """
     corpus, folder = profile["corpus"], Path("corpus") / args.profile
     sources, with_news = list(corpus.get("sources") or []), has_news(profile, args)
-    for name in ("news-dev.spacy", SOURCES):  # of an earlier run with other values
-        (folder / name).unlink(missing_ok=True)
+    texts = Paths(args.profile).texts
+    # Of an earlier run with other values.
+    for path in (folder / "news-dev.spacy", folder / SOURCES, texts):
+        path.unlink(missing_ok=True)
     for split in SPLITS:
         bert_crf(
             "convert-corpus", Path("assets") / args.profile / "corpus" / f"{split}.txt",
@@ -123,6 +129,12 @@ def convert_corpus(profile: dict[str, Any], args: argparse.Namespace) -> None:
             "--sentences", news["sentences"], "--organisations", news["organisations"],
             "--without", news["without"], "--seed", news["seed"],
         )  # fmt: skip
+        if count := student_of(profile).get("texts"):
+            run(
+                "-m", "scripts.news", "unlabelled",
+                Path("assets") / args.profile / "corpus" / NEWS, folder, texts,
+                "--sentences", count, "--seed", news["seed"],
+            )  # fmt: skip
     if sources:
         write_text(folder / SOURCES, srsly.json_dumps(sources, indent=2) + "\n")
     for split in SPLITS:
@@ -220,6 +232,33 @@ def make_packages(profile: dict[str, Any], args: argparse.Namespace) -> None:
         )  # fmt: skip
 
 
+def make_student(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """Write training/<profile>/model-small, unless the profile has no student."""
+    train_student(
+        profile, args.profile, bert_crf, layers=args.student_layers, gpu_id=args.gpu_id,
+        save_minutes=args.save_minutes, max_epochs=args.max_epochs,
+    )  # fmt: skip
+
+
+def evaluate_small(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """Score the student, unless the profile has none."""
+    evaluate_student(args.profile, bert_crf)
+
+
+def export_small(profile: dict[str, Any], args: argparse.Namespace) -> None:
+    """Export the student, unless the profile has none."""
+    export_student(args.profile, bert_crf)
+
+
+def run_step(args: argparse.Namespace) -> None:
+    """Run a step and record how long it took. The last one prints what each step took."""
+    started, folder = time.monotonic(), Path("training") / args.profile
+    STEPS[args.step](read_profile(args.profile), args)
+    record(folder, args.step, time.monotonic() - started)
+    if args.step == list(STEPS)[-1]:
+        print(table(folder))
+
+
 def bert_crf(*words: Any) -> None:
     """Run a command of this package."""
     run("-m", "spacy", "bert-crf", *words)
@@ -256,6 +295,9 @@ STEPS = {
     "corpus": convert_corpus,
     "config": make_config,
     "package": make_packages,
+    "student": make_student,
+    "evaluate-student": evaluate_small,
+    "export-student": export_small,
 }
 
 
@@ -272,8 +314,11 @@ def main() -> int:
     parser.add_argument("--scheme", default="")
     parser.add_argument("--max-epochs", type=int, default=0)
     parser.add_argument("--max-steps", type=int, default=0)
+    parser.add_argument("--student-layers", default="", help="none: no student")
+    parser.add_argument("--gpu-id", type=int, default=-1)
+    parser.add_argument("--save-minutes", type=float, default=10.0)
     args = parser.parse_args()
-    return script_status(lambda: STEPS[args.step](read_profile(args.profile), args), args.step)
+    return script_status(lambda: run_step(args), args.step)
 
 
 if __name__ == "__main__":

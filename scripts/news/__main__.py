@@ -1,7 +1,9 @@
-"""Get the newspaper, and add sentences of it to a converted corpus.
+"""Get the newspaper, add sentences of it to a corpus, and write others without annotation.
 
 python -m scripts.news fetch assets/quickstart/corpus/news.txt
 python -m scripts.news add assets/quickstart/corpus/news.txt corpus/quickstart --sentences 9000
+python -m scripts.news unlabelled assets/quickstart/corpus/news.txt corpus/quickstart texts.txt \\
+    --sentences 4000
 """
 
 import argparse
@@ -18,6 +20,11 @@ def run(args: argparse.Namespace) -> None:
     if args.action == "fetch":
         fetch_news(args.news, args.archive)
         print(f"{args.news}: {SOURCE['name']}; {SOURCE['license']}.")
+        return
+    if args.action == "unlabelled":
+        from .unlabelled import write_unlabelled
+
+        print(write_unlabelled(args.news, args.folder, args.output, args.sentences, args.seed))
         return
     from .corpus import Mix, in_words, write_news
 
@@ -40,6 +47,12 @@ def main() -> int:
     )
     add.add_argument("--without", type=float, default=0.4, help="share without entity, at most")
     add.add_argument("--seed", type=int, default=1, help="seed of the choice")
+    more = actions.add_parser("unlabelled", help="write sentences that are in no split, as text")
+    more.add_argument("news", type=Path, help="the file that `fetch` wrote")
+    more.add_argument("folder", type=Path, help="folder of the splits")
+    more.add_argument("output", type=Path, help="the file to write, one sentence on each line")
+    more.add_argument("--sentences", type=int, required=True, help="sentences to write at most")
+    more.add_argument("--seed", type=int, default=1, help="seed of the choice")
     args = parser.parse_args()
     return script_status(lambda: run(args), NEWS.package)
 

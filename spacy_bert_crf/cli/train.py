@@ -140,6 +140,9 @@ def distill_command(
     layers: Optional[int] = typer.Option(
         None, "--layers", help="Encoder layers of the student, from the teacher's  [default: 4]"
     ),
+    which_layers: Optional[str] = typer.Option(
+        None, "--which-layers", help="even or first: which layers it has  [default: even]"
+    ),
     text: Optional[Path] = typer.Option(
         None,
         "--text",
@@ -187,6 +190,7 @@ def distill_command(
 
     chosen = {
         "layers": layers,
+        "which_layers": which_layers,
         "texts": text.as_posix() if text else None,
         "gold_weight": gold_weight,
         "teacher_weight": teacher_weight,

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ..errors import BertCrfError, first_line
 from .hf import LoadedEncoder, pack, unpack, weights_of
 
+#: Which layers a smaller encoder has.
+EVEN, FIRST = "even", "first"
 #: Settings of a config that list a value for each layer.
 _BY_LAYER = ("attention_window", "layer_types")
 
@@ -19,18 +21,20 @@ def count_layers(encoder: LoadedEncoder) -> int:
     return int(encoder.model.config.num_hidden_layers)
 
 
-def chosen_layers(layers: int, of: int) -> list[int]:
-    """Indices of evenly chosen layers, the last one included.
-
-    The layer i of n, counted from 1, is the layer i * of / n, rounded down. It is the uniform
-    strategy of TinyBERT (Jiao et al. 2020).
+def chosen_layers(layers: int, of: int, which: str = EVEN) -> list[int]:
+    """Indices of some of the layers.
 
     layers: number of layers to choose.
     of: number of layers there are.
+    which: "even" for evenly chosen ones, the last one included. The layer i of n, counted from 1,
+        is the layer i * of / n, rounded down. It is the uniform strategy of TinyBERT (Jiao et al.
+        2020). "first" for the first ones, without those at the top (Sajjad et al. 2023).
     Raises BertCrfError for fewer than one layer, or more than there are.
     """
     if not 1 <= layers <= of:
         raise BertCrfError(f"{layers} layers requested, the encoder has {of}: use 1 to {of}.")
+    if which == FIRST:
+        return list(range(layers))
     return [(i + 1) * of // layers - 1 for i in range(layers)]
 
 

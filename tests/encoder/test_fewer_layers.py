@@ -24,6 +24,7 @@ MANY += ["mobilebert", "xlnet"]
 )  # fmt: skip
 def test_layers_are_chosen_evenly_and_the_last_is_one_of_them(layers, of, want):
     assert chosen_layers(layers, of) == want
+    assert chosen_layers(layers, of, "first") == list(range(layers))
 
 
 @pytest.mark.parametrize("layers", [0, 13, -1])

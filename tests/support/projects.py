@@ -33,7 +33,7 @@ def small(project: Path, name: str) -> None:
     path = project / "configs" / "profiles" / f"{name}.yml"
     profile: Any = srsly.read_yaml(path)
     if "make" in profile["encoder"]:
-        profile["encoder"]["make"] = {"layers": 1, "width": 16, "heads": 2, "feed_forward": 32}
+        profile["encoder"]["make"] = {"layers": 2, "width": 16, "heads": 2, "feed_forward": 32}
         profile["corpus"]["copies"] = 1
     profile["training"]["max_epochs"] = 1
     srsly.write_yaml(path, profile)

@@ -15,7 +15,7 @@ from ...errors import BertCrfError, first_line
 from ..checks import check_start
 from ..state import hash_of
 from .settings import SECTION, Distillation
-from .student import STUDENT, check_config, check_labels, load_teacher, student_of
+from .student import STUDENT, check_config, check_labels, holding, load_teacher, student_of
 from .teacher import Teacher
 from .texts import add_texts, read_texts
 
@@ -38,7 +38,7 @@ def distill(
 ) -> dict[str, Any]:
     """Train a student with fewer layers to have the distribution of its teacher's CRF.
 
-    The student begins with evenly chosen layers of the teacher's encoder, and with its embeddings,
+    The student begins with some layers of the teacher's encoder, and with its embeddings,
     classifier and CRF. It learns from gold where there is gold, and from the teacher on all texts.
     The rest is as in `train`. The student does not need the teacher afterwards.
 
@@ -88,7 +88,7 @@ def distill(
         if examples and not nlp.config["training"]["annotating_components"]:
             expert.read(examples)
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), holding(teacher, nlp, pipe):
         if own.teacher_weight:
             warnings.filterwarnings("ignore", message=_NO_GOLD)
         return train(
@@ -113,7 +113,8 @@ def student_config(
     config[SECTION] = settings.section(teacher, digest)
     encoder = config["components"][name].setdefault("model", {}).setdefault("tok2vec", {})
     encoder["name"] = ""
-    start = {"@callbacks": STUDENT, "teacher": teacher, "layers": settings.layers}
+    start: dict[str, Any] = {"@callbacks": STUDENT, "teacher": teacher, "layers": settings.layers}
+    start["which_layers"] = settings.which_layers
     initialize = config.setdefault("initialize", {})
     then = initialize.get("before_init")
     if then and then.get("@callbacks") == STUDENT:  # the config of an earlier distillation

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ...encoder.fewer_layers import EVEN, FIRST
 from ...errors import BertCrfError
 
 #: The section of a config that holds the settings.
@@ -15,7 +16,8 @@ SECTION = "distillation"
 class Distillation:
     """The settings of a distillation.
 
-    layers: number of encoder layers of the student, chosen evenly from the teacher's.
+    layers: number of encoder layers of the student, chosen from the teacher's.
+    which_layers: "even" for evenly chosen layers, the last one included; "first" for the first.
     gold_weight: weight of the negative log-likelihood of gold, where there is gold.
     teacher_weight: weight of the cross-entropy to the teacher. 0 trains on gold only.
     temperature: the scores of teacher and student are divided by it in the cross-entropy. Above 1,
@@ -29,6 +31,7 @@ class Distillation:
     """
 
     layers: int = 4
+    which_layers: str = EVEN
     gold_weight: float = 0.5
     teacher_weight: float = 0.5
     temperature: float = 1.0
@@ -82,6 +85,7 @@ def _weight(value: float) -> bool:
 
 _RANGES: tuple[tuple[str, Any, Any, str], ...] = (
     ("layers", int, lambda value: value >= 1, "a whole number, 1 or more"),
+    ("which_layers", str, lambda value: value in (EVEN, FIRST), '"even" or "first"'),
     ("gold_weight", (int, float), _weight, "a number, 0 or more"),
     ("teacher_weight", (int, float), _weight, "a number, 0 or more"),
     ("temperature", (int, float), lambda value: 0 < value < math.inf, "a number above 0"),

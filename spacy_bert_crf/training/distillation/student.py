@@ -1,7 +1,9 @@
 """The student: a component with some layers of its teacher's encoder, and the teacher's head."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Optional
 
@@ -12,7 +14,7 @@ from thinc.api import Config
 from ...component.pipe import BertCrf
 from ...component.pipelines import find_component, is_bert_crf, load_pipeline
 from ...component.settings import Settings
-from ...encoder.fewer_layers import chosen_layers, count_layers, with_layers
+from ...encoder.fewer_layers import EVEN, chosen_layers, count_layers, with_layers
 from ...encoder.hf import LoadedEncoder
 from ...errors import BertCrfError
 from ...model import layers as model_layers
@@ -20,26 +22,32 @@ from ...model import layers as model_layers
 #: Name of the callback that makes the student of a blank component.
 STUDENT = "spacy_bert_crf.student.v1"
 _ENCODER = "spacy_bert_crf.Encoder.v1"
+#: A teacher that is loaded already, and its folder.
+_HELD: ContextVar[Optional[tuple[Path, Language, BertCrf]]] = ContextVar("_HELD", default=None)
 logger = logging.getLogger("spacy_bert_crf.training")
 
 
 @registry.callbacks(STUDENT)
 def create_student(
-    teacher: str, layers: int, then: Optional[Callable[[Language], Any]] = None
+    teacher: str,
+    layers: int,
+    then: Optional[Callable[[Language], Any]] = None,
+    which_layers: str = EVEN,
 ) -> Callable[[Language], None]:
     """Create a callback for `[initialize.before_init]` that makes the student.
 
-    The student has the teacher's embeddings, evenly chosen layers, classifier, CRF and labels.
+    The student has the teacher's embeddings, some of its layers, classifier, CRF and labels.
 
     teacher: folder of the teacher's pipeline.
     layers: number of the student's encoder layers.
     then: a callback to call afterwards.
+    which_layers: "even" or "first"; see `chosen_layers`.
     """
 
     def before_init(nlp: Language) -> None:
         _, source = load_teacher(Path(teacher))
         loaded = encoder_of(source)
-        chosen = chosen_layers(layers, n_layers := count_layers(loaded))
+        chosen = chosen_layers(layers, n_layers := count_layers(loaded), which_layers)
         head = model_layers.head_of(source.model).module
         state = {key: value.detach().cpu().clone() for key, value in head.state_dict().items()}
         encoder = with_layers(loaded, chosen)
@@ -61,6 +69,9 @@ def load_teacher(path: Path) -> tuple[Language, BertCrf]:
     path: folder of the pipeline.
     Raises BertCrfError if it can't be loaded, or has no component with an encoder of its own.
     """
+    held = _HELD.get()
+    if held is not None and held[0] == path:
+        return held[1], held[2]
     nlp = load_pipeline(path)
     try:
         pipe = find_component(nlp)
@@ -68,6 +79,21 @@ def load_teacher(path: Path) -> tuple[Language, BertCrf]:
     except BertCrfError as err:
         raise BertCrfError(f"{path} can't teach: {err}") from err
     return nlp, pipe
+
+
+@contextmanager
+def holding(path: Path, nlp: Language, pipe: BertCrf) -> Iterator[None]:
+    """Within it, `load_teacher` returns this teacher instead of loading it once more.
+
+    path: folder of the teacher's pipeline.
+    nlp: the pipeline.
+    pipe: its component.
+    """
+    token = _HELD.set((path, nlp, pipe))
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
 
 
 def encoder_of(pipe: BertCrf) -> LoadedEncoder:

@@ -13,6 +13,7 @@ from spacy.tokens import DocBin
 from spacy.util import load_config
 
 from spacy_bert_crf import distill
+from spacy_bert_crf.component.pipelines import load_pipeline
 from spacy_bert_crf.encoder.fewer_layers import count_layers
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.layers import own_encoder_of
@@ -92,6 +93,30 @@ def test_a_student_learns_from_gold_and_teacher(teacher, settings, tmp_path, cap
     assert count_layers(own_encoder_of(nlp.get_pipe("bert_crf").model).loaded) == 2
     section = nlp.config["distillation"]
     assert section["layers"] == 2 and section["texts"] == texts and section["teacher_weight"] == 0.5
+
+
+def test_the_first_layers(teacher, settings, tmp_path, caplog):
+    caplog.set_level("INFO", logger="spacy_bert_crf")
+    run(teacher, {**settings, "training.max_epochs": 1}, tmp_path / "out", which_layers="first")
+    assert "the student has the layers 1, 2 of the teacher's 3" in caplog.text
+    config = load_config(tmp_path / "out/model-best/config.cfg")
+    assert config["distillation"]["which_layers"] == "first"
+    assert config["initialize"]["before_init"]["which_layers"] == "first"
+
+
+def test_the_teacher_is_loaded_once(teacher, settings, tmp_path, monkeypatch):
+    loaded = []
+
+    def load(path):
+        loaded.append(path)
+        return load_pipeline(path)
+
+    monkeypatch.setattr("spacy_bert_crf.training.distillation.student.load_pipeline", load)
+    run(teacher, {**settings, "training.max_epochs": 1}, tmp_path / "out")
+    assert loaded == [teacher]
+    # Afterwards nothing is held.
+    train(load_config(tmp_path / "out/model-best/config.cfg"), tmp_path / "again")
+    assert loaded == [teacher, teacher]
 
 
 def test_a_student_of_texts_alone_finds_what_its_teacher_finds(teacher, settings, tmp_path):
