@@ -8,14 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .attention import attended, read_length
+from .linear import FUSED_ACTIVATIONS
 
-#: Activations that oneDNN applies inside a product, with its name and algorithm for each.
-FUSED_ACTIVATIONS = {
-    "gelu": ("gelu", "none"),
-    "gelu_new": ("gelu", "tanh"),
-    "gelu_pytorch_tanh": ("gelu", "tanh"),
-    "relu": ("relu", ""),
-}
 #: Number of rows for which oneDNN lays out the weights. Other numbers work as well.
 TYPICAL_ROWS = 1024
 #: Layer classes that compute the same as BERT's, with the same attribute names.

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from ...errors import BertCrfError, first_line
 from .fused import (
-    FUSED_ACTIVATIONS,
     TYPICAL_ROWS,
     FusedBertLayer,
     is_bert_layer,
     joined,
 )
+from .linear import FUSED_ACTIVATIONS
 from .smoothing import (
     MIN_SNR,
     Range,

@@ -9,6 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: Activations that oneDNN applies inside a product, with its name and algorithm for each.
+FUSED_ACTIVATIONS = {
+    "gelu": ("gelu", "none"),
+    "gelu_new": ("gelu", "tanh"),
+    "gelu_pytorch_tanh": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+}
+
 
 class CpuLinear(nn.Linear):
     """nn.Linear with the same weights and, except for rounding, the same results."""

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .dropout import Rate, drop
-from .fused import FUSED_ACTIVATIONS
-from .linear import product
+from .linear import FUSED_ACTIVATIONS, product
 
 _aten = torch.ops.aten
 
