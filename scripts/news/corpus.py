@@ -139,6 +139,8 @@ def _first(sentences: Iterator[Annotated], count: int) -> list[Annotated]:
 def write_news(news: Path, folder: Path, mix: Mix) -> News:
     """Add sentences of the newspaper to FOLDER/train.spacy, and write FOLDER/news-dev.spacy.
 
+    The sentences are shuffled, so that the first of them are a sample of all.
+
     news: the newspaper, as `fetch_news` writes it.
     folder: folder with train.spacy, dev.spacy and test.spacy of other sentences.
     mix: how many sentences of which kind to add.
@@ -154,7 +156,9 @@ def write_news(news: Path, folder: Path, mix: Mix) -> News:
     ]
     chosen = choose(list(read_news(news)), mix, apart)
     _write(folder / "news-dev.spacy", [make_doc(nlp, each) for each in chosen.dev])
-    _write(folder / "train.spacy", [*train, *(make_doc(nlp, each) for each in chosen.train)])
+    train += [make_doc(nlp, each) for each in chosen.train]
+    random.Random(mix.seed).shuffle(train)
+    _write(folder / "train.spacy", train)
     return chosen
 
 
