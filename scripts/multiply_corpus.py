@@ -226,7 +226,15 @@ def fill(
 def with_composed(
     sentence: Sentence, share: float, composer: Composer, names: Names, rng: random.Random
 ) -> Sentence:
-    """Replace a share of the organisations in a sentence of train by composed names."""
+    """Replace a share of the organisations in a sentence of train by composed names.
+
+    sentence: the sentence.
+    share: share of the organisations for which a name is composed. It is used if it belongs to
+        train, as three in four do.
+    composer: composes the names.
+    names: says to which split a name belongs.
+    rng: source of random numbers.
+    """
     swapped: dict[Part, Part] = {}
     for part in sentence:
         if part.kind in composer.patterns and part not in swapped and rng.random() < share:

@@ -39,6 +39,8 @@ SPLITS = ("train", "dev", "test")
 NEWS, SOURCES = "news.txt", "sources.json"
 #: The trained pipeline and its student.
 BEST, SMALL = "model-best", "model-small"
+#: The last step of the workflow that runs through this script.
+LAST = "export-student"
 CHECKS = {".bin": check_checkpoint_file, ".json": check_json, ".txt": check_vocab}
 #: Largest download in bytes, by suffix.
 LIMITS = {".bin": 1 << 33, ".json": 1 << 24, ".txt": 1 << 24, ".gz": 1 << 28}
@@ -255,7 +257,7 @@ def run_step(args: argparse.Namespace) -> None:
     started, folder = time.monotonic(), Path("training") / args.profile
     STEPS[args.step](read_profile(args.profile), args)
     record(folder, args.step, time.monotonic() - started)
-    if args.step == list(STEPS)[-1]:
+    if args.step == LAST:
         print(table(folder))
 
 

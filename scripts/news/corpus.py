@@ -22,7 +22,7 @@ HELD_OUT = 0.08
 #: Sentences for choosing.
 DEV = 600
 #: Shorter sentences are left out: parts of tables and lists.
-_MIN_LENGTH = 6
+MIN_LENGTH = 6
 #: A sentence that is unknown to more than this share teaches little.
 _MAX_UNKNOWN = 0.5
 
@@ -91,7 +91,7 @@ def choose(everything: Sequence[Located], mix: Mix, apart: Sequence[str] = ()) -
     known, pools = set[str](), (list[Sentence](), list[Sentence]())
     for line, start, words in everything:
         text = text_of(words)
-        if len(text) < _MIN_LENGTH or text in known:
+        if len(text) < MIN_LENGTH or text in known:
             continue
         known.add(text)
         if is_left_out(start, start + len(text), left_out.get(line, ())):

@@ -10,14 +10,12 @@ from spacy_bert_crf._files import write_text
 from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.errors import BertCrfError
 
-from .corpus import read_news
+from .corpus import MIN_LENGTH, read_news
 from .left_out import LENGTH, grams, is_left_out, read_left_out, shared
 from .words import text_of
 
 #: Parts of speech of names. A sentence without any teaches little about entities.
 _NAMES = frozenset(("nr", "ns", "nt", "nz", "nx", "j"))
-#: Shorter sentences are left out: parts of tables and lists.
-_MIN_LENGTH = 6
 #: Splits that a training corpus has been made of, and splits to stay apart from.
 _TRAIN, _HELD_OUT = ("train",), ("dev", "test", "news-dev")
 
@@ -66,7 +64,7 @@ def choose_unlabelled(news: Path, folder: Path, sentences: int, seed: int) -> Un
     left_out = similar = 0
     for line, start, words in read_news(news):
         text = text_of(words)
-        if len(text) < _MIN_LENGTH or text in known or _NAMES.isdisjoint(w.tag for w in words):
+        if len(text) < MIN_LENGTH or text in known or _NAMES.isdisjoint(w.tag for w in words):
             continue
         known.add(text)
         if is_left_out(start, start + len(text), published.get(line, ())):

@@ -109,18 +109,12 @@ class TrainedBertLayer(torch.autograd.Function):
             scores.view(n_windows, heads, length, length).add_(mask)
         probs = scores.softmax(-1).to(dtype)
         attention_rate, rates = Rate(settings.attention_rate), tuple(map(Rate, settings.rates))
-        keep = keep_1 = keep_2 = None
-        dropped = probs
-        if attention_rate.rate:
-            keep = attention_rate.keep(probs.numel())
-            dropped = drop(probs, keep)
+        dropped, keep = _dropped(probs, attention_rate)
         context = _bmm(dropped, qkv[2], attention_rate.scale)
         # shape: (N, width)
         context = _per_row(context[None], sizes)
         attended = product(context, products.attended, products.attended_bias)
-        if rates[0].rate:
-            keep_1 = rates[0].keep(attended.numel())
-            attended = drop(attended, keep_1)
+        attended, keep_1 = _dropped(attended, rates[0])
         sum_1 = torch.add(rows, attended, alpha=rates[0].scale)
         middle, *stats_1 = _norm(sum_1, norm_1, settings.eps[0])
         in_middle = middle.to(dtype)
@@ -128,9 +122,7 @@ class TrainedBertLayer(torch.autograd.Function):
         inner = product(in_middle, products.inner, products.inner_bias)
         activated = _activate(inner, settings.activation)
         out = product(activated, products.outer, products.outer_bias)
-        if rates[1].rate:
-            keep_2 = rates[1].keep(out.numel())
-            out = drop(out, keep_2)
+        out, keep_2 = _dropped(out, rates[1])
         sum_2 = torch.add(middle, out, alpha=rates[1].scale)
         out, *stats_2 = _norm(sum_2, norm_2, settings.eps[1])
         ctx.save_for_backward(
@@ -221,6 +213,14 @@ def _norm_backward(
     return _aten.native_layer_norm_backward(
         grad, rows, list(weight.shape), mean, rstd, weight, bias, all_three
     )
+
+
+def _dropped(values: Tensor, rate: Rate) -> tuple[Tensor, Optional[Tensor]]:
+    """Values with those that are dropped as 0, not scaled, and the mask. None if all are kept."""
+    if not rate.rate:
+        return values, None
+    keep = rate.keep(values.numel())
+    return drop(values, keep), keep
 
 
 def _dropped_grad(grad: Tensor, keep: Optional[Tensor], scale: float, dtype: torch.dtype) -> Tensor:
