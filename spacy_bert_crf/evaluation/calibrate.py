@@ -124,7 +124,9 @@ def calibrate(
         )
 
     def fitted(half: Half) -> float:
-        return round(best_temperature(lambda t: path_loss(pipe, half, t)), 4)
+        rounded = round(best_temperature(lambda t: path_loss(pipe, half, t)), 4)
+        # As spaCy reads it from a file: its reader takes 2.5925 for the next number above.
+        return float(srsly.json_loads(srsly.json_dumps(rounded)))
 
     of_even, of_odd, temperature = fitted(even), fitted(odd), fitted(every)
     crossed = outcomes(pipe, odd, of_even), outcomes(pipe, even, of_odd)

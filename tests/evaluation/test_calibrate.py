@@ -218,6 +218,14 @@ def fit(folder, **settings):
     return calibrate(nlp, read_docs(folder / "d.spacy", nlp), **settings)
 
 
+def test_a_temperature_that_the_reader_of_files_rounds(drawn, monkeypatch):
+    monkeypatch.setattr("spacy_bert_crf.evaluation.calibrate.best_temperature", lambda _: 2.5925)
+    found = fit(drawn)
+    assert found.temperature == pytest.approx(2.5925, rel=1e-15)
+    store(found, drawn / "p", drawn / "copy")
+    assert spacy.load(drawn / "copy").get_pipe("bert_crf").temperature == found.temperature
+
+
 def test_calibrate_finds_the_temperature_of_the_corpus(drawn):
     weights = (drawn / "p" / "bert_crf" / "model").read_bytes()
     found = fit(drawn)
