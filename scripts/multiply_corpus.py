@@ -9,6 +9,9 @@ entity name of dev or test occurs as an entity of train, but the sentences aroun
 So the test split measures new names in known sentences. With --hold-out, train does not contain
 the sentences of dev and test either.
 
+SRC/sentences/train and SRC/names/train hold further sentences and lists, which are for train only.
+They change neither dev nor test, so scores stay comparable when sentences are added there.
+
 A line `name*N` in a list gives a name the weight N: it is drawn N times as often, and belongs to
 train. Four options vary train further:
 
@@ -28,134 +31,25 @@ train. Four options vary train further:
 """
 
 import argparse
-import hashlib
 import random
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from spacy_bert_crf._files import write_text
 from spacy_bert_crf._signals import exit_status, terminable
 from spacy_bert_crf.errors import BertCrfError
 
 from .compose_names import Composer
+from .names import SHARES, SPLITS, Names, add_train_names, divide_names
+from .sentences import Part, Sentence, read_sentences
 
-SPLITS = ("train", "dev", "test")
-#: Shares of train, dev and test.
-SHARES = (0.78, 0.10, 0.12)
+#: The folder, in SRC/sentences and in SRC/names, of what is for train only.
+TRAIN_ONLY = "train"
 #: The kind of name that --adjacent puts before a name of each kind.
 BEFORE = {"city": "region", "district": "city", "site": "city"}
 BEFORE |= dict.fromkeys(("company", "school", "government", "hospital", "institute"), "region")
-MARK = re.compile(r"\[([^\[\]|]+)\|([A-Z]+)\.([a-z]+)\]")
-
-
-class Part(NamedTuple):
-    """A piece of a sentence. Label and kind are empty for plain text."""
-
-    text: str
-    label: str = ""
-    kind: str = ""
-
-
-Sentence = list[Part]
-
-
-@dataclass
-class Names:
-    """Names with their weights, by kind and split, and the parts of composed Chinese names.
-
-    pools: names by (kind, split).
-    weights: weight of each of these names.
-    split_of: the split that each name belongs to.
-    surnames: surnames of the kind `zh`.
-    first_names: first names of the kind `zh`.
-    """
-
-    pools: dict[tuple[str, str], list[str]]
-    weights: dict[tuple[str, str], list[int]]
-    split_of: dict[str, str]
-    surnames: list[str]
-    first_names: list[str]
-
-    def draw(self, kind: str, split: str, rng: random.Random) -> str:
-        """Draw a name of this kind that belongs to this split."""
-        if kind != "zh":
-            return rng.choices(self.pools[kind, split], self.weights[kind, split])[0]
-        while True:
-            name = rng.choice(self.surnames) + rng.choice(self.first_names)
-            if self.belongs(name) == split:
-                return name
-
-    def belongs(self, name: str) -> str:
-        """Return the split of a name.
-
-        A name of a list or of a sentence has a split. The hash of any other name decides.
-        """
-        if name not in self.split_of:
-            digest = int.from_bytes(hashlib.sha256(name.encode("utf8")).digest()[:4], "big")
-            share = digest / 2**32
-            at = 0 if share < SHARES[0] else 1 if share < SHARES[0] + SHARES[1] else 2
-            self.split_of[name] = SPLITS[at]
-        return self.split_of[name]
-
-
-def read_sentences(folder: Path) -> dict[str, list[Sentence]]:
-    """Read the sentences of each file. Raises BertCrfError for a mark that can't be read."""
-    out = {}
-    for path in sorted(folder.glob("*.txt")):
-        sentences = []
-        for number, line in enumerate(path.read_text(encoding="utf8").split("\n"), 1):
-            if not line or line.startswith("#"):
-                continue
-            parts, at = [], 0
-            for match in MARK.finditer(line):
-                if match.start() > at:
-                    parts.append(Part(line[at : match.start()]))
-                parts.append(Part(*match.groups()))
-                at = match.end()
-            if at < len(line):
-                parts.append(Part(line[at:]))
-            if any(set(p.text) & set("[]|") for p in parts if not p.label):
-                raise BertCrfError(
-                    f"{path}:{number}: write each mark as [text|TYPE.kind], and no other brackets: "
-                    f"{line}"
-                )
-            sentences.append(parts)
-        out[path.stem] = sentences
-    if not any(out.values()):
-        raise BertCrfError(f"{folder} has no sentences: name a folder with annotated *.txt files.")
-    return out
-
-
-def divide_names(folder: Path, rng: random.Random) -> Names:
-    """Read the lists of names and divide each among the splits."""
-    lists = {
-        path.stem: path.read_text(encoding="utf8").split("\n")
-        for path in sorted(folder.glob("*.txt"))
-    }
-    surnames = [name for name in lists.pop("surnames") if name]
-    first_names = [name for name in lists.pop("given") if name]
-    lists["surname"] = list(surnames)
-    out = Names({}, {}, {}, surnames, first_names)
-    for kind, lines in lists.items():
-        rows = [line.partition("*") for line in lines if line]
-        weighted = {name: int(weight) for name, star, weight in rows if star}
-        others = [name for name, star, _ in rows if not star]
-        rng.shuffle(others)
-        # Dev and test get a few names of short lists too.
-        few = [max(round(len(others) * share), min(3, len(others) // 3)) for share in SHARES[1:]]
-        cuts = [len(others) - sum(few), len(others) - few[1]]
-        for split in SPLITS:
-            out.pools[kind, split], out.weights[kind, split] = [], []
-        splits = [SPLITS[0]] * cuts[0] + [SPLITS[1]] * few[0] + [SPLITS[2]] * few[1]
-        names = [(name, SPLITS[0]) for name in weighted] + list(zip(others, splits, strict=True))
-        for name, split in names:
-            split = out.split_of.setdefault(name, split)  # a name in two lists has one split
-            out.pools[kind, split].append(name)
-            out.weights[kind, split].append(weighted.get(name, 1))
-    return out
+BEFORE |= {"road": "district", "estate": "city"}
 
 
 def divide_sentences(
@@ -276,6 +170,49 @@ def columns(sentence: Sentence) -> str:
     return "\n".join(lines) + "\n"
 
 
+@dataclass
+class Passes:
+    """Goes through the sentences of a split, and puts names of the split into them.
+
+    names: names to draw from.
+    copies: number of passes for train.
+    scramble, adjacent, join, compose: as in `multiply`.
+    composer: composes names of organisations; None for none.
+    composer_rng: source of random numbers of the composer.
+    """
+
+    names: Names
+    copies: int
+    scramble: float
+    adjacent: float
+    join: float
+    compose: float
+    composer: Composer | None
+    composer_rng: random.Random
+
+    def over(self, sentences: list[Sentence], split: str, rng: random.Random) -> list[Sentence]:
+        """Return the sentences of all passes, shuffled."""
+        filled = []
+        for repeat in range(self.copies if split == "train" else 1):
+            copy = []
+            for sentence in sentences:
+                has_entity = any(part.label for part in sentence)
+                how = (0.0, self.scramble if split == "train" else 0.0) if repeat else (1.0, 0.0)
+                if repeat:
+                    sentence = with_neighbours(sentence, self.adjacent, self.names, rng)
+                if has_entity or repeat % 2 == 0:  # half as many without entities
+                    sentence = fill(sentence, split, self.names, *how, rng)
+                    if self.composer and repeat:
+                        sentence = with_composed(
+                            sentence, self.compose, self.composer, self.names, self.composer_rng
+                        )
+                    copy.append(sentence)
+            rng.shuffle(copy)
+            filled += joined(copy, self.join, rng) if repeat else copy
+        rng.shuffle(filled)
+        return filled
+
+
 def multiply(
     src: Path,
     dst: Path,
@@ -308,33 +245,29 @@ def multiply(
     names = divide_names(src / "names", rng)
     sentences = divide_sentences(read_sentences(src / "sentences"), hold_out, rng)
     for split in SPLITS:  # a name in no list belongs to the first split that it occurs in
-        for sentence in sentences[split]:
-            for part in sentence:
-                if part.label and part.kind != "zh":
-                    names.split_of.setdefault(part.text, split)
-    composer, own_rng = None, random.Random(seed)  # so that the other splits stay as they are
+        for part in (part for sentence in sentences[split] for part in sentence):
+            if part.label and part.kind != "zh":
+                names.split_of.setdefault(part.text, split)
+    more: list[Sentence] = []
+    folder = src / "sentences" / TRAIN_ONLY
+    if folder.is_dir():
+        more = [sentence for file in read_sentences(folder).values() for sentence in file]
+    for part in (part for sentence in more for part in sentence):
+        if part.label and part.kind != "zh":
+            names.keep_for_train(part.text, folder)
+    add_train_names(src / "names" / TRAIN_ONLY, names)
+    composer = None
     if compose:
         lists = {kind: pool for (kind, split), pool in names.pools.items() if split == SPLITS[0]}
         composer = Composer(src / "names" / "composed.yml", lists)
-    out: dict[str, list[Sentence]] = {}
-    for split in SPLITS:
-        filled = []
-        for repeat in range(copies if split == "train" else 1):
-            copy = []
-            for sentence in sentences[split]:
-                has_entity = any(part.label for part in sentence)
-                how = (0.0, scramble if split == "train" else 0.0) if repeat else (1.0, 0.0)
-                if repeat:
-                    sentence = with_neighbours(sentence, adjacent, names, rng)
-                if has_entity or repeat % 2 == 0:  # half as many without entities
-                    sentence = fill(sentence, split, names, *how, rng)
-                    if composer and repeat:
-                        sentence = with_composed(sentence, compose, composer, names, own_rng)
-                    copy.append(sentence)
-            rng.shuffle(copy)
-            filled += joined(copy, join, rng) if repeat else copy
-        rng.shuffle(filled)
-        out[split] = filled[: round(len(filled) * share)] if split == "train" else filled
+    # A source of random numbers of its own for what must leave the other splits as they are.
+    passes = Passes(names, copies, scramble, adjacent, join, compose, composer, random.Random(seed))
+    out = {split: passes.over(sentences[split], split, rng) for split in SPLITS}
+    if more:
+        own_rng = random.Random(seed + 1)
+        out["train"] += passes.over(more, SPLITS[0], own_rng)
+        own_rng.shuffle(out["train"])
+    out["train"] = out["train"][: round(len(out["train"]) * share)]
     seen = {p.text for sentence in out["train"] for p in sentence if p.label}
     for split in SPLITS[1:]:
         shared = seen & {p.text for sentence in out[split] for p in sentence if p.label}
