@@ -248,13 +248,17 @@ def multiply(
         for part in (part for sentence in sentences[split] for part in sentence):
             if part.label and part.kind != "zh":
                 names.split_of.setdefault(part.text, split)
+    # The split of the persons is settled before further names are added to train.
+    for part in (part for split in SPLITS for sentence in sentences[split] for part in sentence):
+        if part.kind == "zh":
+            names.belongs(part.text)
     more: list[Sentence] = []
     folder = src / "sentences" / TRAIN_ONLY
     if folder.is_dir():
         more = [sentence for file in read_sentences(folder).values() for sentence in file]
     for part in (part for sentence in more for part in sentence):
         if part.label and part.kind != "zh":
-            names.keep_for_train(part.text, folder)
+            names.keep_for_train(part.text)
     add_train_names(src / "names" / TRAIN_ONLY, names)
     composer = None
     if compose:
@@ -262,7 +266,9 @@ def multiply(
         composer = Composer(src / "names" / "composed.yml", lists)
     # A source of random numbers of its own for what must leave the other splits as they are.
     passes = Passes(names, copies, scramble, adjacent, join, compose, composer, random.Random(seed))
-    out = {split: passes.over(sentences[split], split, rng) for split in SPLITS}
+    out = {"train": passes.over(sentences["train"], "train", rng)}
+    for split in SPLITS[1:]:  # whatever train has, they stay as they are
+        out[split] = passes.over(sentences[split], split, random.Random(f"{seed} {split}"))
     if more:
         own_rng = random.Random(seed + 1)
         out["train"] += passes.over(more, SPLITS[0], own_rng)

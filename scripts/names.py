@@ -5,8 +5,6 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from spacy_bert_crf.errors import BertCrfError
-
 SPLITS = ("train", "dev", "test")
 #: Shares of train, dev and test.
 SHARES = (0.78, 0.10, 0.12)
@@ -50,21 +48,16 @@ class Names:
             self.split_of[name] = SPLITS[at]
         return self.split_of[name]
 
-    def keep_for_train(self, name: str, path: Path) -> bool:
+    def keep_for_train(self, name: str) -> bool:
         """Make a name without a split one of train. Returns whether it belongs to train.
 
+        The hash decides about a name that may also be drawn as a person of the kind `zh`. So dev
+        and test get the same persons with it and without it.
+
         name: a name of another kind than `zh`.
-        path: where it is written.
-        Raises BertCrfError for a name that may also be drawn as a person of the kind `zh`, since
-        dev and test would then get other persons.
         """
-        first_names = set(self.first_names)
-        person = any(name.startswith(s) and name[len(s) :] in first_names for s in self.surnames)
-        if person and name not in self.split_of:
-            raise BertCrfError(
-                f"{path}: {name} is also a surname and a first name of the lists surnames.txt and "
-                "given.txt: write another name, so that dev and test stay as they are."
-            )
+        if any(name.startswith(s) and name[len(s) :] in self.first_names for s in self.surnames):
+            return self.belongs(name) == SPLITS[0]
         return self.split_of.setdefault(name, SPLITS[0]) == SPLITS[0]
 
 
@@ -98,12 +91,15 @@ def divide_names(folder: Path, rng: random.Random) -> Names:
 
 
 def add_train_names(folder: Path, names: Names) -> None:
-    """Add lists of names that occur in train only. A name of dev or test is left out.
+    """Add names for train only, to the lists that are there or as new lists.
 
-    Raises BertCrfError as `Names.keep_for_train` does.
+    A name of dev or test is left out.
     """
     for path in sorted(folder.glob("*.txt")):
-        lines = [name for name in path.read_text(encoding="utf8").split("\n") if name]
-        pool = [name for name in lines if names.keep_for_train(name, path)]
-        names.pools[path.stem, SPLITS[0]] = pool
-        names.weights[path.stem, SPLITS[0]] = [1] * len(pool)
+        key = path.stem, SPLITS[0]
+        pool, weights = names.pools.setdefault(key, []), names.weights.setdefault(key, [])
+        for line in path.read_text(encoding="utf8").split("\n"):
+            name, star, weight = line.partition("*")
+            if name and name not in pool and names.keep_for_train(name):
+                pool.append(name)
+                weights.append(int(weight) if star else 1)
