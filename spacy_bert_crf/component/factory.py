@@ -29,6 +29,7 @@ context = "auto"
 batch_pieces = 0
 allow_download = false
 adversarial = 0.0
+frozen_layers = 0
 get_spans = null
 pooling = null
 

@@ -45,6 +45,7 @@ def create_encoder(
     context: Literal["auto", "sentences", "fit"] = "auto",
     long_texts: Optional[Literal["sentences", "windows"]] = None,
     adversarial: float = 0.0,
+    frozen_layers: int = 0,
 ) -> Model[list[Doc], list[Floats2d]]:
     """An encoder of the component's own.
 
@@ -79,6 +80,8 @@ def create_encoder(
     long_texts: not used. Pipelines from before `context` have it.
     adversarial: length of a step of the word embeddings that makes the loss higher. An update
         then learns a second time, from the embeddings after that step. 0 for none.
+    frozen_layers: number of the lowest layers that do not learn, and with them the embeddings.
+        An update is faster then. 0: all layers and the embeddings learn.
     Raises BertCrfError for settings out of range.
     """
     if get_spans is not None:
@@ -101,6 +104,12 @@ def create_encoder(
         )
     if not 0 <= adversarial < math.inf:
         raise BertCrfError(f"encoder setting adversarial = {adversarial}: it must be 0 or more.")
+    if frozen_layers < 0 or (frozen_layers and adversarial):
+        raise BertCrfError(
+            f"encoder settings frozen_layers = {frozen_layers}, adversarial = {adversarial}: "
+            "frozen_layers must be 0 or more, and 0 with adversarial, which needs the gradient of "
+            "the embeddings."
+        )
     shim = EncoderShim(
         {
             "max_length": max_length,
@@ -110,6 +119,7 @@ def create_encoder(
             "mixed_precision": mixed_precision,
             "grad_scaler_config": dict(grad_scaler_config),
             "adversarial": adversarial,
+            "frozen_layers": frozen_layers,
             "source": {
                 "name": name,
                 "tokenizer_config": dict(tokenizer_config),

@@ -28,6 +28,7 @@ from ..encoder import hf as enc
 from ..encoder.cuda.bert import CudaBert
 from ..encoder.cuda.run import run_cuda
 from ..encoder.fast_copy import FastCopy
+from ..encoder.fewer_layers import freeze_lowest
 from ..encoder.passes import Plan, plan_docs, run, set_dropout
 from ..encoder.precision import pass_size, products_dtype
 from ..errors import BertCrfError
@@ -152,7 +153,7 @@ class EncoderShim(TorchShim):
     """Holds a Hugging Face encoder and its tokenizer.
 
     config: max_length, overlap, context, batch_pieces, mixed_precision, grad_scaler_config,
-        adversarial; and under "source" the arguments of `load_encoder`.
+        adversarial, frozen_layers; and under "source" the arguments of `load_encoder`.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -204,6 +205,7 @@ class EncoderShim(TorchShim):
         self._model, self._tokenizer = loaded
         self.longest = enc.longest_input(loaded, self.cfg["max_length"])
         self._padding = enc.takes_padding(loaded.model)
+        freeze_lowest(self.module, self.cfg.get("frozen_layers", 0))
         self.module.to(default_device()).eval()
 
     def plan(self, docs: list[Doc], is_train: bool = False) -> Plan:

@@ -112,6 +112,8 @@ def student_config(
     config = config.copy()
     config[SECTION] = settings.section(teacher, digest)
     encoder = config["components"][name].setdefault("model", {}).setdefault("tok2vec", {})
+    if encoder.get("frozen_layers"):  # those of the teacher's training
+        encoder["frozen_layers"] = 0
     encoder["name"] = ""
     start: dict[str, Any] = {"@callbacks": STUDENT, "teacher": teacher, "layers": settings.layers}
     start["which_layers"] = settings.which_layers

@@ -104,6 +104,16 @@ def test_the_first_layers(teacher, settings, tmp_path, caplog):
     assert config["initialize"]["before_init"]["which_layers"] == "first"
 
 
+def test_all_layers_of_a_student_learn(teacher, settings, tmp_path):
+    """frozen_layers of the config, which the teacher was trained with, does not hold them."""
+    frozen = "components.bert_crf.model.tok2vec.frozen_layers"
+    run(teacher, {**settings, "training.max_epochs": 1, frozen: 2}, tmp_path / "out")
+    nlp = spacy.load(tmp_path / "out" / "model-best")
+    assert nlp.config["components"]["bert_crf"]["model"]["tok2vec"]["frozen_layers"] == 0
+    module = own_encoder_of(nlp.get_pipe("bert_crf").model).module
+    assert all(param.requires_grad for param in module.parameters())
+
+
 def test_the_teacher_is_loaded_once(teacher, settings, tmp_path, monkeypatch):
     loaded = []
 
