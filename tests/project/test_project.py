@@ -120,9 +120,10 @@ def test_quickstart_with_a_few_updates(project):
 
 def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
     from scripts import multiply_corpus
+    from scripts.sentences import read_sentences
 
     source = ROOT / "assets" / "quickstart"
-    sentences = multiply_corpus.read_sentences(source / "sentences")
+    sentences = read_sentences(source / "sentences")
     assert sum(len(s) for s in sentences.values()) >= 1500 and len(sentences) >= 12
     for hold_out, compose in ((False, 0.0), (True, 0.5)):
         out = multiply_corpus.multiply(source, tmp_path, 2, 0.5, hold_out, 5, compose=compose)
@@ -143,18 +144,19 @@ def test_no_name_of_dev_or_test_occurs_in_train(tmp_path):
 
 def test_marks_and_kinds_of_the_quickstart_sentences():
     """Every mark names a kind for which there are names."""
-    from scripts import multiply_corpus
+    from scripts.sentences import read_sentences
 
     source = ROOT / "assets" / "quickstart"
-    kinds = {path.stem for path in (source / "names").glob("*.txt")} | {"zh", "surname"}
-    files = multiply_corpus.read_sentences(source / "sentences")
-    everything = [sentence for sentences in files.values() for sentence in sentences]
+    kinds = {path.stem for path in (source / "names").rglob("*.txt")} | {"zh", "surname"}
+    folders = [source / "sentences", source / "sentences" / "train"]
+    files = [sentences for folder in folders for sentences in read_sentences(folder).values()]
+    everything = [sentence for sentences in files for sentence in sentences]
     lengths = [sum(len(part.text) for part in sentence) for sentence in everything]
     assert min(lengths) >= 5 and max(lengths) <= 200
     without = sum(not any(part.label for part in sentence) for sentence in everything)
     assert 0.35 < without / len(everything) < 0.45
     assert len({"".join(part.text for part in s) for s in everything}) == len(everything)
-    for sentences in files.values():
+    for sentences in files:
         for sentence in sentences:
             for part in sentence:
                 assert not part.label or (

@@ -9,6 +9,7 @@ import srsly
 
 from scripts import multiply_corpus
 from scripts.compose_names import Composer
+from scripts.sentences import read_sentences
 from spacy_bert_crf.errors import BertCrfError
 
 QUICKSTART = Path(__file__).parent.parent.parent / "assets" / "quickstart"
@@ -65,6 +66,6 @@ def test_half_of_the_organisations_are_composed(tmp_path):
 
 def test_patterns_are_for_organisations():
     patterns = srsly.read_yaml(QUICKSTART / "names" / "composed.yml")["patterns"]
-    sentences = multiply_corpus.read_sentences(QUICKSTART / "sentences")
+    sentences = read_sentences(QUICKSTART / "sentences")
     labels = {part.kind: part.label for file in sentences.values() for s in file for part in s}
     assert {labels[kind] for kind in patterns} == {"ORG"}
