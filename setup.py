@@ -74,10 +74,15 @@ setup(
         "lint": ["ruff", "mypy", "codespell", "import-linter", "types-requests", "types-tqdm"],
     },
     entry_points={
-        "spacy_factories": ["bert_crf = spacy_bert_crf.component.factory:make_bert_crf"],
+        "spacy_factories": [
+            "bert_crf = spacy_bert_crf.component.factory:make_bert_crf",
+            "bert_crf_encoder = spacy_bert_crf.component.shared.encoder:make_bert_crf_encoder",
+        ],
         "spacy_architectures": [
             "spacy_bert_crf.BertCrf.v1 = spacy_bert_crf.model.architectures:create_bert_crf",
             "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.model.architectures:create_encoder",
+            "spacy_bert_crf.EncoderListener.v1 = "
+            "spacy_bert_crf.model.architectures:create_encoder_listener",
         ],
         "spacy_tokenizers": [
             "spacy_bert_crf.WholePieces.v1 = "

@@ -85,7 +85,7 @@ _METHODS: tuple[str, ...] = (
 
 def in_plain_torch(cls: C) -> C:
     """Class decorator: the methods of _METHODS run under `plain_torch`, and explain full memory."""
-    for name in _METHODS:
+    for name in vars(cls).keys() & set(_METHODS):
         setattr(cls, name, _wrapped(vars(cls)[name]))
     return cls
 

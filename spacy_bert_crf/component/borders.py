@@ -16,7 +16,7 @@ _BATCH = 512
 
 
 def warn_inner_borders(
-    component: str, own: Optional[EncoderShim], texts: Sequence[MarkedText]
+    component: str, encoder: Optional[EncoderShim], texts: Sequence[MarkedText]
 ) -> None:
     """Warn once of gold entities that begin or end inside a wordpiece.
 
@@ -24,12 +24,12 @@ def warn_inner_borders(
     by the transitions of the CRF only.
 
     component: its name, for the message.
-    own: the component's own encoder, loaded. With None nothing is checked.
+    encoder: the component's encoder, loaded. With None nothing is checked.
     texts: the training texts with their gold entities.
     """
-    if own is None:
+    if encoder is None:
         return
-    found = list(inner_borders(own.loaded.tokenizer, texts))
+    found = list(inner_borders(encoder.loaded.tokenizer, texts))
     if found:
         total = sum(len(entities) for _, entities in texts)
         warnings.warn(

@@ -97,9 +97,9 @@ class BertCrf(TrainablePipe):
 
     @property
     def quantize(self) -> str:
-        """See Settings. May be changed."""
-        own = layers.own_encoder_of(self.model)
-        return "" if own is None else own.quantize
+        """See Settings; that of a shared encoder. May be changed where it is the component's own."""
+        encoder = layers.encoder_of(self.model)
+        return "" if encoder is None else encoder.quantize
 
     @quantize.setter
     def quantize(self, value: str) -> None:
@@ -230,7 +230,7 @@ class BertCrf(TrainablePipe):
         with named(self.name):
             self._set_labels(choose_labels(labels, self.labels, golds, trained))
         self._build_head(sample)
-        borders.warn_inner_borders(self.name, layers.own_encoder_of(self.model), texts)
+        borders.warn_inner_borders(self.name, layers.encoder_of(self.model), texts)
         borders.warn_cut_words(self.name, cut if self.chains.keeps else [], golds, self.settings)
         if trained is None and self.settings.transitions_from_counts:
             tags = self.tag_set

@@ -168,13 +168,13 @@ def find_component(nlp: Language, name: str = "") -> "BertCrf":
 
 
 def find_encoder(nlp: Language, pipe: "BertCrf") -> enc.LoadedEncoder:
-    """The encoder of a component: its own, or that of the transformer it listens to.
+    """The encoder of a component: its own, or the shared one that it listens to.
 
     Raises BertCrfError if it is no Hugging Face encoder with a fast tokenizer.
     """
-    own = layers.own_encoder_of(pipe.model)
-    if own is not None:
-        return own.loaded
+    encoder = layers.encoder_of(pipe.model)
+    if encoder is not None:
+        return encoder.loaded
     models = [pipe.model.get_ref("tok2vec")]
     for node in pipe.model.walk():
         upstream = getattr(node, "upstream_name", None)

@@ -200,9 +200,9 @@ def damaged_component(component: str, folder: Path) -> Iterator[None]:
 
 
 def _is_damaged_cfg(path: Path) -> bool:
-    """Whether the file can't be the `cfg` of a component, which has a list of labels."""
+    """Whether the file can't be the `cfg` of a component, whose labels are a list if it has any."""
     try:
-        labels = srsly.read_json(path)["labels"]
+        labels = srsly.read_json(path).get("labels", [])
     except Exception:
         return True
     return not isinstance(labels, list) or not all(isinstance(label, str) for label in labels)

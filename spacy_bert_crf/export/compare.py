@@ -61,8 +61,8 @@ class Comparison:
         self.docs = [nlp.make_doc(doc.text) for doc in self.gold]
         self.characters = sum(len(doc.text) for doc in self.gold)
         encoder = find_encoder(nlp, self.pipe)
-        own = layers.own_encoder_of(self.pipe.model)
-        settings = own.cfg if own is not None else {}
+        shim = layers.encoder_of(self.pipe.model)
+        settings = shim.cfg if shim is not None else {}
         self.longest = enc.longest_input(encoder, longest_window(nlp, self.pipe, encoder))
         self.padding = enc.takes_padding(encoder.model)
         self.overlap = int(settings.get("overlap", 128))

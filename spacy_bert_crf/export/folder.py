@@ -27,7 +27,7 @@ from ..component.score_map import ScoreMap
 from ..encoder.hf import LoadedEncoder
 from ..encoder.passes import special_ids
 from ..errors import BertCrfError, first_line
-from ..model.layers import own_encoder_of
+from ..model.layers import encoder_of
 from .calibration_inputs import FOLDER as CALIBRATION
 from .calibration_inputs import save_calibration, write_calibration
 from .formats import FORMATS, best_model
@@ -213,11 +213,11 @@ def _notes(nlp: Language, component: str, trained: Trained) -> list[str]:
         notes.append(f"threshold {pipe.threshold:g} is left out: the files give all entities")
     if pipe.score_map != ScoreMap():
         notes.append("the correction of probabilities by calibrate is left out")
-    own = own_encoder_of(pipe.model)
-    if own is not None and own.cfg["max_length"] > trained.info["max_length"]:
+    encoder = encoder_of(pipe.model)
+    if encoder is not None and encoder.cfg["max_length"] > trained.info["max_length"]:
         notes.append(
             f"max_length is {trained.info['max_length']}, as the encoder takes no more than that, "
-            f"not {own.cfg['max_length']}"
+            f"not {encoder.cfg['max_length']}"
         )
     if any("\n" in piece for piece in trained.encoder.tokenizer.get_vocab()):
         notes.append("vocab.txt is left out, for a wordpiece holds a line break: tokenizer.json")

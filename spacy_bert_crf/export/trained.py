@@ -193,9 +193,9 @@ def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> 
     pipe: its component.
     encoder: the encoder of the component.
     """
-    own = layers.own_encoder_of(pipe.model)
-    if own is not None:
-        return int(own.cfg["max_length"])
+    known = layers.encoder_of(pipe.model)
+    if known is not None:
+        return int(known.cfg["max_length"])
     prefix, suffix, _ = special_ids(encoder.tokenizer)
     windows = [
         # spacy-transformers counts windows in tokens, each of one wordpiece or more.
@@ -213,11 +213,11 @@ def _rules(pipe: BertCrf) -> dict[str, Any]:
     of the first is the end of a sentence. No entity begins or ends within a match of the second;
     it is empty if words may be cut.
     """
-    own = layers.own_encoder_of(pipe.model)
+    encoder = layers.encoder_of(pipe.model)
     rules: dict[str, Any] = {"context": "fit"}
-    if own is not None:
-        sizes = {key: own.cfg[key] for key in ("max_length", "overlap")}
-        rules = {"context": own.context, "windows": sizes}
+    if encoder is not None:
+        sizes = {key: encoder.cfg[key] for key in ("max_length", "overlap")}
+        rules = {"context": encoder.context, "windows": sizes}
     whole = WORD if pipe.chains.keeps else ""
     return {**rules, "sentence_end": SENTENCE_END, "whole_words": whole}
 

@@ -12,6 +12,7 @@ from thinc.types import Floats2d
 from ..encoder.precision import MixedPrecision
 from ..errors import BertCrfError
 from .layers import bert_crf_layer, encoder_layer
+from .shared.listener import EncoderListener
 from .shims import EncoderShim
 
 
@@ -21,7 +22,7 @@ def create_bert_crf(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
 
     tok2vec: token vectors, list of Doc to list of [tokens, width]. It is an own encoder
         (`spacy_bert_crf.Encoder.v1`) or a listener to a shared one
-        (`spacy-transformers.TransformerListener.v1`). The parameter has this name because
+        (`spacy_bert_crf.EncoderListener.v1`, `spacy-transformers.TransformerListener.v1`). The parameter has this name because
         `nlp.replace_listeners` looks for it.
     RETURNS: list of Doc to list of emissions [tokens, n_tags].
     """
@@ -129,3 +130,16 @@ def create_encoder(
         }
     )
     return encoder_layer(shim, grad_factor)
+
+
+@registry.architectures("spacy_bert_crf.EncoderListener.v1")
+def create_encoder_listener(upstream: str = "*") -> Model[list[Doc], list[Floats2d]]:
+    """A listener to the encoder of a component `bert_crf_encoder`, which several may share.
+
+    It gives token vectors to any component whose architecture has a `tok2vec`, such as spaCy's
+    tagger. The width of the vectors is that of the encoder.
+
+    upstream: name of the component with the encoder. "*" for the last one before this component.
+    RETURNS: list of Doc to list of [tokens, width].
+    """
+    return EncoderListener(upstream)

@@ -18,6 +18,7 @@ from ..encoder.passes import DENSE, padded_batches
 from ..errors import BertCrfError
 from .crf_batches import Emissions, join_rows, split_rows
 from .gradients.adversarial import learn_twice
+from .shared.listener import EncoderListener
 from .shims import EncoderShim, HeadShim, TorchShim
 
 #: Largest number of tokens of a batch of docs in prediction.
@@ -86,6 +87,15 @@ def own_encoder_of(model: Model) -> Optional[EncoderShim]:
     return next((shim for shim in shims if isinstance(shim, EncoderShim)), None)
 
 
+def encoder_of(model: Model) -> Optional[EncoderShim]:
+    """The encoder that a `bert_crf_layer` has of its own, or shares with other components.
+
+    None for an encoder of another library, and for a listener without an encoder before it.
+    """
+    tok2vec = model.get_ref("tok2vec")
+    return tok2vec.encoder if isinstance(tok2vec, EncoderListener) else own_encoder_of(model)
+
+
 def build_head(model: Model, n_tags: int) -> None:
     """Make the head of a `bert_crf_layer`, or make room in it for more tags.
 
@@ -96,12 +106,12 @@ def build_head(model: Model, n_tags: int) -> None:
     width = model.get_ref("tok2vec").maybe_get_dim("nO")
     if width is None:
         raise BertCrfError(
-            "the width of its token vectors is not known: is the transformer that it listens to "
-            "in the pipeline, before it?"
+            "the width of its token vectors is not known: is the encoder that it listens to in "
+            "the pipeline, before it, and initialised?"
         )
-    own = own_encoder_of(model)
+    encoder = encoder_of(model)
     # Another thread may have another default.
-    device = own.device if own is not None and own.is_built else None
+    device = encoder.device if encoder is not None and encoder.is_built else None
     head_of(model).build(width, n_tags, device)
 
 
@@ -116,7 +126,8 @@ def set_quantize(model: Model, value: str) -> None:
     elif value:
         raise BertCrfError(
             f"quantize = {value!r} needs an encoder of the component's own "
-            "(spacy_bert_crf.Encoder.v1); this one shares a transformer."
+            "(spacy_bert_crf.Encoder.v1); this one shares an encoder. A shared encoder of the "
+            "component bert_crf_encoder has a setting quantize there."
         )
 
 

@@ -269,7 +269,11 @@ class EncoderShim(TorchShim):
         return held_scale(self.module.named_parameters(), optimizer.learn_rate)
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        self.grad_scaler.unscale(list(self.module.parameters()))
+        """See TorchShim. Without gradients, the scale of float16 stays as it is, too."""
+        params = list(self.module.parameters())
+        if all(param.grad is None for param in params):
+            return
+        self.grad_scaler.unscale(params)
         super().finish_update(optimizer)
         self.grad_scaler.update()
 

@@ -67,7 +67,7 @@ def load_teacher(path: Path) -> tuple[Language, BertCrf]:
     """A trained pipeline and its component.
 
     path: folder of the pipeline.
-    Raises BertCrfError if it can't be loaded, or has no component with an encoder of its own.
+    Raises BertCrfError if it can't be loaded, or has no component with an encoder of this package.
     """
     held = _HELD.get()
     if held is not None and held[0] == path:
@@ -97,14 +97,14 @@ def holding(path: Path, nlp: Language, pipe: BertCrf) -> Iterator[None]:
 
 
 def encoder_of(pipe: BertCrf) -> LoadedEncoder:
-    """The own encoder of a component. Raises BertCrfError if it shares one."""
-    own = model_layers.own_encoder_of(pipe.model)
-    if own is None:
+    """The encoder of a component. Raises BertCrfError if it is not one of this package."""
+    encoder = model_layers.encoder_of(pipe.model)
+    if encoder is None:
         raise BertCrfError(
-            f"its component {pipe.name!r} shares the encoder of another component, or has one of "
-            f"another library. Train it with an encoder of its own ({_ENCODER})."
+            f"its component {pipe.name!r} shares the encoder of another library, or has one. Train "
+            f"it with an encoder of its own ({_ENCODER}), or of a component bert_crf_encoder."
         )
-    return own.loaded
+    return encoder.loaded
 
 
 def student_of(nlp: Language) -> BertCrf:

@@ -1,0 +1,1 @@
+"""The component whose encoder several components share."""

@@ -1,0 +1,1 @@
+"""One encoder for several components: the layer that listens to it, and a batch that they share."""
