@@ -97,7 +97,7 @@ class BertCrf(TrainablePipe):
 
     @property
     def quantize(self) -> str:
-        """See Settings; that of a shared encoder. May be changed where it is the component's own."""
+        """See Settings. May be changed, except where the encoder is shared."""
         encoder = layers.encoder_of(self.model)
         return "" if encoder is None else encoder.quantize
 

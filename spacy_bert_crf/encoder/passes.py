@@ -4,7 +4,7 @@ A plan says which wordpieces each pass takes, and which rows a token reads; it i
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Optional, Union
@@ -270,6 +270,7 @@ def run(
     device: torch.device,
     project: Optional[tuple[Tensor, Tensor]] = None,
     autocast: Optional[torch.dtype] = None,
+    forward: Optional[Callable[..., Any]] = None,
 ) -> Tensor:
     """Vectors of all tokens of a plan: the mean of the rows of their wordpieces.
 
@@ -280,6 +281,7 @@ def run(
         Mean and linear map commute, so the result differs by rounding only. The hidden states of
         a long text are then never held together.
     autocast: dtype of mixed precision, None for float32.
+    forward: runs the model in a pass; None for the model itself.
     RETURNS: float32 [N, width], or [N, K] with `project`. A token without wordpieces gets zeros
         (with `project`, the bias).
     """
@@ -297,7 +299,8 @@ def run(
             for ids, mask in zip(tensors[len(first) : n_ids], masks, strict=True):
                 on = None if mask is None else next(mask_on)
                 # shape: (W, L, width)
-                states = model(input_ids=ids, attention_mask=on, return_dict=True).last_hidden_state
+                out = (forward or model)(input_ids=ids, attention_mask=on, return_dict=True)
+                states = out.last_hidden_state
                 with torch.autocast(device.type, enabled=False):
                     # shape: (W * L, width)
                     rows = states.flatten(0, 1).float()

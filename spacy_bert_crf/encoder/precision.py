@@ -14,7 +14,9 @@ MixedPrecision = Union[bool, Literal["auto"]]
 _CPU_PASS = 768
 #: The same in an update. Activations of all layers are kept there.
 _CPU_UPDATE = 512
-#: The same on a device whose memory is not known.
+#: Passes of an update on a CPU whose activations are kept where a whole batch is read at once.
+_CPU_KEPT_PASSES = 4
+#: Largest number of wordpieces of a pass on a device whose memory is not known.
 _OTHER_PASS = 4096
 #: Bounds of a pass on CUDA. Fewer would leave the card idle, more gain nothing.
 _CUDA_PASS = (1024, 65_536)
@@ -74,3 +76,14 @@ def pass_size(
     each = width * (layers * _KEPT_BYTES if is_train else _PASS_BYTES)
     lowest, highest = _CUDA_PASS
     return int(min(max(_SHARE * memory / each, lowest), highest))
+
+
+def kept_pieces(size: int, device: torch.device) -> int:
+    """Number of wordpieces whose activations an update of a whole batch keeps.
+
+    On CUDA a pass takes the memory that activations may take. A CPU has more than for one pass.
+
+    size: the `pass_size` of an update.
+    device: where the encoder is.
+    """
+    return size * _CPU_KEPT_PASSES if device.type == "cpu" else size

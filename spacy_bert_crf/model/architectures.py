@@ -22,8 +22,8 @@ def create_bert_crf(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
 
     tok2vec: token vectors, list of Doc to list of [tokens, width]. It is an own encoder
         (`spacy_bert_crf.Encoder.v1`) or a listener to a shared one
-        (`spacy_bert_crf.EncoderListener.v1`, `spacy-transformers.TransformerListener.v1`). The parameter has this name because
-        `nlp.replace_listeners` looks for it.
+        (`spacy_bert_crf.EncoderListener.v1`, `spacy-transformers.TransformerListener.v1`). The
+        parameter has this name because `nlp.replace_listeners` looks for it.
     RETURNS: list of Doc to list of emissions [tokens, n_tags].
     """
     return bert_crf_layer(tok2vec)

@@ -271,6 +271,27 @@ def learn(
     return learn_twice(own.module.get_input_embeddings().weight, eps, learn_once)
 
 
+def begin_encoder(
+    model: Model, docs: list[Doc], bounded: bool = False
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
+    """Token vectors of docs in an update, [tokens, width] each, and their backpropagation.
+
+    model: an `encoder_layer`.
+    docs: the docs.
+    bounded: see `EncoderShim.update_vectors`.
+    """
+    shim = shim_of(model, EncoderShim)
+    vectors, backprop_torch = shim.update_vectors(docs, model.attrs["dropout_rate"], bounded)
+
+    def backprop(d_vectors: list[Floats2d]) -> list[Doc]:
+        # Gradients of 0 would not do: the optimizer's weight decay would still move the encoder.
+        if factor := model.attrs["grad_factor"]:
+            backprop_torch(join_rows(d_vectors, vectors.device) * factor)
+        return []
+
+    return split_rows(vectors.detach(), [len(doc) for doc in docs]), backprop
+
+
 def _encoder_init(model: Model, X: Any = None, Y: Any = None) -> None:
     shim = shim_of(model, EncoderShim)
     if not shim.is_built:
@@ -281,19 +302,10 @@ def _encoder_init(model: Model, X: Any = None, Y: Any = None) -> None:
 def _encoder_forward(
     model: Model, docs: list[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
-    shim = shim_of(model, EncoderShim)
-    lengths = [len(doc) for doc in docs]
-    if not is_train:
-        return split_rows(shim.predict_vectors(docs), lengths), _no_backprop
-    vectors, backprop_torch = shim.update_vectors(docs, model.attrs["dropout_rate"])
-
-    def backprop(d_vectors: list[Floats2d]) -> list[Doc]:
-        # Gradients of 0 would not do: the optimizer's weight decay would still move the encoder.
-        if factor := model.attrs["grad_factor"]:
-            backprop_torch(join_rows(d_vectors, vectors.device) * factor)
-        return []
-
-    return split_rows(vectors.detach(), lengths), backprop
+    if is_train:
+        return begin_encoder(model, docs)
+    vectors = shim_of(model, EncoderShim).predict_vectors(docs)
+    return split_rows(vectors, [len(doc) for doc in docs]), _no_backprop
 
 
 def _head_forward(

@@ -30,11 +30,12 @@ from ..encoder.cuda.run import run_cuda
 from ..encoder.fast_copy import FastCopy
 from ..encoder.fewer_layers import freeze_lowest
 from ..encoder.passes import Plan, plan_docs, run, set_dropout
-from ..encoder.precision import pass_size, products_dtype
+from ..encoder.precision import kept_pieces, pass_size, products_dtype
 from ..errors import BertCrfError
 from .encoder_rates import crf_scale, held_scale
 from .gradients.scaling import GradScaler
 from .optimizer import GroupedAdamW
+from .shared.bounded import Bounded
 from .weights_file import CHECKSUMS, XXH3, PendingWeights, beside, write_weights
 
 # OpenMP's threads do not survive a fork. A child process that used them would wait for ever.
@@ -245,16 +246,27 @@ class EncoderShim(TorchShim):
         return run(fast, plan, self.device, project, dtype)
 
     def update_vectors(
-        self, docs: list[Doc], dropout: float
+        self, docs: list[Doc], dropout: float, bounded: bool = False
     ) -> tuple[Tensor, Callable[[Tensor], None]]:
-        """Vectors of all tokens, and the function that takes their gradient. [N, width]"""
+        """Vectors of all tokens, and the function that takes their gradient. [N, width]
+
+        docs: the docs.
+        dropout: dropout rate, from 0 to 1.
+        bounded: keep the activations of `kept_pieces` wordpieces at most. Those of further passes
+            are computed again in backpropagation (Chen et al. 2016, "Training Deep Nets with
+            Sublinear Memory Cost").
+        """
         plan, dtype = self.plan(docs, is_train=True), self.autocast()
+        forward = None
+        if bounded:
+            kept = self.cfg["batch_pieces"] or kept_pieces(self.pass_size(True), self.device)
+            forward = Bounded(self.module, kept, lambda: self._attention_for(dtype))
         self.fast.clear()  # the weights are about to change
         set_dropout(self.module, dropout)
         self.module.train()
         try:
             with self._attention_for(dtype):
-                vectors = run(self.module, plan, self.device, autocast=dtype)
+                vectors = run(self.module, plan, self.device, autocast=dtype, forward=forward)
         finally:
             self.module.eval()
 

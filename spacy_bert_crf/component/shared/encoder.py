@@ -151,7 +151,8 @@ class SharedEncoder(Tok2Vec):
         listeners = [each for each in self.listeners if each.encoder is self.encoder]
         if listeners and any(len(doc) for doc in docs):
             set_dropout_rate(self.model, drop)
-            self._batch = SharedBatch(self.model, self.encoder.device, docs, len(listeners))
+            parts = layers.begin_encoder(self.model, docs, bounded=True)
+            self._batch = SharedBatch(docs, *parts, self.encoder.device, len(listeners))
             for listener in listeners:
                 listener.receive(self._batch)
         return losses

@@ -28,19 +28,24 @@ class SharedBatch:
 
     The encoder runs backwards once, for the sum of the gradients of all listeners.
 
-    layer: the encoder, from list of Doc to list of [tokens, width].
-    device: where it is.
     docs: the docs of the update.
+    vectors: the vectors of each. [tokens, width]
+    backprop: takes the gradient of the vectors.
+    device: where the encoder is.
     n_listeners: number of listeners that will give a gradient.
     """
 
     def __init__(
-        self, layer: Model, device: torch.device, docs: list[Doc], n_listeners: int
+        self,
+        docs: list[Doc],
+        vectors: list[Floats2d],
+        backprop: Backprop,
+        device: torch.device,
+        n_listeners: int,
     ) -> None:
-        self._docs, self._device, self._missing = docs, device, n_listeners
-        self._vectors: list[Floats2d]
-        self._backprop: Optional[Backprop]
-        self._vectors, self._backprop = layer.begin_update(docs)
+        self._docs, self._vectors = docs, vectors
+        self._backprop: Optional[Backprop] = backprop
+        self._device, self._missing = device, n_listeners
         self._gradient: Optional[Tensor] = None
 
     def vectors(self, docs: list[Doc]) -> list[Floats2d]:

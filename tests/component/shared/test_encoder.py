@@ -23,7 +23,6 @@ from support.toys import (
     ENGLISH,
     TEXTS,
     characters,
-    entities,
     listener_config,
     make_examples,
     own_config,
@@ -32,11 +31,14 @@ from support.toys import (
 
 TWO = {"people": ["PER"], "rest": ["LOC", "ORG"]}
 ENCODER = "bert_crf_encoder"
-TAGGER = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener_config()["model"]["tok2vec"]}}  # fmt: skip
+LISTENER = listener_config()["model"]["tok2vec"]
+TAGGER = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": LISTENER}}
 
 
 def adamw(**settings):
-    return create_adamw(**{"encoder_lr": 5e-3, "head_lr": 2e-2, "crf_lr": 2e-2, **settings}, warmup=0)
+    return create_adamw(
+        **{"encoder_lr": 5e-3, "head_lr": 2e-2, "crf_lr": 2e-2, **settings}, warmup=0
+    )
 
 
 def as_spacy_trains(nlp, examples, optimizer, **settings):
@@ -113,12 +115,13 @@ def test_one_component_learns_as_with_an_encoder_of_its_own(encoder_path, update
         torch.testing.assert_close(ends[1][name], tensor, rtol=1e-4, atol=1e-6)
 
 
-def test_a_batch_of_several_passes_learns_as_with_an_own_encoder(encoder_path):
-    """An own encoder learns from it in parts."""
+@pytest.mark.parametrize("batch_pieces", [32, 96])
+def test_a_batch_of_several_passes_learns_as_with_an_own_encoder(encoder_path, batch_pieces):
+    """An own encoder learns from it in parts. A shared one computes some activations again."""
     losses = []
+    settings = {"batch_pieces": batch_pieces, "mixed_precision": False}
     for shared in (False, True):
         spacy.util.fix_random_seed(0)
-        settings = {"batch_pieces": 32, "mixed_precision": False}
         nlp = own_shared_pipeline(encoder_path, **settings) if shared else spacy.blank("zh")
         if not shared:
             nlp.add_pipe("bert_crf", config=own_config(encoder_path, **settings))
