@@ -94,26 +94,6 @@ def shared_config(upstream="*"):
     }
 
 
-def listener_config(upstream="*", **settings):
-    """A `bert_crf` that listens to a `bert_crf_encoder`."""
-    listener = {"@architectures": "spacy_bert_crf.EncoderListener.v1", "upstream": upstream}
-    return {"scheme": "BIO", "model": {"tok2vec": listener}, **settings}
-
-
-def own_shared_pipeline(encoder_path, names=("bert_crf",), lang="zh", **settings):
-    """A blank pipeline with a `bert_crf_encoder` and components that listen to it.
-
-    names: names of the components.
-    settings: settings of the encoder.
-    """
-    spacy.util.fix_random_seed(0)
-    nlp = spacy.blank(lang)
-    nlp.add_pipe("bert_crf_encoder", config={"model": {"name": str(encoder_path), **settings}})
-    for name in names:
-        nlp.add_pipe("bert_crf", name=name, config=listener_config())
-    return nlp
-
-
 def transformer_config(encoder_path):
     need_shared()
     return {

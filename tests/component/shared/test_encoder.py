@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import warnings
 
 import numpy as np
 import pytest
@@ -17,28 +16,13 @@ from thinc.api import Adam
 from spacy_bert_crf.component.pipelines import find_encoder
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.layers import encoder_of, head_of, own_encoder_of
-from spacy_bert_crf.model.optimizer import create_adamw
 from spacy_bert_crf.training.loop import train
-from support.toys import (
-    ENGLISH,
-    TEXTS,
-    characters,
-    listener_config,
-    make_examples,
-    own_config,
-    own_shared_pipeline,
-)
+from support.sharing import TWO, adamw, initialised, listener_config, own_shared_pipeline
+from support.toys import ENGLISH, TEXTS, characters, make_examples, own_config
 
-TWO = {"people": ["PER"], "rest": ["LOC", "ORG"]}
 ENCODER = "bert_crf_encoder"
 LISTENER = listener_config()["model"]["tok2vec"]
 TAGGER = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": LISTENER}}
-
-
-def adamw(**settings):
-    return create_adamw(
-        **{"encoder_lr": 5e-3, "head_lr": 2e-2, "crf_lr": 2e-2, **settings}, warmup=0
-    )
 
 
 def as_spacy_trains(nlp, examples, optimizer, **settings):
@@ -53,30 +37,6 @@ def as_spacy_trains(nlp, examples, optimizer, **settings):
 
 def as_a_loop(nlp, examples, optimizer, **settings):
     return nlp.update(examples, sgd=optimizer, **settings)
-
-
-def initialised(nlp, labels=TWO, data=TEXTS):
-    examples = make_examples(nlp, data)
-    own = {name: {"labels": of} for name, of in labels.items() if name in nlp.pipe_names}
-    nlp.config["initialize"]["components"] = own
-    nlp.initialize(lambda: examples)
-    return examples
-
-
-def trained_two(encoder_path, updates=60):
-    nlp = own_shared_pipeline(encoder_path, TWO)
-    examples, optimizer = initialised(nlp), adamw()
-    for _ in range(updates):
-        nlp.update(examples, sgd=optimizer)
-    return nlp
-
-
-@pytest.fixture(scope="module")
-def two_path(encoder_path, tmp_path_factory):
-    """Folder of a pipeline whose two components find the entities of TEXTS."""
-    path = tmp_path_factory.mktemp("two") / "pipeline"
-    trained_two(encoder_path).to_disk(path)
-    return path
 
 
 def gold():
@@ -491,10 +451,3 @@ def test_the_optimizer_knows_the_groups(encoder_path):
     nlp.update(examples, sgd=optimizer)
     assert set(optimizer.encoder_rates) == {encoder.id}
     assert {owner for owner, _ in optimizer.state} == {encoder.id, head.id}
-
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
