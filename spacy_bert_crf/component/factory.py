@@ -6,41 +6,16 @@ from dataclasses import asdict, fields
 from typing import Any, Optional
 
 from spacy.language import Language
-from thinc.api import Config, Model
+from thinc.api import Model
 
 from .pipe import BertCrf
-from .settings import Settings
-
-_MODEL = """
-[model]
-@architectures = "spacy_bert_crf.BertCrf.v1"
-
-[model.tok2vec]
-@architectures = "spacy_bert_crf.Encoder.v1"
-name = ""
-tokenizer_config = {"use_fast": true}
-transformer_config = {}
-grad_factor = 1.0
-mixed_precision = "auto"
-grad_scaler_config = {}
-max_length = 512
-overlap = 128
-context = "auto"
-batch_pieces = 0
-allow_download = false
-adversarial = 0.0
-frozen_layers = 0
-get_spans = null
-pooling = null
-
-[scorer]
-@scorers = "spacy.ner_scorer.v1"
-"""
+from .settings import Settings, encoder_config
 
 
 def default_config() -> dict[str, Any]:
     """All settings with their defaults, the scorer and the model."""
-    return {**asdict(Settings()), **Config().from_str(_MODEL)}
+    model = {"@architectures": "spacy_bert_crf.BertCrf.v1", "tok2vec": encoder_config()}
+    return {**asdict(Settings()), "model": model, "scorer": {"@scorers": "spacy.ner_scorer.v1"}}
 
 
 def make_bert_crf(

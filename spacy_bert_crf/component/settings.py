@@ -111,6 +111,28 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
+def encoder_config() -> dict[str, Any]:
+    """The config of an encoder, `spacy_bert_crf.Encoder.v1`, with the default of each setting."""
+    return {
+        "@architectures": "spacy_bert_crf.Encoder.v1",
+        "name": "",
+        "tokenizer_config": {"use_fast": True},
+        "transformer_config": {},
+        "grad_factor": 1.0,
+        "mixed_precision": "auto",
+        "grad_scaler_config": {},
+        "max_length": 512,
+        "overlap": 128,
+        "context": "auto",
+        "batch_pieces": 0,
+        "allow_download": False,
+        "adversarial": 0.0,
+        "frozen_layers": 0,
+        "get_spans": None,
+        "pooling": None,
+    }
+
+
 def has_settings(cls: C) -> C:
     """Give a component an attribute for each setting, read and changed in its `settings`.
 

@@ -19,8 +19,7 @@ from ...model import layers
 from ...model.shared.listener import EncoderListener, SharedBatch
 from ...model.shims import EncoderShim
 from ...model.weights_file import weights_beside
-from ..factory import default_config
-from ..settings import damaged_component, named
+from ..settings import damaged_component, encoder_config, named
 
 
 @in_plain_torch
@@ -195,6 +194,6 @@ def make_bert_crf_encoder(nlp: Language, name: str, model: Model, quantize: str)
 Language.factory(
     "bert_crf_encoder",
     assigns=["doc.tensor"],
-    default_config={"model": default_config()["model"]["tok2vec"], "quantize": ""},
+    default_config={"model": encoder_config(), "quantize": ""},
     func=make_bert_crf_encoder,
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Optional
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -23,18 +23,23 @@ class Bounded:
     ) -> None:
         self._model, self._kept, self._context = model, kept, context
 
-    def __call__(self, *, input_ids: Tensor, **inputs: Any) -> Any:
+    def __call__(self, *, input_ids: Tensor, attention_mask: Optional[Tensor], **other: Any) -> Any:
         """The output of the encoder. [W, L] ids to hidden states [W, L, width]"""
+
+        def run(ids: Tensor, mask: Optional[Tensor]) -> Any:
+            return self._model(input_ids=ids, attention_mask=mask, **other)
+
+        def run_in_training(ids: Tensor, mask: Optional[Tensor]) -> Any:
+            was_training = self._model.training  # False in backpropagation
+            self._model.train()
+            try:
+                with self._context():
+                    return run(ids, mask)
+            finally:
+                self._model.train(was_training)
+
         self._kept -= input_ids.numel()
         if self._kept >= 0:
-            return self._model(input_ids=input_ids, **inputs)
-        return checkpoint(self._run, use_reentrant=False, input_ids=input_ids, **inputs)
-
-    def _run(self, **inputs: Any) -> Any:
-        was_training = self._model.training  # False in backpropagation
-        self._model.train()
-        try:
-            with self._context():
-                return self._model(**inputs)
-        finally:
-            self._model.train(was_training)
+            return run(input_ids, attention_mask)
+        # Only of devices of positional arguments are the random states kept.
+        return checkpoint(run_in_training, input_ids, attention_mask, use_reentrant=False)

@@ -6,7 +6,7 @@ one. In a loop around `nlp.update`, the encoder steps in the update that gave it
 """
 
 from collections.abc import Callable
-from typing import Any, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 import torch
 from spacy.tokens import Doc
@@ -18,7 +18,9 @@ from torch import Tensor
 from ..._host import plain_torch
 from ...errors import BertCrfError
 from ..crf_batches import join_rows, split_rows
-from ..shims import EncoderShim
+
+if TYPE_CHECKING:
+    from ..shims import EncoderShim
 
 Backprop = Callable[[list[Floats2d]], Any]
 
@@ -99,11 +101,11 @@ class EncoderListener(Model):
         self._batch: Optional[SharedBatch] = None
 
     @property
-    def encoder(self) -> Optional[EncoderShim]:
+    def encoder(self) -> Optional["EncoderShim"]:
         """The encoder that it listens to; None if there is none in the pipeline."""
         return cast(_Upstream, self.shims[0]).encoder
 
-    def connect(self, encoder: EncoderShim) -> bool:
+    def connect(self, encoder: "EncoderShim") -> bool:
         """Listen to an encoder, instead of to another one.
 
         RETURNS: False if the listener was trained with vectors of another width.
@@ -153,7 +155,7 @@ class _Upstream(Shim):
     encoder has no gradient at its own turn. The last listener's component has a turn after it.
     """
 
-    encoder: Optional[EncoderShim] = None
+    encoder: Optional["EncoderShim"] = None
 
     def finish_update(self, optimizer: Optimizer) -> None:
         if self.encoder is not None:

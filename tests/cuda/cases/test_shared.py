@@ -1,10 +1,11 @@
-"""Components that listen to a transformer of spacy-transformers, on the device."""
+"""Components that share an encoder, ours or that of spacy-transformers, on the device."""
 
 import pytest
 import spacy
 import thinc.api
 
 from spacy_bert_crf.model.optimizer import create_adamw
+from support.sharing import TWO, adamw, initialised, own_shared_pipeline
 from support.toys import ENGLISH, TEXTS, entities, make_examples, shared_config, shared_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -75,3 +76,27 @@ def test_a_tagger_on_the_same_transformer(encoder_path, tmp_path):
     nlp.remove_pipe("tagger")
     nlp.remove_pipe("transformer")
     assert [entities(doc) for doc in nlp.pipe(texts)] == want
+
+
+@pytest.mark.parametrize("batch_pieces", [0, 32])
+def test_two_components_on_an_encoder_of_ours(encoder_path, tmp_path, batch_pieces):
+    """With passes of 32 wordpieces, most activations are computed again in backpropagation."""
+    losses, heads = [], {}
+    settings = {"batch_pieces": batch_pieces, "mixed_precision": False}
+    for start in (thinc.api.require_cpu, spacy.require_gpu):
+        start()
+        nlp = own_shared_pipeline(encoder_path, TWO, **settings)
+        examples, optimizer = initialised(nlp), adamw(eps=1e-3)
+        for name, data in heads.items():
+            nlp.get_pipe(name).model.get_ref("head").from_bytes(data)
+        heads = {name: nlp.get_pipe(name).model.get_ref("head").to_bytes() for name in TWO}
+        losses.append([nlp.update(examples, sgd=optimizer) for _ in range(4)])
+    for on_cpu, on_device in zip(*losses, strict=True):
+        assert on_device == pytest.approx(on_cpu, abs=1e-3)
+    for _ in range(50):
+        nlp.update(examples, sgd=adamw())
+    texts = [text for text, _ in TEXTS]
+    nlp.to_disk(tmp_path / "p")
+    want = predicted_on_the_cpu(tmp_path / "p", texts)
+    assert [entities(doc) for doc in nlp.pipe(texts)] == want
+    assert [entities(doc) for doc in nlp.pipe(texts, batch_size=2)] == want

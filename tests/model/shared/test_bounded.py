@@ -31,7 +31,9 @@ def test_gradients_are_those_of_the_encoder_itself(encoder_path, dtype, dropout)
             torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
             torch.autocast("cpu", dtype=dtype, enabled=dtype is not None),
         ):
-            states = [forward(input_ids=one).last_hidden_state.float() for one in ids]
+            states = [
+                forward(input_ids=one, attention_mask=None).last_hidden_state.float() for one in ids
+            ]
         model.eval()
         kept_bytes.append(sum(sizes))
         torch.cat(states).pow(3).sum().backward()
