@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch.utils._python_dispatch import _disable_current_modes
 
 from . import transfers
@@ -55,6 +56,7 @@ def patch_torch(card: Card) -> None:
     _patch_random()
     _patch_tensors()
     _patch_attention()
+    _patch_checkpoint()
     _patch_files()
     _patch_graphs()
     _patch_threads()
@@ -199,6 +201,20 @@ def _patch_graphs() -> None:
         setattr(graphs, name, without_mode(getattr(graphs, name)))
     graphs.RecursiveScriptModule.__call__ = without_mode(graphs.RecursiveScriptModule.__call__)
     torch.onnx.export = without_mode(torch.onnx.export)
+
+
+def _patch_checkpoint() -> None:
+    """A backward pass runs without the functions of tensor classes, which a forward pass has."""
+    plain = torch.utils.checkpoint.checkpoint
+
+    def checkpoint(function: Any, *args: Any, **kwargs: Any) -> Any:
+        def run(*inputs: Any) -> Any:
+            with torch._C._EnableTorchFunction():
+                return function(*inputs)
+
+        return plain(run, *args, **kwargs)
+
+    torch.utils.checkpoint.checkpoint = checkpoint  # type: ignore[assignment]
 
 
 def _patch_threads() -> None:
