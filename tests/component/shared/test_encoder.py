@@ -18,7 +18,16 @@ from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.layers import encoder_of, head_of, own_encoder_of
 from spacy_bert_crf.training.loop import train
 from support.sharing import TWO, adamw, initialised, listener_config, own_shared_pipeline
-from support.toys import ENGLISH, TEXTS, characters, make_examples, own_config
+from support.toys import (
+    ENGLISH,
+    TEXTS,
+    characters,
+    make_examples,
+    need_shared,
+    own_config,
+    shared_config,
+    transformer_config,
+)
 
 ENCODER = "bert_crf_encoder"
 LISTENER = listener_config()["model"]["tok2vec"]
@@ -451,3 +460,34 @@ def test_the_optimizer_knows_the_groups(encoder_path):
     nlp.update(examples, sgd=optimizer)
     assert set(optimizer.encoder_rates) == {encoder.id}
     assert {owner for owner, _ in optimizer.state} == {encoder.id, head.id}
+
+
+# Beside spacy-transformers
+
+
+def test_updates_are_those_of_a_shared_transformer(encoder_path):
+    """With texts of one sentence, without dropout, and with the same heads."""
+    need_shared()
+    losses, vectors, heads = [], [], {}
+    without = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    for ours in (True, False):
+        nlp = own_shared_pipeline(encoder_path, TWO, mixed_precision=False)
+        if not ours:
+            nlp = spacy.blank("zh")
+            transformer = transformer_config(encoder_path)
+            transformer["model"]["transformer_config"] = without  # it keeps its own rates
+            nlp.add_pipe("transformer", config=transformer)
+            for name in TWO:
+                nlp.add_pipe("bert_crf", name=name, config={**shared_config(), "scheme": "BIO"})
+        examples, optimizer = initialised(nlp), adamw(eps=1e-3)
+        for name in TWO:
+            head = nlp.get_pipe(name).model.get_ref("head")
+            heads.setdefault(name, head.to_bytes())
+            head.from_bytes(heads[name])
+        found = [as_spacy_trains(nlp, examples, optimizer) for _ in range(5)]
+        losses.append([[each[name] for name in TWO] for each in found])
+        docs = list(nlp.pipe(text for text, _ in TEXTS))
+        listener = nlp.get_pipe("people").model.get_ref("tok2vec")
+        vectors.append(np.concatenate(listener.predict(docs)))
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-3)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-3)
