@@ -141,7 +141,8 @@ def markdown(result: dict[str, Any]) -> str:
         f"{result['machine']['cpu']}, one thread. A random BERT of "
         f"{result['layers']} layers, {result['width']} wide; texts of 20 to 80 characters; "
         f"dropout 0.1. Rounds: {result['rounds']}, with medians over them; each has "
-        f"{result['updates']} updates in a new process. In float32 where nothing else is said. {words(result['versions'])}.",
+        f"{result['updates']} updates in a new process. In float32 where nothing else is said. "
+        f"{words(result['versions'])}.",
         "",
         "```bash",
         result["command"],
