@@ -14,10 +14,11 @@ import numpy as np
 import srsly
 
 from ..errors import BertCrfError, first_line
+from .coverage.covers import COVERS, covers_of
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Doc
+    from spacy.tokens import Doc, DocBin
     from spacy.vocab import Vocab
 
 #: A file may unpack to MAX_UNPACKED bytes or to MAX_RATIO times its own size, whichever is more.
@@ -49,6 +50,21 @@ def read_docbin(path: Path, vocab: "Vocab") -> "Iterator[Doc]":
             yield doc
     except Exception as err:  # What a damaged file raises varies.
         raise _damaged(path, err) from err
+
+
+def docbin_of(docs: "Iterable[Doc]") -> "DocBin":
+    """A DocBin of docs. It keeps which labels they cover, and no other user data."""
+    from spacy.tokens import DocBin
+
+    found, kept = DocBin(store_user_data=False), []
+    for doc in docs:
+        found.add(doc)
+        covers = covers_of(doc)
+        kept.append(b"" if covers is None else srsly.msgpack_dumps({COVERS: sorted(covers)}))
+    if any(kept):
+        found.store_user_data = True
+        found.user_data = [each or srsly.msgpack_dumps({}) for each in kept]
+    return found
 
 
 def check_docbin(path: Path) -> bytes:

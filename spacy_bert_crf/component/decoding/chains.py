@@ -7,7 +7,7 @@ Results are in the tags of the component. All other docs are read as ever.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Optional, TypeVar
+from typing import NamedTuple, Optional, TypeVar, Union
 
 import numpy as np
 import torch
@@ -62,10 +62,12 @@ class GoldTags(NamedTuple):
     tags: bool [tokens, K]; [tokens, K'] over `TagSet.marking_last` if `whole` is not None.
     whole: the tags that keep words whole [tokens, K'], to which the likelihood keeps. None if it
         counts all paths.
+    covers: the labels that the gold covers; None for all.
     """
 
     tags: BoolArray
     whole: Optional[BoolArray]
+    covers: Optional[frozenset[str]] = None
 
     @property
     def both(self) -> BoolArray:
@@ -160,10 +162,11 @@ class Chains:
         out = []
         for gold, own in zip(golds, words or [None] * len(golds), strict=True):
             if own is None or breaks(gold.spans, own):
-                out.append(GoldTags(allowed_tags(gold, self.tags), None))
+                out.append(GoldTags(allowed_tags(gold, self.tags), None, gold.covers))
                 continue
             whole = whole_words(own, self.tags.marking_last)
-            out.append(GoldTags(allowed_tags(gold, self.tags.marking_last), whole))
+            own_tags = allowed_tags(gold, self.tags.marking_last)
+            out.append(GoldTags(own_tags, whole, gold.covers))
         return out
 
     def decode(self, emissions: AnyEmissions, allowed: Allowed) -> tuple[list[IntArray], int]:
@@ -266,13 +269,13 @@ class Chains:
         loss, gradient = crf_batches.likelihood(
             self.crf, joined, [gold.tags if gold.whole is None else nothing for gold in golds],
             constrain=settings.constrain_training, accumulate=accumulate, n_docs=n_docs,
-            open_weights=open_weights(settings.annotated_share, self.tags),
+            open_weights=_weights(golds, self.tags, settings.annotated_share),
         )  # fmt: skip
         members = [i for i in trainable(golds) if golds[i].whole is not None]
         if not members:
             return loss, gradient
         part = self._part(joined, members, words=True)
-        missing = open_weights(settings.annotated_share, part.tags)
+        missing = _weights([golds[i] for i in members], part.tags, settings.annotated_share)
         # The negative log-likelihood of gold, less that of all paths that keep words whole.
         sides = (
             (False, [golds[i].both for i in members], missing),
@@ -340,3 +343,12 @@ class Chains:
 def trainable(golds: Sequence[GoldTags]) -> list[int]:
     """Indices of the docs that train the model, because they have a known token."""
     return crf_batches.trainable([gold.tags for gold in golds])
+
+
+def _weights(
+    golds: Sequence[GoldTags], tags: TagSet, share: float
+) -> Union[None, list[float], list[list[float]]]:
+    """The weights of `open_weights`: [K], or [docs, K] where docs differ in what they cover."""
+    if not share or all(gold.covers is None for gold in golds):
+        return open_weights(share, tags)
+    return [open_weights(share, tags, gold.covers) or [] for gold in golds]
