@@ -94,6 +94,7 @@ setup(
             "spacy_bert_crf.training.distillation.student:create_student",
         ],
         "spacy_readers": [
+            "spacy_bert_crf.Corpora.v1 = spacy_bert_crf.training.corpora:create_corpora",
             "spacy_bert_crf.WithTexts.v1 = "
             "spacy_bert_crf.training.distillation.texts:create_with_texts",
         ],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Optional, TypeVar
 from .._files import atomic_file
 from ..errors import BertCrfError
 from .coverage.label_map import LabelMap
+from .docbin import DocBinWriter
 from .formats import (
     FORMATS,
     ON_ERROR,
@@ -24,7 +25,6 @@ from .formats.text import LOST, MENDED, SKIPPED, Options, choose_join, is_unspac
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Doc
 
 T = TypeVar("T")
 
@@ -209,7 +209,7 @@ class _DocBinWriter:
 
     def __init__(self, lang: str) -> None:
         self.nlp = _blank(lang)
-        self.docs: list[Doc] = []
+        self.docs = DocBinWriter()
 
     def prepare(self, item: AnnotatedText) -> list[Problem]:
         """Make the doc of a text. RETURNS: the problems of its entities."""
@@ -218,14 +218,12 @@ class _DocBinWriter:
 
     def add(self) -> tuple[int, list[str]]:
         """Keep the doc. RETURNS: its number of characters, and the labels of its entities."""
-        self.docs.append(self.doc)
+        self.docs.add(self.doc)
         return len(self.doc.text), [ent.label_ for ent in self.doc.ents]
 
     def write(self, path: Path) -> None:
         """Write the docs that were kept."""
-        from .docbin import docbin_of
-
-        data = docbin_of(self.docs).to_bytes()
+        data = self.docs.to_bytes()
         with atomic_file(path) as tmp:
             tmp.write_bytes(data)
 

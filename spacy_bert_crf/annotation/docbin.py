@@ -18,7 +18,7 @@ from .coverage.covers import COVERS, covers_of
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Doc, DocBin
+    from spacy.tokens import Doc
     from spacy.vocab import Vocab
 
 #: A file may unpack to MAX_UNPACKED bytes or to MAX_RATIO times its own size, whichever is more.
@@ -52,19 +52,29 @@ def read_docbin(path: Path, vocab: "Vocab") -> "Iterator[Doc]":
         raise _damaged(path, err) from err
 
 
-def docbin_of(docs: "Iterable[Doc]") -> "DocBin":
-    """A DocBin of docs. It keeps which labels they cover, and no other user data."""
-    from spacy.tokens import DocBin
+class DocBinWriter:
+    """A DocBin that keeps which labels its docs cover, and no other user data."""
 
-    found, kept = DocBin(store_user_data=False), []
-    for doc in docs:
-        found.add(doc)
+    def __init__(self) -> None:
+        from spacy.tokens import DocBin
+
+        self._docs = DocBin(store_user_data=False)
+        self._covers: list[bytes] = []
+
+    def add(self, doc: "Doc") -> None:
+        """Add a doc."""
         covers = covers_of(doc)
-        kept.append(b"" if covers is None else srsly.msgpack_dumps({COVERS: sorted(covers)}))
-    if any(kept):
-        found.store_user_data = True
-        found.user_data = [each or srsly.msgpack_dumps({}) for each in kept]
-    return found
+        self._docs.add(doc)
+        self._covers.append(
+            b"" if covers is None else srsly.msgpack_dumps({COVERS: sorted(covers)})
+        )
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
+        if any(self._covers):
+            self._docs.store_user_data = True
+            self._docs.user_data = [each or srsly.msgpack_dumps({}) for each in self._covers]
+        return self._docs.to_bytes()
 
 
 def check_docbin(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from spacy.training import Example
 from ..errors import BertCrfError
 from .coverage.covers import covers_of
 from .schemes import Role, TagSet
+from .tag_counts import TagCounts, joined_counts
 from .word_runs import inner_borders
 
 BoolArray = NDArray[np.bool_]
@@ -310,6 +311,21 @@ def allowed_tags(gold: Gold, tags: TagSet) -> BoolArray:
             if end < n_tokens and np.count_nonzero(allowed[end]) > 1:
                 allowed[end, inner] = False
     return allowed
+
+
+def count_tags(golds: Iterable[Gold], tags: TagSet) -> TagCounts:
+    """How often tags begin a doc, follow one another and end it.
+
+    What some docs do not cover is estimated from the docs that do; see `joined_counts`.
+
+    golds: the annotation of each doc.
+    tags: the K tags.
+    """
+    parts: dict[Optional[frozenset[str]], TagCounts] = {}
+    for gold in golds:
+        own = parts.setdefault(gold.covers, TagCounts(len(tags.tags)))
+        own.add(allowed_tags(gold._replace(covers=None), tags))
+    return joined_counts(parts, [label for _, label in tags.roles])
 
 
 def open_weights(

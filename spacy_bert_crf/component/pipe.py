@@ -14,9 +14,9 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from .._host import in_plain_torch
-from ..annotation.gold import GoldReader, allowed_tags, choose_labels
+from ..annotation.coverage.scored import only_covered
+from ..annotation.gold import GoldReader, choose_labels, count_tags
 from ..annotation.schemes import TagSet, tag_set_of
-from ..annotation.tag_counts import count_tags
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.hf import LoadedEncoder
 from ..encoder.passes import IntArray
@@ -233,9 +233,7 @@ class BertCrf(TrainablePipe):
         borders.warn_inner_borders(self.name, layers.own_encoder_of(self.model), texts)
         borders.warn_cut_words(self.name, cut if self.chains.keeps else [], golds, self.settings)
         if trained is None and self.settings.transitions_from_counts:
-            tags = self.tag_set
-            counts = count_tags((allowed_tags(gold, tags) for gold in golds), len(tags.tags))
-            self.crf.set_scores(*counts.scores())
+            self.crf.set_scores(*count_tags(golds, self.tag_set).scores())
         self._apply_tags()
 
     def adopt(self, encoder: LoadedEncoder, labels: list[str], head: dict[str, Tensor]) -> None:
@@ -302,6 +300,11 @@ class BertCrf(TrainablePipe):
         golds = self._gold_tags(list(examples))
         loss, gradient = self.chains.likelihood(scores, golds, self.settings)
         return float(loss), gradient.split()
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """The scores of the scorer, of the labels that each reference covers."""
+        scores: dict[str, Any] = super().score(only_covered(examples), **kwargs)
+        return scores
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the component's parameters with the optimizer `sgd`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._files import atomic_folder
-from ..annotation.docbin import docbin_of
+from ..annotation.docbin import DocBinWriter
 from ..annotation.formats import write_corpus
 from ..encoder.checkpoint import CheckpointReport
 from ..errors import BertCrfError
@@ -95,7 +95,9 @@ def _write_corpus(folder: Path, survey: Survey) -> None:
     (folder / "corpus").mkdir()
     for part, texts in survey.texts.items():
         write_corpus(folder / "assets" / f"{part}.jsonl", texts, "doccano")
-        docs = docbin_of(survey.docs[part])
+        docs = DocBinWriter()
+        for doc in survey.docs[part]:
+            docs.add(doc)
         (folder / "corpus" / f"{part}.spacy").write_bytes(docs.to_bytes())
     labels = json.dumps(survey.labels, ensure_ascii=False)
     (folder / "labels.json").write_text(labels + "\n", encoding="utf8")

@@ -152,7 +152,7 @@ class _Run:
         with checks.same_random():
             if not has_state:
                 learn_new_labels(nlp, config, self.train_corpus)
-            checks.check_dev(nlp, [example.reference for example in self.dev_corpus(nlp)])
+            checks.check_corpora(nlp, self.examples, list(self.dev_corpus(nlp)))
         self.total_steps = self._count_steps()
         if isinstance(self.optimizer, GroupedAdamW) and not self.optimizer.total_steps:
             self.optimizer.total_steps = self.total_steps
