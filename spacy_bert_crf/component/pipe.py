@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any, Optional, Union, cast
 
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples
+from spacy.training import Example
 from spacy.vocab import Vocab
-from thinc.api import Model, Optimizer, set_dropout_rate
-from thinc.types import Floats2d
+from thinc.api import Model, Optimizer
 from torch import Tensor
 
 from .._host import in_plain_torch
@@ -21,12 +19,13 @@ from ..crf.linear_chain import LinearChainCRF
 from ..encoder.hf import LoadedEncoder
 from ..encoder.passes import IntArray
 from ..errors import BertCrfError
-from ..model import crf_batches, layers
+from ..model import layers
 from ..model.optimizer import GroupedAdamW, create_adamw
 from ..model.weights_file import weights_beside
 from . import borders, doc_entities, reading
-from .decoding.batch_loss import BatchLoss, Lessons
-from .decoding.chains import Begun, Chains, GoldTags
+from .decoding.batch_loss import Lessons
+from .decoding.chains import Begun, Chains
+from .decoding.learning import Learning
 from .reading import Alternative, Reading, Spans
 from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
@@ -34,7 +33,7 @@ from .settings import Settings, damaged_component, has_settings, merge_kept, nam
 
 @in_plain_torch
 @has_settings
-class BertCrf(TrainablePipe):
+class BertCrf(Learning):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
 
     One step of the CRF is one token. Predicted entities go to `doc.ents`.
@@ -207,6 +206,7 @@ class BertCrf(TrainablePipe):
         self._set_labels([*self.labels, label])
         head = layers.head_of(self.model)
         if head.is_built:
+            self._untrained = (*self._untrained, label)
             head.build(head.module.classifier.in_features, len(self.tag_set.tags))
             self._apply_tags()
         return 1
@@ -252,54 +252,6 @@ class BertCrf(TrainablePipe):
         self._build_head(None)
         layers.head_of(self.model).module.load_state_dict(head)
         self._apply_tags()
-
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[dict[str, float]] = None,
-    ) -> dict[str, float]:
-        """Learn from a batch. The loss is the negative log-likelihood, mean over the docs.
-
-        With a `teacher`, the cross-entropy to the teacher is a part of it; see BatchLoss.
-
-        examples: the batch. Examples without a known token do not train the model, and an own
-            encoder does not read them. A shared encoder hands out its vectors for a whole batch.
-        drop: dropout rate, from 0 to 1.
-        sgd: optimizer that steps the parameters; None leaves that to `finish_update`.
-        losses: dictionary to which the loss is added under the component's name.
-        RETURNS: `losses`, or a new dictionary.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "BertCrf.update")
-        if not any(len(example.predicted) for example in examples):
-            return losses
-        set_dropout_rate(self.model, drop)
-        lessons = self.teacher(examples) if self.teacher else None
-        loss = BatchLoss(self.chains, self._gold_tags(examples), self.settings, lessons)
-        docs = [example.predicted for example in examples]
-        part_losses = layers.learn(self.model, docs, loss.members, loss)
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        for value in crf_batches.read_losses(part_losses):
-            losses[self.name] += value
-        return losses
-
-    def get_loss(
-        self, examples: Iterable[Example], scores: list[Floats2d]
-    ) -> tuple[float, list[Floats2d]]:
-        """Loss of emissions and its gradient. The CRF's own gradients stay as they are.
-
-        examples: the batch.
-        scores: the emissions of each doc. [tokens, K]
-        """
-        golds = self._gold_tags(list(examples))
-        loss, gradient = self.chains.likelihood(scores, golds, self.settings)
-        return float(loss), gradient.split()
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """The scores of the scorer, of the labels that each reference covers."""
@@ -384,12 +336,6 @@ class BertCrf(TrainablePipe):
         legal = tags.legal() if self.settings.constraints else None
         with named(self.name):
             layers.set_legal(self.model, len(tags.tags), legal)
-
-    def _gold_tags(self, examples: list[Example]) -> list[GoldTags]:
-        """The tags that the gold of each example allows."""
-        golds, chains = self._golds.read_batch(examples, self.labels), self.chains
-        docs = [example.predicted for example in examples]
-        return chains.gold(golds, chains.words(docs) if self.settings.constrain_training else None)
 
     def _warn_impossible(self, count: int) -> None:
         if count and not self._warned_impossible:
