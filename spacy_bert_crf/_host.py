@@ -76,6 +76,8 @@ _METHODS: tuple[str, ...] = (
     "initialize",
     "adopt",
     "update",
+    "rehearse",
+    "remember",
     "get_loss",
     "finish_update",
     "from_bytes",
@@ -86,7 +88,7 @@ _METHODS: tuple[str, ...] = (
 def in_plain_torch(cls: C) -> C:
     """Class decorator: the methods of _METHODS run under `plain_torch`, and explain full memory."""
     for name in _METHODS:
-        setattr(cls, name, _wrapped(vars(cls)[name]))
+        setattr(cls, name, _wrapped(getattr(cls, name)))
     return cls
 
 

@@ -207,7 +207,8 @@ class BertCrf(Learning):
         head = layers.head_of(self.model)
         if head.is_built:
             self._untrained = (*self._untrained, label)
-            head.build(head.module.classifier.in_features, len(self.tag_set.tags))
+            per_label = len(self.tag_set.tags) // len(self.labels)
+            head.module.extend(len(self.tag_set.tags), per_label)
             self._apply_tags()
         return 1
 

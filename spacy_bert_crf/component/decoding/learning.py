@@ -71,7 +71,7 @@ class Learning(TrainablePipe):
                 stacklevel=3,
             )
             return
-        model, own = model or self.model.copy(), tags or self.tag_set
+        model, own = model or layers.copy_of(self.model), tags or self.tag_set
         labels = [label for label in own.labels if label not in self._untrained]
         self.former = Former(model, own, labels)
 
