@@ -25,6 +25,7 @@ from ..model.weights_file import weights_beside
 from . import borders, doc_entities, reading
 from .decoding.batch_loss import Lessons
 from .decoding.chains import Begun, Chains
+from .decoding.dictionary import DICTIONARY, Dictionary
 from .decoding.learning import Learning
 from .reading import Alternative, Reading, Spans
 from .score_map import ScoreMap
@@ -63,6 +64,7 @@ class BertCrf(Learning):
         merge_kept(self.cfg, self.settings)
         self.quantize = self.settings.quantize
         self._golds, self._warned_impossible = GoldReader(name), False
+        self._dictionary: Optional[Dictionary] = None
         #: What a teacher says of a batch; set while a student is trained. It is not saved.
         self.teacher: Optional[Callable[[list[Example]], Lessons]] = None
         doc_entities.register_labels(name)
@@ -113,6 +115,26 @@ class BertCrf(Learning):
         """
         with named(self.name):
             return ScoreMap.from_cfg(self.cfg)
+
+    @property
+    def dictionary(self) -> Optional[Dictionary]:
+        """Names that take part in decoding. May be set; saved with the component in its cfg.
+
+        Setting it raises BertCrfError for labels that the component does not have.
+        """
+        return self._dictionary
+
+    @dictionary.setter
+    def dictionary(self, value: Optional[Dictionary]) -> None:
+        if other := sorted(set(value.labels if value else ()) - set(self.labels)):
+            raise BertCrfError(
+                f"[{self.name}] the dictionary has labels that the component does not have: "
+                f"{', '.join(other)}. It has {', '.join(self.labels)}."
+            )
+        self._dictionary = value
+        self.cfg.pop(DICTIONARY, None)
+        if value is not None:
+            self.cfg[DICTIONARY] = value.to_cfg()
 
     def predict(self, docs: Iterable[Doc]) -> Union[list[IntArray], list[Reading]]:
         """Decode docs without changing them.
@@ -297,7 +319,7 @@ class BertCrf(Learning):
         """Begin a prediction. On CUDA the host does not wait for it."""
         keep = self.settings.constrain_to_ents and not self.settings.overwrite
         emissions = layers.predict_emissions(self.model, docs).to_crf()
-        return Begun(emissions, self.chains.allowed(docs, self.name, keep))
+        return Begun(emissions, self.chains.allowed(docs, self.name, keep, self.dictionary))
 
     def _decode(self, begun: Begun) -> Union[list[IntArray], list[Reading]]:
         """End a prediction, see `predict`."""
@@ -333,6 +355,8 @@ class BertCrf(Learning):
         """Settle the kept settings, and give the CRF the constraints of the tag scheme."""
         merge_kept(self.cfg, self.settings)
         _ = self.score_map  # raises for a damaged one
+        with named(self.name):
+            self._dictionary = Dictionary.from_cfg(self.cfg)
         tags = self.tag_set
         legal = tags.legal() if self.settings.constraints else None
         with named(self.name):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from .linear_chain import LinearChainCRF
 
-#: By how much the emissions of a new label are lower than the mean of the others, in nats.
+#: By how much the emissions of a new label are lower than those of O, in nats.
 NEW_LABEL = 1.0
 
 
@@ -37,8 +37,9 @@ class TagHead(nn.Module):
 
         n_tags: the number of tags afterwards.
         per_label: number of tags of a label, which come one after the other, after O. A new label
-            then begins with the mean weights of the others: its first tag with those of their first
-            tags, and so on. 0 for random weights.
+            then begins with the emissions of O, less NEW_LABEL, and with the mean transitions of
+            the others. What was outside is as likely an entity of it as its length allows (Cermelli
+            et al. 2020, "Modeling the Background"). 0 for random weights.
         Raises ValueError if it is smaller than now.
         """
         old = self.crf.n_tags
@@ -51,11 +52,11 @@ class TagHead(nn.Module):
         for wide, score in zip(new.crf.weights().scores, self.crf.weights().scores, strict=True):
             wide[tuple(slice(size) for size in score.shape)] = score
         if per_label and old > 1:
-            new._set_means(old, per_label)
+            new._begin_labels(old, per_label)
         self.classifier, self.crf = new.classifier, new.crf
 
-    def _set_means(self, old: int, size: int) -> None:
-        """Give the labels after the first `old` tags the mean weights of the labels before them.
+    def _begin_labels(self, old: int, size: int) -> None:
+        """Set the weights of the labels after the first `old` tags; see `extend`.
 
         size: number of tags of a label.
         """
@@ -65,12 +66,12 @@ class TagHead(nn.Module):
         same = torch.stack([crf.transitions[a, a] for a in blocks]).mean(0)
         others = [crf.transitions[a, b] for a, b in pairs if a is not b]
         other = torch.stack(others).mean(0) if others else same
-        rows, vectors = self.classifier.weight, (self.classifier.bias, crf.start, crf.end)
+        rows, bias = self.classifier.weight, self.classifier.bias
         for new in (slice(i, i + size) for i in range(old, self.crf.n_tags, size)):
-            rows[new] += torch.stack([rows[block] for block in blocks]).mean(0)
-            for each in vectors:
+            rows[new] += rows[0]
+            bias[new] = bias[0] - NEW_LABEL
+            for each in (crf.start, crf.end):
                 each[new] = torch.stack([each[block] for block in blocks]).mean(0)
-            self.classifier.bias[new] -= NEW_LABEL
             crf.transitions[0, new] = torch.stack([crf.transitions[0, b] for b in blocks]).mean(0)
             crf.transitions[new, 0] = torch.stack([crf.transitions[b, 0] for b in blocks]).mean(0)
             for before in [*blocks, *_after(old, new.start, size)]:

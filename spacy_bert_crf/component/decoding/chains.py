@@ -28,6 +28,7 @@ from .. import reading
 from ..reading import Path, Reading, Spans
 from ..settings import Settings
 from .allowed import allowed_for_decoding
+from .dictionary import Bonus, Dictionary, Match
 from .words import breaks, continuations, whole_words
 
 T = TypeVar("T")
@@ -39,10 +40,12 @@ class Allowed(NamedTuple):
     tags: of each doc, bool [tokens, K], None for all. Docs with a word that stays whole have
         [tokens, K'] over `TagSet.marking_last`.
     words: whether each doc has a word that stays whole.
+    bonus: what soft names of a dictionary add to the emissions of all docs; None for nothing.
     """
 
     tags: list[Optional[BoolArray]]
     words: list[bool]
+    bonus: Optional[Bonus] = None
 
 
 class Begun(NamedTuple):
@@ -133,14 +136,30 @@ class Chains:
         """
         return continuations(docs) if self.keeps else [None] * len(docs)
 
-    def allowed(self, docs: Sequence[Doc], component: str, keep_ents: bool) -> Allowed:
-        """The tags that the tokens of docs may have in decoding; see `allowed_for_decoding`."""
+    def allowed(
+        self,
+        docs: Sequence[Doc],
+        component: str,
+        keep_ents: bool,
+        names: Optional[Dictionary] = None,
+    ) -> Allowed:
+        """The tags that the tokens of docs may have in decoding; see `allowed_for_decoding`.
+
+        names: a dictionary of names that takes part in decoding, or None.
+        """
         words = self.words(docs)
+        found: list[list[Match]] = [[] for _ in docs]
+        if names is not None:
+            found = [names.find(doc, own) for doc, own in zip(docs, words, strict=True)]
         tags = [
-            allowed_for_decoding(doc, self._tags_for(own), component, keep_ents, own)
-            for doc, own in zip(docs, words, strict=True)
+            allowed_for_decoding(doc, self._tags_for(own), component, keep_ents, own, each)
+            for doc, own, each in zip(docs, words, found, strict=True)
         ]
-        return Allowed(tags, [own is not None for own in words])
+        allowed = Allowed(tags, [own is not None for own in words])
+        if names is None:
+            return allowed
+        bonus = Bonus.of(names, found, [len(doc) for doc in docs], self.tags)
+        return allowed._replace(bonus=bonus)
 
     def only_words(self, words: Sequence[Optional[BoolArray]]) -> Allowed:
         """The tags that keep words whole, and nothing else.
@@ -311,6 +330,8 @@ class Chains:
         compute: gives those of a part, from it and the tags that its docs allow.
         """
         joined = Emissions.of(emissions, self.crf.transitions.device)
+        if allowed.bonus is not None:
+            joined = joined._replace(rows=allowed.bonus.added(joined.rows))
         found: dict[int, T] = {}
         for part in self._parts(joined, allowed.words):
             own = [allowed.tags[i] for i in part.members]

@@ -148,7 +148,7 @@ def test_a_shared_encoder_keeps_no_former_model(encoder_path):
     assert nlp.get_pipe("bert_crf").former is None
 
 
-def test_a_new_label_begins_with_the_mean_weights_of_the_others(trained):
+def test_a_new_label_begins_as_outside_with_the_transitions_of_the_others(trained):
     pipe = trained.get_pipe("bert_crf")
     before = pipe.crf.weights()
     pipe.add_label("DATE")
