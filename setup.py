@@ -58,6 +58,8 @@ setup(
         "tensorboard": ["tensorboard>=2.14"],
         # Wheels of trained pipelines.
         "package": ["build>=1"],
+        # Dictionaries of names in decoding.
+        "dictionary": ["ahocorasick_rs>=0.22"],
         # Parquet files as corpora.
         "parquet": ["pyarrow>=15"],
         "test": [
