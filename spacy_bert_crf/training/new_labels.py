@@ -129,6 +129,13 @@ def _add(nlp: Language, sourced: Collection[str], examples: Sequence[Example]) -
     for name, pipe in pipes:
         if _needs_former(pipe, examples):
             pipe.remember()
+            if pipe.former is None:
+                warnings.warn(
+                    f"[{name}] shares its encoder, so that no former model can be kept. Labels that "
+                    "a text does not cover are learned from its gold alone, and may be forgotten.",
+                    stacklevel=5,
+                )
+                continue
             messages.append(
                 f"[{name}] keeps its former model, which stands in where texts do not cover its "
                 f"labels (self_distillation = {pipe.settings.self_distillation:g})."

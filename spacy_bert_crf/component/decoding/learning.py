@@ -58,18 +58,11 @@ class Learning(TrainablePipe):
 
         model: a copy of the model that is kept; None to copy the present one.
         tags: the tags of its head; None for those of the component.
-        Warns, and keeps nothing, if the encoder is shared: a copy of its state would be needed.
+        Nothing is kept before the component is initialised, or where it shares its encoder: a copy
+        of that would be needed, too.
         """
         self.former = None
-        if not layers.head_of(self.model).is_built:
-            return
-        if layers.own_encoder_of(self.model) is None:
-            warnings.warn(
-                f"[{self.name}] shares its encoder, so that no former model can be kept: labels "
-                "that a text does not cover are learned from its gold alone. Use "
-                "spacy_bert_crf.Encoder.v1 for an encoder of its own.",
-                stacklevel=3,
-            )
+        if not layers.head_of(self.model).is_built or layers.own_encoder_of(self.model) is None:
             return
         model, own = model or layers.copy_of(self.model), tags or self.tag_set
         labels = [label for label in own.labels if label not in self._untrained]
@@ -115,10 +108,17 @@ class Learning(TrainablePipe):
         sgd: see `update`.
         losses: see `update`.
         config: not used.
-        RETURNS: `losses`, or a new dictionary. Nothing is learned if no former model is kept.
+        RETURNS: `losses`, or a new dictionary.
+        Warns, and learns nothing, if no former model is kept; see `remember`.
         """
         losses = {} if losses is None else losses
         if self.former is None:
+            warnings.warn(
+                f"[{self.name}] keeps no former model, so that nothing is rehearsed: call "
+                "nlp.resume_training() first. The component needs an encoder of its own "
+                "(spacy_bert_crf.Encoder.v1).",
+                stacklevel=3,
+            )
             losses.setdefault(self.name, 0.0)
             return losses
         return self._learn(list(examples), drop, sgd, losses, weight=None)

@@ -113,7 +113,8 @@ def test_a_new_label_is_learned_and_the_others_are_kept(trained, covers):
 def test_without_a_former_model_nothing_is_rehearsed(trained):
     nlp = trained
     before = head_of(nlp.get_pipe("bert_crf").model).module.classifier.weight.clone()
-    assert nlp.rehearse(make_examples(nlp), sgd=create_adamw()) == {"bert_crf": 0.0}
+    with pytest.warns(UserWarning, match="nothing is rehearsed"):
+        assert nlp.rehearse(make_examples(nlp), sgd=create_adamw()) == {"bert_crf": 0.0}
     assert torch.equal(before, head_of(nlp.get_pipe("bert_crf").model).module.classifier.weight)
 
 
@@ -143,8 +144,7 @@ def test_a_shared_encoder_keeps_no_former_model(encoder_path):
     nlp = shared_pipeline(encoder_path)
     nlp.add_pipe("bert_crf", config=shared_config())
     nlp.initialize(lambda: make_examples(nlp))
-    with pytest.warns(UserWarning, match="shares its encoder"):
-        nlp.resume_training()
+    nlp.resume_training()
     assert nlp.get_pipe("bert_crf").former is None
 
 
