@@ -5,9 +5,6 @@ from torch import Tensor, nn
 
 from .linear_chain import LinearChainCRF
 
-#: By how much the emissions of a new label are lower than those of O, in nats.
-NEW_LABEL = 1.0
-
 
 class TagHead(nn.Module):
     """Token vectors to emissions, and the CRF over them.
@@ -37,8 +34,7 @@ class TagHead(nn.Module):
 
         n_tags: the number of tags afterwards.
         per_label: number of tags of a label, which come one after the other, after O. A new label
-            then begins with the emissions of O, less NEW_LABEL, and with the mean transitions of
-            the others. What was outside is as likely an entity of it as its length allows (Cermelli
+            then begins with the emissions of O and with the mean transitions of the others. What was outside is as likely an entity of it as its length allows (Cermelli
             et al. 2020, "Modeling the Background"). 0 for random weights.
         Raises ValueError if it is smaller than now.
         """
@@ -69,7 +65,7 @@ class TagHead(nn.Module):
         rows, bias = self.classifier.weight, self.classifier.bias
         for new in (slice(i, i + size) for i in range(old, self.crf.n_tags, size)):
             rows[new] += rows[0]
-            bias[new] = bias[0] - NEW_LABEL
+            bias[new] = bias[0]
             for each in (crf.start, crf.end):
                 each[new] = torch.stack([each[block] for block in blocks]).mean(0)
             crf.transitions[0, new] = torch.stack([crf.transitions[0, b] for b in blocks]).mean(0)

@@ -131,7 +131,7 @@ def _add(nlp: Language, sourced: Collection[str], examples: Sequence[Example]) -
             pipe.remember()
             if pipe.former is None:
                 warnings.warn(
-                    f"[{name}] shares its encoder, so that no former model can be kept. Labels that "
+                    f"[{name}] shares its encoder, so no former model can be kept. Labels that "
                     "a text does not cover are learned from its gold alone, and may be forgotten.",
                     stacklevel=5,
                 )
