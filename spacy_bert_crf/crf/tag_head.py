@@ -34,8 +34,9 @@ class TagHead(nn.Module):
 
         n_tags: the number of tags afterwards.
         per_label: number of tags of a label, which come one after the other, after O. A new label
-            then begins with the emissions of O and with the mean transitions of the others. What was outside is as likely an entity of it as its length allows (Cermelli
-            et al. 2020, "Modeling the Background"). 0 for random weights.
+            then begins with the emissions of O and with the mean transitions of the others, so that
+            what was outside may become an entity of it (Cermelli et al. 2020, "Modeling the
+            Background"). 0 for random weights.
         Raises ValueError if it is smaller than now.
         """
         old = self.crf.n_tags

@@ -67,7 +67,7 @@ def allowed_for_decoding(
     if keep_ents and (found := taken_tokens(doc)) is not None:
         taken = found[0]
         spans = [(ent.start, ent.end, ent.label_) for ent in doc.ents]
-    for start, end, label in fixed(names):
+    for start, end, label in fixed(names) if names else ():
         taken = np.zeros(len(doc), dtype=bool) if taken is None else taken
         if not taken[start:end].any():
             taken[start:end] = True
@@ -75,7 +75,7 @@ def allowed_for_decoding(
     if taken is not None:
         free = ~taken
         allowed = allowed_tags(Gold(spans, taken, []), tags)
-    if (rest := without(names, len(doc), tags)) is not None:
+    if names and (rest := without(names, len(doc), tags)) is not None:
         rest |= ~np.broadcast_to(free, len(doc))[:, None]
         allowed = rest if allowed is None else allowed & rest
     name = labels_extension(component)
