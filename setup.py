@@ -58,6 +58,8 @@ setup(
         "tensorboard": ["tensorboard>=2.14"],
         # Wheels of trained pipelines.
         "package": ["build>=1"],
+        # Dictionaries of names in decoding.
+        "dictionary": ["ahocorasick_rs>=0.22"],
         # Parquet files as corpora.
         "parquet": ["pyarrow>=15"],
         "test": [
@@ -99,6 +101,7 @@ setup(
             "spacy_bert_crf.training.distillation.student:create_student",
         ],
         "spacy_readers": [
+            "spacy_bert_crf.Corpora.v1 = spacy_bert_crf.training.corpora:create_corpora",
             "spacy_bert_crf.WithTexts.v1 = "
             "spacy_bert_crf.training.distillation.texts:create_with_texts",
         ],

@@ -76,6 +76,8 @@ _METHODS: tuple[str, ...] = (
     "initialize",
     "adopt",
     "update",
+    "rehearse",
+    "remember",
     "get_loss",
     "finish_update",
     "from_bytes",
@@ -85,8 +87,9 @@ _METHODS: tuple[str, ...] = (
 
 def in_plain_torch(cls: C) -> C:
     """Class decorator: the methods of _METHODS run under `plain_torch`, and explain full memory."""
-    for name in vars(cls).keys() & set(_METHODS):
-        setattr(cls, name, _wrapped(vars(cls)[name]))
+    for name in _METHODS:
+        if hasattr(cls, name):
+            setattr(cls, name, _wrapped(getattr(cls, name)))
     return cls
 
 

@@ -179,11 +179,20 @@ def count(docs: list[Doc]) -> dict[str, int]:
 
 
 def train_ours(
-    args: argparse.Namespace, encoder: Path, corpus: Corpus, train: Path, seed: int, work: Path
+    args: argparse.Namespace,
+    encoder: Path,
+    corpus: Corpus,
+    train: Path,
+    seed: int,
+    work: Path,
+    *,
+    change: Callable[[Any], None] = lambda config: None,
+    keep: Path | None = None,
 ) -> dict[str, Any]:
     """`spacy bert-crf train` with the project's config, in a process of its own.
 
     train: docs to train on. work: an empty folder, of which only the log is kept.
+    change: changes the config before it is used. keep: where the trained pipeline is moved, if any.
     RETURNS: scores on dev after each epoch and, after the last, per type; seconds of training
     without evaluation; the settings. Raises Failed.
     """
@@ -193,6 +202,7 @@ def train_ours(
         TEMPLATE, encoder=encoder, train=str(train), dev=str(corpus.dev), labels=str(labels),
         seed=seed, max_epochs=args.epochs, lang=corpus.lang, settings=args.set,
     )  # fmt: skip
+    change(config)
     config.to_disk(work / "config.cfg", interpolate=False)
     _run("train", work / "config.cfg", out, "--no-state", threads=args.threads, log=work / "log")
     history = read_json(out / "history.json")
@@ -210,6 +220,8 @@ def train_ours(
         threads=args.threads, log=work / "log",
     )  # fmt: skip
     last = read_json(work / "last.json")
+    if keep is not None:
+        shutil.move(out / "model-last", keep)
     shutil.rmtree(out)
     shown = ("training.optimizer.encoder_lr", *args.set)
     return {

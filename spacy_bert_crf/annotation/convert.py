@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, TypeVar
 
 from .._files import atomic_file
 from ..errors import BertCrfError
+from .coverage.label_map import LabelMap
+from .docbin import DocBinWriter
 from .formats import (
     FORMATS,
     ON_ERROR,
@@ -105,6 +107,8 @@ def convert_corpus(
     partial: bool = False,
     names: Sequence[str] = (),
     to: str = "",
+    covers: Optional[Sequence[str]] = None,
+    label_map: Optional[LabelMap] = None,
 ) -> CorpusReport:
     """Convert a corpus of any known format to a DocBin (`.spacy`), or to another format.
 
@@ -127,6 +131,9 @@ def convert_corpus(
     partial: whether all texts are annotated in part.
     names: the tags of numbers in `ner_tags`.
     to: the format of a file that does not end in `.spacy`. "" writes columns of a DocBin.
+    covers: labels that the annotation covers, by their new names, in texts that do not say so
+        themselves; None for all.
+    label_map: other names for the labels, and labels that are dropped; None for none.
     RETURNS: the counts of the conversion and the problems that it found.
     Raises BertCrfError for errors (see on_error), and if no sentence is left. Also for a file that
     can't be read or written, is not UTF-8, has no sentences or mixes schemes. Also for an unknown
@@ -168,6 +175,7 @@ def convert_corpus(
     problems = list(examined.notes)
     for item, found in _progress(examined.items, len(examined.items)):
         if item is not None:
+            item = _covering(item if label_map is None else label_map.apply(item), covers)
             found = sorted([*found, *writer.prepare(item)])
         problems.extend(found)
         outcomes = [problem.outcome for problem in found]
@@ -189,14 +197,19 @@ def convert_corpus(
     return report
 
 
+def _covering(item: AnnotatedText, covers: Optional[Sequence[str]]) -> AnnotatedText:
+    """The text, with the labels that the corpus covers if it does not say so itself."""
+    if covers is None or item.covers is not None:
+        return item
+    return replace(item, covers=frozenset(covers))
+
+
 class _DocBinWriter:
     """Makes docs of texts and writes them to a DocBin."""
 
     def __init__(self, lang: str) -> None:
-        from spacy.tokens import DocBin
-
         self.nlp = _blank(lang)
-        self.docs = DocBin(store_user_data=False)
+        self.docs = DocBinWriter()
 
     def prepare(self, item: AnnotatedText) -> list[Problem]:
         """Make the doc of a text. RETURNS: the problems of its entities."""

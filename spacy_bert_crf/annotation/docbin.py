@@ -14,6 +14,7 @@ import numpy as np
 import srsly
 
 from ..errors import BertCrfError, first_line
+from .coverage.covers import COVERS, covers_of
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -49,6 +50,31 @@ def read_docbin(path: Path, vocab: "Vocab") -> "Iterator[Doc]":
             yield doc
     except Exception as err:  # What a damaged file raises varies.
         raise _damaged(path, err) from err
+
+
+class DocBinWriter:
+    """A DocBin that keeps which labels its docs cover, and no other user data."""
+
+    def __init__(self) -> None:
+        from spacy.tokens import DocBin
+
+        self._docs = DocBin(store_user_data=False)
+        self._covers: list[bytes] = []
+
+    def add(self, doc: "Doc") -> None:
+        """Add a doc."""
+        covers = covers_of(doc)
+        self._docs.add(doc)
+        self._covers.append(
+            b"" if covers is None else srsly.msgpack_dumps({COVERS: sorted(covers)})
+        )
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
+        if any(self._covers):
+            self._docs.store_user_data = True
+            self._docs.user_data = [each or srsly.msgpack_dumps({}) for each in self._covers]
+        return self._docs.to_bytes()
 
 
 def check_docbin(path: Path) -> bytes:

@@ -14,7 +14,9 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import BertCrfError
+from .coverage.covers import covers_of
 from .schemes import Role, TagSet
+from .tag_counts import TagCounts, joined_counts
 from .word_runs import inner_borders
 
 BoolArray = NDArray[np.bool_]
@@ -54,11 +56,26 @@ class Gold(NamedTuple):
     spans: entities as (start, end, label), of all labels.
     known: whether each token's annotation is known. bool [tokens]
     lost: entities that could not be aligned. Their tokens are unknown.
+    covers: the labels that the annotation covers; None for all. See coverage/covers.py.
     """
 
     spans: list[tuple[int, int, str]]
     known: NDArray[np.bool_]
     lost: list[LostEntity]
+    covers: Optional[frozenset[str]] = None
+
+    def is_covered(self, label: str) -> bool:
+        """Whether all entities of this label are annotated, where the annotation is known."""
+        return self.covers is None or label in self.covers
+
+    def decides(self, start: int, end: int, label: str) -> bool:
+        """Whether gold says if tokens `start` to `end - 1` are an entity of this label."""
+        return self.is_covered(label) and bool(self.known[start:end].all())
+
+    @property
+    def scored(self) -> list[tuple[int, int, str]]:
+        """The entities whose label is covered."""
+        return [span for span in self.spans if self.is_covered(span[2])]
 
 
 class MarkedText(NamedTuple):
@@ -85,9 +102,9 @@ class Corpus(NamedTuple):
 def read_gold(example: Example) -> Gold:
     """The aligned annotation of an Example. A token without annotation is unknown, never O."""
     predicted, reference = example.predicted, example.reference
-    n_tokens = len(predicted)
+    n_tokens, covers = len(predicted), covers_of(reference)
     if not reference.has_annotation("ENT_IOB"):
-        return Gold([], np.zeros(n_tokens, dtype=bool), [])
+        return Gold([], np.zeros(n_tokens, dtype=bool), [], covers)
     if n_tokens == len(reference) and _same_tokens(example):
         iob = reference.to_array("ENT_IOB").astype(np.int64)
         spans = [(ent.start, ent.end, ent.label_) for ent in reference.ents]
@@ -106,7 +123,7 @@ def read_gold(example: Example) -> Gold:
     known |= np.fromiter((token.is_space for token in predicted), dtype=bool, count=n_tokens)
     for start, end, _ in spans:
         known[start:end] = True
-    return Gold(spans, known, lost)
+    return Gold(spans, known, lost, covers)
 
 
 def labels_of(golds: Iterable[Gold]) -> set[str]:
@@ -264,8 +281,10 @@ def choose_labels(
 def allowed_tags(gold: Gold, tags: TagSet) -> BoolArray:
     """The tags that each token may have by its gold annotation. bool [tokens, K]
 
-    A known token has one tag. It is O where the entity's label is not in the tag set. An unknown
-    token may have any tag except one that would continue a known entity before it.
+    A token of an entity has one tag. A known token outside of entities has O, and so has one of an
+    entity whose label is not in the tag set. Such a token may also have any tag of a label that the
+    annotation does not cover. An unknown token may have any tag. A tag that would continue a known
+    entity beyond its end is never allowed.
 
     gold: the annotation.
     tags: the K tags.
@@ -283,25 +302,50 @@ def allowed_tags(gold: Gold, tags: TagSet) -> BoolArray:
     at = np.flatnonzero(gold.known)
     allowed[at] = False
     allowed[at, ids[at]] = True
+    if gold.covers is not None:
+        outside = [not gold.is_covered(label) if label else True for _, label in tags.roles]
+        allowed[at[ids[at] == 0]] = outside
     if not tags.has_last:
         inner = [i for i, (role, _) in enumerate(tags.roles) if role is Role.INSIDE]
         for _, end, _ in spans:
-            if end < n_tokens and not gold.known[end]:
+            if end < n_tokens and np.count_nonzero(allowed[end]) > 1:
                 allowed[end, inner] = False
     return allowed
 
 
-def open_weights(share: float, tags: TagSet) -> Optional[list[float]]:
+def count_tags(golds: Iterable[Gold], tags: TagSet) -> TagCounts:
+    """How often tags begin a doc, follow one another and end it.
+
+    What some docs do not cover is estimated from the docs that do; see `joined_counts`.
+
+    golds: the annotation of each doc.
+    tags: the K tags.
+    """
+    parts: dict[Optional[frozenset[str]], TagCounts] = {}
+    for gold in golds:
+        own = parts.setdefault(gold.covers, TagCounts(len(tags.tags)))
+        own.add(allowed_tags(gold._replace(covers=None), tags))
+    return joined_counts(parts, [label for _, label in tags.roles])
+
+
+def open_weights(
+    share: float, tags: TagSet, covers: Optional[frozenset[str]] = None
+) -> Optional[list[float]]:
     """Logarithm of each tag's weight at tokens without annotation. [K], None for equal weights
 
     If each entity is annotated with the probability `share`, the likelihood has a factor of
-    1 - share for each entity that is not annotated.
+    1 - share for each entity that is not annotated. An entity of a label that is not covered is
+    never annotated, so it has the factor 1.
 
     share: the share of a doc's entities that is annotated, from 0 to below 1. 0 where it is not
         known.
     tags: the K tags.
+    covers: the labels that the annotation covers; None for all.
     """
     if not share:
         return None
     missing = math.log1p(-share)
-    return [missing if begins else 0.0 for begins in tags.begins()]
+    return [
+        missing if begins and (covers is None or label in covers) else 0.0
+        for begins, (_, label) in zip(tags.begins(), tags.roles, strict=True)
+    ]

@@ -5,8 +5,8 @@ and no emissions is the Markov chain of the corpus's tags. So training need not 
 most tokens are outside.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,13 +64,33 @@ class TagCounts:
         return ChainScores(*(np.maximum(part, FLOOR).astype(np.float32) for part in parts))
 
 
-def count_tags(allowed: Iterable[NDArray[np.bool_]], n_tags: int) -> TagCounts:
-    """Counts over docs.
+def joined_counts(
+    parts: Mapping[Optional[frozenset[str]], TagCounts], labels: Sequence[str]
+) -> TagCounts:
+    """The counts of docs that cover different labels, as if all docs covered all.
 
-    allowed: the tags that each token may have, bool [tokens, K] for each doc.
-    n_tags: K.
+    The counts of a label come from the docs that cover it, multiplied by all docs over these. What
+    is then left is outside.
+
+    parts: counts of the docs that cover the same labels, in which all else is O. None for all.
+    labels: the label of each of the K tags; "" for O, the first.
     """
-    counts = TagCounts(n_tags)
-    for own in allowed:
-        counts.add(own)
-    return counts
+    found = TagCounts(len(labels))
+    seen = {
+        covers: np.array([covers is None or not label or label in covers for label in labels])
+        for covers in parts
+    }
+    for name in ("start", "end", "pairs"):
+        counts = getattr(found, name)
+        # In how many places each tag, or pair of tags, could have been seen.
+        reach, total = np.zeros_like(counts), 0.0
+        for covers, own in parts.items():
+            here = seen[covers]
+            here = here[:, None] & here if counts.ndim == 2 else here
+            size = getattr(own, name).sum()
+            counts[here] += getattr(own, name)[here]
+            reach[here] += size
+            total += size
+        counts *= np.divide(total, reach, out=np.zeros_like(counts), where=reach > 0)
+        counts.flat[0] = max(total - (counts.sum() - counts.flat[0]), 0.0)
+    return found

@@ -94,6 +94,18 @@ def convert_corpus_command(
     partial: bool = typer.Option(
         False, "--partial", help="Texts are annotated in part: other tokens are unknown"
     ),
+    covers: str = typer.Option(
+        "", "--covers", help="Labels that are annotated, such as PER,LOC; else all are"
+    ),
+    label_map: str = typer.Option(
+        "", "--map", help="New names of labels, such as PERSON=PER,GPE=LOC"
+    ),
+    outside: str = typer.Option(
+        "", "--outside", help="Labels to drop; their tokens are no entity (*: all others)"
+    ),
+    unknown: str = typer.Option(
+        "", "--unknown", help="Labels to drop; their tokens are unknown (*: all others)"
+    ),
     on_error: OnError = typer.Option(
         OnError.fail,
         "--on-error",
@@ -107,11 +119,15 @@ def convert_corpus_command(
     spaCy JSON, Hugging Face JSONL or Parquet, CSV, WebAnno TSV, or a folder of brat. If SRC ends in
     .spacy, DST becomes a column file or what --to says.
 
+    If only some labels are annotated in SRC, name them with --covers. The others are then not
+    learned as absent. --map gives labels other names.
+
     \b
     Example:
       python -m spacy bert-crf convert-corpus admin.jsonl corpus/train.spacy --lang en
     """
     from ..annotation.convert import convert_corpus
+    from ..annotation.coverage.label_map import LabelMap, parse_labels, parse_names
 
     report = convert_corpus(
         src,
@@ -125,6 +141,8 @@ def convert_corpus_command(
         join=join,
         overlap=overlap.value,
         partial=partial,
+        covers=parse_labels(covers) if covers else None,
+        label_map=LabelMap.of(parse_names(label_map), parse_labels(outside), parse_labels(unknown)),
         on_error=on_error.value,
     )
     for text in first_of(report.messages):

@@ -1,9 +1,10 @@
-"""`bert-crf calibrate`, `find-errors` and `nbest`: commands that use probabilities."""
+"""`bert-crf calibrate`, `dictionary`, `find-errors` and `nbest`: commands about probabilities."""
 
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from enum import Enum
 from pathlib import Path
 from typing import Any, Optional
 
@@ -54,6 +55,72 @@ def calibrate_command(
     store(found, pipeline, output)
     print(found.table())
     print(f"stored temperature {found.temperature:g} in {output or pipeline}")
+
+
+class Mode(str, Enum):
+    """How a name counts that does not say so itself."""
+
+    soft = "soft"
+    hard = "hard"
+    never = "not"
+
+
+@command("dictionary")
+def dictionary_command(
+    pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
+    names: Path = typer.Argument(..., help="Names: NAME, tab, LABEL on each line; or .jsonl"),
+    mode: Mode = typer.Option(
+        Mode.soft, "--mode", help="soft: likelier; hard: always an entity; not: never of this label"
+    ),
+    bonus: Optional[float] = typer.Option(
+        None, "--bonus", help="By how many nats a soft name is likelier  [default: 2]"
+    ),
+    fit: Optional[Path] = typer.Option(
+        None, "--fit", help="Annotated docs (.spacy) to which the bonus of each label is fitted"
+    ),
+    output: Optional[Path] = typer.Option(
+        None,
+        "--output",
+        "-o",
+        help="Write a copy of the pipeline; without this option, the pipeline is changed",
+    ),
+    component: str = _COMPONENT,
+    gpu_id: int = _GPU,
+) -> None:
+    """Give a pipeline a dictionary of names, which takes part in decoding.
+
+    A third column, or "mode" in JSON lines, says soft, hard or not for a single name. A soft name
+    is only a hint: the context decides. The names replace those that the pipeline has. An empty
+    file removes them.
+
+    \b
+    Example:
+      python -m spacy bert-crf dictionary training/mine/model-best names.tsv --fit corpus/dev.spacy
+    """
+    from .._devices import use_device
+    from ..annotation.docbin import read_docs
+    from ..component.decoding.dictionary import DEFAULT_BONUS, Dictionary
+    from ..component.pipelines import find_component, load_pipeline
+    from ..evaluation.calibrate import check_output
+    from ..evaluation.fit_dictionary import fit_dictionary, store_dictionary
+
+    if bonus is not None and fit is not None:
+        raise BertCrfError("--bonus and --fit exclude one another: give one of them.")
+    if output is not None:
+        check_output(output)
+    read = Dictionary.read(names, mode.value)
+    use_device(gpu_id)
+    nlp = load_pipeline(pipeline)
+    pipe = find_component(nlp, component)
+    nats = DEFAULT_BONUS if bonus is None else bonus
+    found = Dictionary(read.entries, dict.fromkeys(read.labels, nats))
+    pipe.dictionary = found  # checks the labels
+    if fit is not None:
+        fitted = fit_dictionary(nlp, read_docs(fit, nlp), found, component=pipe.name, progress=True)
+        found = fitted.dictionary
+        print(fitted.table())
+    store_dictionary(found, pipe.name, pipeline, output)
+    print(f"stored {len(found.entries):,} names in {output or pipeline}")
 
 
 @command("find-errors")

@@ -5,28 +5,28 @@ from pathlib import Path
 from typing import Any, Optional, Union, cast
 
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples
+from spacy.training import Example
 from spacy.vocab import Vocab
-from thinc.api import Model, Optimizer, set_dropout_rate
-from thinc.types import Floats2d
+from thinc.api import Model, Optimizer
 from torch import Tensor
 
 from .._host import in_plain_torch
-from ..annotation.gold import GoldReader, allowed_tags, choose_labels
+from ..annotation.coverage.scored import only_covered
+from ..annotation.gold import GoldReader, choose_labels, count_tags
 from ..annotation.schemes import TagSet, tag_set_of
-from ..annotation.tag_counts import count_tags
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.hf import LoadedEncoder
 from ..encoder.passes import IntArray
 from ..errors import BertCrfError
-from ..model import crf_batches, layers
+from ..model import layers
 from ..model.optimizer import GroupedAdamW, create_adamw
 from ..model.weights_file import weights_beside
 from . import borders, doc_entities, reading
-from .decoding.batch_loss import BatchLoss, Lessons
-from .decoding.chains import Begun, Chains, GoldTags
+from .decoding.batch_loss import Lessons
+from .decoding.chains import Begun, Chains
+from .decoding.dictionary import DICTIONARY, Dictionary
+from .decoding.learning import Learning
 from .reading import Alternative, Reading, Spans
 from .score_map import ScoreMap
 from .settings import Settings, damaged_component, has_settings, merge_kept, named
@@ -34,7 +34,7 @@ from .settings import Settings, damaged_component, has_settings, merge_kept, nam
 
 @in_plain_torch
 @has_settings
-class BertCrf(TrainablePipe):
+class BertCrf(Learning):
     """Named entities by an encoder, a linear classifier and a linear-chain CRF.
 
     One step of the CRF is one token. Predicted entities go to `doc.ents`.
@@ -64,6 +64,7 @@ class BertCrf(TrainablePipe):
         merge_kept(self.cfg, self.settings)
         self.quantize = self.settings.quantize
         self._golds, self._warned_impossible = GoldReader(name), False
+        self._dictionary: Optional[Dictionary] = None
         #: What a teacher says of a batch; set while a student is trained. It is not saved.
         self.teacher: Optional[Callable[[list[Example]], Lessons]] = None
         doc_entities.register_labels(name)
@@ -114,6 +115,26 @@ class BertCrf(TrainablePipe):
         """
         with named(self.name):
             return ScoreMap.from_cfg(self.cfg)
+
+    @property
+    def dictionary(self) -> Optional[Dictionary]:
+        """Names that take part in decoding. May be set; saved with the component in its cfg.
+
+        Setting it raises BertCrfError for labels that the component does not have.
+        """
+        return self._dictionary
+
+    @dictionary.setter
+    def dictionary(self, value: Optional[Dictionary]) -> None:
+        if other := sorted(set(value.labels if value else ()) - set(self.labels)):
+            raise BertCrfError(
+                f"[{self.name}] the dictionary has labels that the component does not have: "
+                f"{', '.join(other)}. It has {', '.join(self.labels)}."
+            )
+        self._dictionary = value
+        self.cfg.pop(DICTIONARY, None)
+        if value is not None:
+            self.cfg[DICTIONARY] = value.to_cfg()
 
     def predict(self, docs: Iterable[Doc]) -> Union[list[IntArray], list[Reading]]:
         """Decode docs without changing them.
@@ -207,7 +228,9 @@ class BertCrf(TrainablePipe):
         self._set_labels([*self.labels, label])
         head = layers.head_of(self.model)
         if head.is_built:
-            head.build(head.module.classifier.in_features, len(self.tag_set.tags))
+            self._untrained = (*self._untrained, label)
+            per_label = len(self.tag_set.tags) // len(self.labels)
+            head.module.extend(len(self.tag_set.tags), per_label)
             self._apply_tags()
         return 1
 
@@ -233,9 +256,7 @@ class BertCrf(TrainablePipe):
         borders.warn_inner_borders(self.name, layers.encoder_of(self.model), texts)
         borders.warn_cut_words(self.name, cut if self.chains.keeps else [], golds, self.settings)
         if trained is None and self.settings.transitions_from_counts:
-            tags = self.tag_set
-            counts = count_tags((allowed_tags(gold, tags) for gold in golds), len(tags.tags))
-            self.crf.set_scores(*counts.scores())
+            self.crf.set_scores(*count_tags(golds, self.tag_set).scores())
         self._apply_tags()
 
     def adopt(self, encoder: LoadedEncoder, labels: list[str], head: dict[str, Tensor]) -> None:
@@ -255,53 +276,10 @@ class BertCrf(TrainablePipe):
         layers.head_of(self.model).module.load_state_dict(head)
         self._apply_tags()
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[dict[str, float]] = None,
-    ) -> dict[str, float]:
-        """Learn from a batch. The loss is the negative log-likelihood, mean over the docs.
-
-        With a `teacher`, the cross-entropy to the teacher is a part of it; see BatchLoss.
-
-        examples: the batch. Examples without a known token do not train the model, and an own
-            encoder does not read them. A shared encoder hands out its vectors for a whole batch.
-        drop: dropout rate, from 0 to 1.
-        sgd: optimizer that steps the parameters; None leaves that to `finish_update`.
-        losses: dictionary to which the loss is added under the component's name.
-        RETURNS: `losses`, or a new dictionary.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "BertCrf.update")
-        if not any(len(example.predicted) for example in examples):
-            return losses
-        set_dropout_rate(self.model, drop)
-        lessons = self.teacher(examples) if self.teacher else None
-        loss = BatchLoss(self.chains, self._gold_tags(examples), self.settings, lessons)
-        docs = [example.predicted for example in examples]
-        part_losses = layers.learn(self.model, docs, loss.members, loss)
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        for value in crf_batches.read_losses(part_losses):
-            losses[self.name] += value
-        return losses
-
-    def get_loss(
-        self, examples: Iterable[Example], scores: list[Floats2d]
-    ) -> tuple[float, list[Floats2d]]:
-        """Loss of emissions and its gradient. The CRF's own gradients stay as they are.
-
-        examples: the batch.
-        scores: the emissions of each doc. [tokens, K]
-        """
-        golds = self._gold_tags(list(examples))
-        loss, gradient = self.chains.likelihood(scores, golds, self.settings)
-        return float(loss), gradient.split()
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """The scores of the scorer, of the labels that each reference covers."""
+        scores: dict[str, Any] = super().score(only_covered(examples), **kwargs)
+        return scores
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the component's parameters with the optimizer `sgd`."""
@@ -341,7 +319,7 @@ class BertCrf(TrainablePipe):
         """Begin a prediction. On CUDA the host does not wait for it."""
         keep = self.settings.constrain_to_ents and not self.settings.overwrite
         emissions = layers.predict_emissions(self.model, docs).to_crf()
-        return Begun(emissions, self.chains.allowed(docs, self.name, keep))
+        return Begun(emissions, self.chains.allowed(docs, self.name, keep, self.dictionary))
 
     def _decode(self, begun: Begun) -> Union[list[IntArray], list[Reading]]:
         """End a prediction, see `predict`."""
@@ -377,16 +355,12 @@ class BertCrf(TrainablePipe):
         """Settle the kept settings, and give the CRF the constraints of the tag scheme."""
         merge_kept(self.cfg, self.settings)
         _ = self.score_map  # raises for a damaged one
+        with named(self.name):
+            self._dictionary = Dictionary.from_cfg(self.cfg)
         tags = self.tag_set
         legal = tags.legal() if self.settings.constraints else None
         with named(self.name):
             layers.set_legal(self.model, len(tags.tags), legal)
-
-    def _gold_tags(self, examples: list[Example]) -> list[GoldTags]:
-        """The tags that the gold of each example allows."""
-        golds, chains = self._golds.read_batch(examples, self.labels), self.chains
-        docs = [example.predicted for example in examples]
-        return chains.gold(golds, chains.words(docs) if self.settings.constrain_training else None)
 
     def _warn_impossible(self, count: int) -> None:
         if count and not self._warned_impossible:

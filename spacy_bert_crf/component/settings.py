@@ -42,6 +42,9 @@ class Settings:
         one another in the training examples. Otherwise they are random.
     annotated_share: the share of entities that is annotated, in docs annotated in part. An entity
         among their unknown tokens then has a weight of one minus this. 0 gives it full weight.
+    self_distillation: where a text does not cover labels that a former model of the component
+        knows, the weight of learning from that model, from 0 to 1. The rest is the weight of
+        gold. It has no effect before the component learns more; see `remember`.
     overwrite: predicted entities replace those that are on the doc. Otherwise those stay.
     quantize: "int8" predicts with the own encoder's linear layers in 8-bit integers, on a CPU.
         Training and saving stay in float32. "" predicts in float32.
@@ -67,6 +70,7 @@ class Settings:
     whole_words: bool = True
     transitions_from_counts: bool = True
     annotated_share: float = 0.0
+    self_distillation: float = 0.5
     overwrite: bool = False
     quantize: str = ""
     constrain_to_ents: bool = True
@@ -105,6 +109,7 @@ _probability = _number(lambda value: 0 <= value <= 1, "from 0 to 1")
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "scheme": _scheme,
     "annotated_share": _number(lambda value: 0 <= value < 1, "0 or more, and below 1"),
+    "self_distillation": _probability,
     "candidates": _probability,
     "threshold": _probability,
     "temperature": _number(lambda value: 0 < value < math.inf, "above 0"),

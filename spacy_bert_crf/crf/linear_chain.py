@@ -142,7 +142,7 @@ class LinearChainCRF(nn.Module):
         mask: True on real steps. bool [B, T]
         constrain: whether illegal paths are left out of numerator and partition function.
         open_weights: logarithm of a weight of each tag, which counts at steps that allow several
-            tags. [K], None for equal weights
+            tags. [K], or [B, K] for weights of each sequence; None for equal weights
         partial: rows of the sequences with a step that allows several tags. int64 [P]. Without
             them, the host reads them from the device.
         RETURNS: the loss of each sequence, in nats. [B]
@@ -319,7 +319,8 @@ class LinearChainCRF(nn.Module):
         # shape: (B + P, T, K)
         own = emissions.index_select(0, rows)
         if weights is not None:
-            own = own + several.index_select(0, rows).unsqueeze(2) * weights.to(own)
+            each = weights.index_select(0, rows).unsqueeze(1) if weights.dim() == 2 else weights
+            own = own + several.index_select(0, rows).unsqueeze(2) * each.to(own)
         both = torch.cat([emissions, own])
         open_tags = torch.cat([torch.ones_like(allowed), allowed.index_select(0, rows)])
         masks = torch.cat([mask, mask.index_select(0, rows)])

@@ -196,7 +196,7 @@ def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
 def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float, bool]]:
     """Probability of each predicted entity, and whether the entity is right.
 
-    Entities where the gold is not known are left out.
+    Entities where the gold is not known, or does not cover their label, are left out.
 
     pipe: the component.
     half: the docs.
@@ -209,7 +209,7 @@ def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float,
         (entity.probability, tuple(entity.span) in gold.spans)
         for each, gold in zip(readings, half.golds, strict=True)
         for entity in each.entities
-        if gold.known[entity.start : entity.end].all()
+        if gold.decides(*entity.span)
     ]
 
 

@@ -176,7 +176,8 @@ def aligned_spans(
     """Predicted and gold entities of each doc in its predicted tokens, and the number of tokens.
 
     A gold entity that can't be aligned with these tokens is placed before token 0. A predicted
-    entity where the gold is not known is left out.
+    entity where the gold is not known is left out. So are entities of labels that the gold does not
+    cover.
 
     predicted: docs with predicted entities.
     docs: annotated docs of the same texts.
@@ -184,14 +185,12 @@ def aligned_spans(
     for ours, reference in zip(predicted, docs, strict=True):
         aligned = read_gold(Example(ours, reference))
         # An entity that can't be aligned with these tokens can't be found, and counts as missed.
-        lost = [(-1 - i, -i, e.label) for i, e in enumerate(aligned.lost)]
+        lost = [e.label for e in aligned.lost if aligned.is_covered(e.label)]
+        placed = [(-1 - i, -i, label) for i, label in enumerate(lost)]
         # A prediction where the gold is not known is neither right nor wrong (as in spaCy).
-        spans = [
-            (ent.start, ent.end, ent.label_)
-            for ent in ours.ents
-            if aligned.known[ent.start : ent.end].all()
-        ]
-        yield spans, [*aligned.spans, *lost], len(ours)
+        spans = [(ent.start, ent.end, ent.label_) for ent in ours.ents]
+        spans = [span for span in spans if aligned.decides(*span)]
+        yield spans, [*aligned.scored, *placed], len(ours)
 
 
 def _outcomes(
@@ -199,7 +198,7 @@ def _outcomes(
 ) -> Iterator[tuple[float, bool]]:
     """Probability of each predicted entity that has one, and whether the entity is right.
 
-    Entities where the gold is not known are left out.
+    Entities where the gold is not known, or does not cover their label, are left out.
 
     groups: names of the span groups that hold the probabilities.
     """
@@ -209,7 +208,7 @@ def _outcomes(
         gold = read_gold(Example(ours, reference))
         for ent in ours.ents:
             p = span_score(groups, ent)
-            if p is not None and gold.known[ent.start : ent.end].all():
+            if p is not None and gold.decides(ent.start, ent.end, ent.label_):
                 yield p, (ent.start, ent.end, ent.label_) in gold.spans
 
 

@@ -140,7 +140,7 @@ def find_errors(
             missing += [
                 _suspect(item, entity.span, entity.probability, reading)
                 for entity in reading.entities
-                if item.gold.known[entity.start : entity.end].all()
+                if item.gold.decides(*entity.span)
                 and not any(a < entity.end and entity.start < b for a, b, _ in item.gold.spans)
             ]
     gold_rows.sort(key=lambda row: (row.probability, row.doc, row.start))

@@ -207,7 +207,7 @@ def likelihood(
     constrain: bool,
     accumulate: bool,
     n_docs: Optional[float] = None,
-    open_weights: Optional[list[float]] = None,
+    open_weights: Union[None, Sequence[float], Sequence[Sequence[float]]] = None,
     negate: bool = False,
 ) -> tuple[Tensor, Emissions]:
     """Negative log-likelihood, mean over the docs with known tokens, and its gradient.
@@ -221,7 +221,7 @@ def likelihood(
     accumulate: add the gradient of the CRF's parameters to what they have.
     n_docs: number by which the sum is divided where these docs are a part of a batch; None for
         the number of docs with known tokens.
-    open_weights: see `LinearChainCRF.forward`. [K]
+    open_weights: see `LinearChainCRF.forward`. [K], or [docs, K] for weights of each doc.
     negate: give the loss and all gradients the opposite sign.
     RETURNS: the loss (float32 []), and the gradient of the emissions. [N, K]
     """
@@ -241,7 +241,11 @@ def likelihood(
     for batch in crf_batches(joined, allowed, members=members):
         padded = batch.emissions.requires_grad_()
         assert batch.allowed is not None
-        losses = crf(padded, batch.allowed, batch.mask, constrain, weights, batch.partial)
+        own = weights
+        if weights is not None and weights.dim() == 2:
+            (index,) = to_device([np.array(batch.members)], rows.device)
+            own = weights[index]
+        losses = crf(padded, batch.allowed, batch.mask, constrain, own, batch.partial)
         loss = losses.sum() / (-n_docs if negate else n_docs)
         d_padded, *d_params = torch.autograd.grad(loss, [padded, *params])
         # Padding carries a gradient of 0, and points at a row of its own doc.

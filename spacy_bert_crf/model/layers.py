@@ -62,6 +62,14 @@ def bert_crf_layer(tok2vec: Model) -> Model:
     )
 
 
+def copy_of(model: Model) -> Model:
+    """A copy of a `bert_crf_layer` with weights of its own."""
+    copied: Model = model.copy()
+    for name, layer in zip(("tok2vec", "head"), copied.layers, strict=True):
+        copied.set_ref(name, layer)  # thinc copies none
+    return copied
+
+
 def shim_of(model: Model, kind: type[S]) -> S:
     """The shim of a layer. Raises TypeError if it has none of this kind."""
     for shim in model.shims:

@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FunctionType
 from typing import Any, Optional, cast
 
 import safetensors.torch
@@ -83,8 +84,10 @@ class TorchShim(Shim):
                 optimizer.collect(key, param.data, param.grad)
             else:
                 weights, grad = torch2xp(param.data), torch2xp(param.grad)
+                # `Language.rehearse` hands over a function, which keeps them for the optimizer.
                 scale = held * crf_scale(name, optimizer.learn_rate)
-                stepped = optimizer(key, weights, grad, lr_scale=scale)[0]
+                more = {} if isinstance(optimizer, FunctionType) else {"lr_scale": scale}
+                stepped = optimizer(key, weights, grad, **more)[0]
                 # Into the tensor that is there: a new one for each update was never freed.
                 param.data.copy_(xp2torch(stepped, device=param.device))
             param.grad = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._files import atomic_folder
+from ..annotation.docbin import DocBinWriter
 from ..annotation.formats import write_corpus
 from ..encoder.checkpoint import CheckpointReport
 from ..errors import BertCrfError
@@ -90,13 +91,13 @@ def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -
 
 
 def _write_corpus(folder: Path, survey: Survey) -> None:
-    from spacy.tokens import DocBin
-
     (folder / "assets").mkdir()
     (folder / "corpus").mkdir()
     for part, texts in survey.texts.items():
         write_corpus(folder / "assets" / f"{part}.jsonl", texts, "doccano")
-        docs = DocBin(docs=survey.docs[part], store_user_data=False)
+        docs = DocBinWriter()
+        for doc in survey.docs[part]:
+            docs.add(doc)
         (folder / "corpus" / f"{part}.spacy").write_bytes(docs.to_bytes())
     labels = json.dumps(survey.labels, ensure_ascii=False)
     (folder / "labels.json").write_text(labels + "\n", encoding="utf8")

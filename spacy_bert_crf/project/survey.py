@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..annotation.coverage.table import coverage_table
 from ..annotation.formats import FORMATS, AnnotatedText, Problem
 from ..errors import first_of
 from .language import Guess
@@ -108,6 +109,9 @@ class Survey:
             table(rows, aligns=("l", "l")).strip("\n"),
             table(labels, header=("label", *counts), divider=True, aligns=aligns).strip("\n"),
         ]
+        rows_of = ((part, doc) for part, docs in self.docs.items() for doc in docs)
+        if covered := coverage_table(rows_of):
+            parts.append(f"Entities by label (-: not annotated there):\n{covered}")
         if found := [str(problem) for problem in self.problems]:
             parts.append("\n".join(["Problems in the files:", *_listed(found)]))
         listed = [f"{problem} ({problem.outcome})" for problem in self.unplaced]

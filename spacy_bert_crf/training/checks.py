@@ -1,5 +1,6 @@
 """Checks before the first epoch: of the tokenizer, the output, the optimizer and the dev corpus."""
 
+import logging
 import random
 import re
 import warnings
@@ -11,18 +12,23 @@ from typing import Any
 import srsly
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.tokens import Doc
+from spacy.training import Example
 from thinc.api import Config, Model
 from torch import Tensor, nn
 
 from .._devices import default_device
 from .._files import remove_folder
+from ..annotation.coverage.table import coverage_table
 from ..component.pipe import BertCrf
 from ..component.pipelines import check_labels
 from ..errors import BertCrfError, first_line
 from ..model.optimizer import GroupedAdamW
 from .config import tokenizer_of
+from .corpora import corpus_name
 from .loggers import check_logger
 from .state import FOLDER
+
+logger = logging.getLogger("spacy_bert_crf.training")
 
 #: Languages written without spaces, which spaCy's general tokenizer does not divide.
 _WITHOUT_SPACES = ("zh", "ja", "th")
@@ -206,6 +212,20 @@ def can_keep_state(optimizer: Any) -> bool:
         stacklevel=3,
     )
     return False
+
+
+def check_corpora(nlp: Language, train: list[Example], dev: list[Example]) -> None:
+    """Check the dev corpus as `check_dev` does, and show what corpora cover if some do in part.
+
+    nlp: the pipeline in training.
+    train: the training examples; none where they are streamed.
+    dev: the examples of the dev corpus.
+    """
+    check_dev(nlp, [example.reference for example in dev])
+    named = [("train", train), ("dev", dev)]
+    rows = [(corpus_name(each, part), each.reference) for part, some in named for each in some]
+    if table := coverage_table(rows):
+        logger.info("entities by label (-: not annotated there)\n%s", table)
 
 
 def check_dev(nlp: Language, docs: list[Doc]) -> None:

@@ -150,9 +150,8 @@ class _Run:
                 "the training corpus has no examples: check [corpora.train] and its path."
             )
         with checks.same_random():
-            if not has_state:
-                learn_new_labels(nlp, config, self.train_corpus)
-            checks.check_dev(nlp, [example.reference for example in self.dev_corpus(nlp)])
+            learn_new_labels(nlp, config, self.train_corpus, is_resumed=has_state)
+            checks.check_corpora(nlp, self.examples, list(self.dev_corpus(nlp)))
         self.total_steps = self._count_steps()
         if isinstance(self.optimizer, GroupedAdamW) and not self.optimizer.total_steps:
             self.optimizer.total_steps = self.total_steps

@@ -1,18 +1,22 @@
-"""New labels for a component that is trained already and goes on with another corpus."""
+"""A component that is trained already and goes on with another corpus, perhaps with new labels."""
 
 import logging
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, Optional
 
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
-from spacy.util import get_sourced_components, registry, resolve_dot_names
+from spacy.util import get_sourced_components, load_model, registry, resolve_dot_names
 from thinc.api import Config
 
+from ..annotation.coverage.covers import covers_of
 from ..component.pipe import BertCrf
+from ..component.pipelines import load_pipeline
+from ..errors import BertCrfError, first_line
 
 logger = logging.getLogger("spacy_bert_crf.training")
 
@@ -21,10 +25,14 @@ _STREAMED = 100
 
 
 @registry.callbacks("spacy_bert_crf.learn_new_labels.v1")
-def create_learn_new_labels() -> Callable[[Language], Language]:
+def create_learn_new_labels(
+    self_distillation: Optional[float] = None,
+) -> Callable[[Language], Language]:
     """Create a callback for `[initialize.after_init]`, so that `spacy train` learns new labels.
 
     `bert-crf train` does this by itself.
+
+    self_distillation: sets this setting of the sourced components, see Settings. None leaves it.
     """
 
     def after_init(nlp: Language) -> Language:
@@ -34,7 +42,10 @@ def create_learn_new_labels() -> Callable[[Language], Language]:
         # spaCy disables the components that it does not initialise: the sourced and the frozen.
         sourced = set(nlp.disabled) - set(settings["frozen_components"])
         limit = _STREAMED if settings["max_epochs"] == -1 else None
-        for message in _add(nlp, sourced, islice(corpus(nlp), limit)):
+        if self_distillation is not None:
+            for _, pipe in _learners(nlp, sourced):
+                pipe.self_distillation = self_distillation
+        for message in _add(nlp, sourced, list(islice(corpus(nlp), limit))):
             logging.getLogger("spacy").info(message)
         return nlp
 
@@ -42,30 +53,100 @@ def create_learn_new_labels() -> Callable[[Language], Language]:
 
 
 def learn_new_labels(
-    nlp: Language, config: Config, corpus: Callable[[Language], Iterable[Example]]
+    nlp: Language,
+    config: Config,
+    corpus: Callable[[Language], Iterable[Example]],
+    *,
+    is_resumed: bool = False,
 ) -> None:
     """Add labels of the training corpus to a component that is sourced and not frozen.
 
     Its tags and their weights stay, and those of the new labels come after them. A message says
     what was added. A label that another component of the pipeline writes is not new.
 
+    Where texts do not cover all labels that the component knows, it keeps its former model, which
+    stands in for them; see the setting `self_distillation`.
+
     nlp: the pipeline, before the first update.
     config: its config, not interpolated, with `source` in the sections of components.
     corpus: gives the training examples.
+    is_resumed: whether the pipeline was in training before. It has all labels then, and the former
+        models are taken from the sources.
     Warns, and adds nothing, if several components could learn the labels.
+    Raises BertCrfError if a source can't be loaded again.
     """
     config = config.interpolate()
     frozen = nlp.config["training"]["frozen_components"]
-    sourced = set(get_sourced_components(config)) - set(frozen)
+    sources = get_sourced_components(config)
+    sourced = set(sources) - set(frozen)
     limit = _STREAMED if nlp.config["training"]["max_epochs"] == -1 else None
-    for message in _add(nlp, sourced, islice(corpus(nlp), limit)):
-        logger.info(message)
+    if not _learners(nlp, sourced):
+        return
+    examples = list(islice(corpus(nlp), limit))
+    if not is_resumed:
+        for message in _add(nlp, sourced, examples):
+            logger.info(message)
+        return
+    for name, pipe in _learners(nlp, sourced):
+        if not _needs_former(pipe, examples):
+            continue
+        source = sources[name]
+        former = load_source(source["source"]).get_pipe(source.get("component", name))
+        pipe.remember(former.model, former.tag_set)
 
 
-def _add(nlp: Language, sourced: Collection[str], examples: Iterable[Example]) -> list[str]:
-    """Add new labels to the sourced component. RETURNS: messages."""
+def _learners(nlp: Language, sourced: Collection[str]) -> list[tuple[str, BertCrf]]:
+    """The bert_crf components among those that are sourced."""
     pipes = [(name, pipe) for name, pipe in nlp.components if name in sourced]
-    pipes = [(name, pipe) for name, pipe in pipes if isinstance(pipe, BertCrf)]
+    return [(name, pipe) for name, pipe in pipes if isinstance(pipe, BertCrf)]
+
+
+def _needs_former(pipe: BertCrf, examples: Iterable[Example]) -> bool:
+    """Whether a text does not cover all labels of the component, and its former model may."""
+    if not pipe.settings.self_distillation:
+        return False
+    covers = {covers_of(example.reference) for example in examples}
+    return any(each is not None and not each.issuperset(pipe.labels) for each in covers)
+
+
+def load_source(source: str) -> Language:
+    """The pipeline that a component is sourced from. Raises BertCrfError if it can't be loaded."""
+    if Path(source).is_dir():
+        return load_pipeline(Path(source))
+    try:
+        return load_model(source)
+    except Exception as err:
+        raise BertCrfError(f"can't load the pipeline {source}: {first_line(err)}.") from err
+
+
+def _add(nlp: Language, sourced: Collection[str], examples: Sequence[Example]) -> list[str]:
+    """Add new labels to the sourced component, and let it keep its former model.
+
+    RETURNS: messages.
+    """
+    pipes = _learners(nlp, sourced)
+    messages = []
+    for name, pipe in pipes:
+        if _needs_former(pipe, examples):
+            pipe.remember()
+            if pipe.former is None:
+                warnings.warn(
+                    f"[{name}] shares its encoder, so no former model can be kept. Labels that "
+                    "a text does not cover are learned from its gold alone, and may be forgotten.",
+                    stacklevel=5,
+                )
+                continue
+            messages.append(
+                f"[{name}] keeps its former model, which stands in where texts do not cover its "
+                f"labels (self_distillation = {pipe.settings.self_distillation:g})."
+            )
+    return messages + _add_labels(nlp, pipes, examples)
+
+
+def _add_labels(
+    nlp: Language, pipes: Sequence[tuple[str, BertCrf]], examples: Sequence[Example]
+) -> list[str]:
+    """Add new labels to the sourced component. RETURNS: messages."""
     if not pipes:
         return []
     known: set[str] = set()

@@ -27,6 +27,7 @@ from thinc.api import Config, Model, Optimizer, PyTorchShim
 from .._devices import default_device
 from .._files import atomic_folder
 from .._provenance import config_hash, flat_settings, settings_of
+from ..annotation.coverage.covers import covers_of
 from ..errors import BertCrfError, first_line
 from ..model.gradients.scaling import GradScaler
 from ..model.optimizer import GroupedAdamW
@@ -208,6 +209,8 @@ def fingerprint(config: Config, examples: Iterable[Example]) -> dict[str, Any]:
         doc = example.reference
         digest.update(f"{doc.text}\0".encode("utf8", "surrogatepass"))
         digest.update(doc.to_array(["ENT_IOB", "ENT_TYPE"]).tobytes())
+        if (covers := covers_of(doc)) is not None:
+            digest.update(f"{sorted(covers)}\0".encode("utf8", "surrogatepass"))
     files = {
         key: hash_of(Path(value))
         for key, value in flat_settings(config)

@@ -5,8 +5,10 @@ import pytest
 import spacy
 from spacy.training import Example
 
+from benchmarks.accuracy.coverage import divide
 from benchmarks.accuracy.partial import reduce
 from benchmarks.accuracy.peer import read, score_found, spelling
+from spacy_bert_crf.annotation.coverage.covers import covers_of
 from spacy_bert_crf.annotation.gold import allowed_tags, read_gold
 from spacy_bert_crf.annotation.schemes import TagSet
 from spacy_bert_crf.model.optimizer import create_adamw
@@ -34,6 +36,17 @@ def test_tags_of_the_peer_are_read_leniently_and_scored_on_whole_texts():
     gold[1].ents = [gold[1].char_span(0, 2, "ORG")]
     scores = score_found([found, None], gold, tags)
     assert (scores.entities.right, scores.entities.predicted, scores.entities.gold) == (1, 3, 3)
+
+
+def test_each_part_has_one_label_and_says_so_or_not():
+    said, silent = ([eg.reference for eg in make_examples(spacy.blank("zh"))] for _ in range(2))
+    divide(said, ["LOC", "ORG", "PER"], True, 0)
+    divide(silent, ["LOC", "ORG", "PER"], False, 0)
+    covered = [covers_of(doc) for doc in said]
+    assert sorted(len(labels & {"LOC"}) for labels in covered) == [0] * 5 + [1] * 3
+    for doc, other, labels, (_, spans) in zip(said, silent, covered, TEXTS, strict=True):
+        assert entities(doc) == entities(other) == [s for s in spans if {s[2]} == labels]
+        assert covers_of(other) is None and doc.has_annotation("ENT_IOB")
 
 
 def reduced(default, share=0.5, kept=0.5, seed=3):

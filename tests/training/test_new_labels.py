@@ -7,11 +7,14 @@ import pytest
 import spacy
 from spacy.cli.train import train as spacy_train
 from spacy.tokens import DocBin
+from spacy.training import Example
 from spacy.util import load_config, registry
 
+from spacy_bert_crf.annotation.coverage.covers import set_covers
+from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model import layers
 from spacy_bert_crf.training.loop import train
-from spacy_bert_crf.training.new_labels import create_learn_new_labels
+from spacy_bert_crf.training.new_labels import create_learn_new_labels, learn_new_labels
 from support.commands import cli
 from support.paths import CONFIG
 from support.toys import TEXTS, entities, make_examples, train_toy
@@ -99,3 +102,56 @@ def test_spacy_train_learns_them_by_a_callback(source, tmp_path):
     spacy_train(tmp_path / "train.cfg", tmp_path / "out")
     labels = spacy.load(tmp_path / "out" / "model-last").get_pipe("bert_crf").labels
     assert labels == ("LOC", "ORG", "PER", "DATE")
+
+
+@pytest.fixture
+def only_dates(source, tmp_path):
+    """The config, with a corpus in which only dates are annotated."""
+    nlp = spacy.blank("zh")
+    data = [(text, [span for span in spans if span[2] == "DATE"]) for text, spans in MORE]
+    docs = [example.reference for example in make_examples(nlp, data)]
+    for doc in docs:
+        set_covers(doc, ["DATE"])
+    DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "docs.spacy")
+    return source
+
+
+def test_the_former_model_stands_in_for_labels_that_texts_do_not_cover(only_dates, tmp_path):
+    only_dates["training"]["max_epochs"] = 20
+    only_dates.to_disk(tmp_path / "train.cfg")
+    text = cli("train", tmp_path / "train.cfg", tmp_path / "out")
+    assert "[bert_crf] keeps its former model, which stands in" in text
+    assert "(self_distillation = 0.5)" in text
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    assert nlp.get_pipe("bert_crf").former is None  # it is not saved
+    assert entities(nlp(MORE[-1][0])) == [(0, 5, "DATE")]
+    kept = sum(entities(nlp(text))[: len(spans)] == spans for text, spans in TEXTS)
+    assert kept >= len(TEXTS) - 2
+
+
+def test_a_resumed_training_takes_the_former_model_from_the_source(only_dates, tmp_path):
+    nlp = spacy.load(tmp_path / "source")
+    nlp.get_pipe("bert_crf").add_label("DATE")
+    nlp.config["training"] = only_dates.interpolate()["training"]
+    docs = DocBin().from_disk(tmp_path / "docs.spacy").get_docs(nlp.vocab)
+    examples = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+    learn_new_labels(nlp, only_dates, lambda nlp: examples, is_resumed=True)
+    former = nlp.get_pipe("bert_crf").former
+    assert former.labels == ("LOC", "ORG", "PER") and len(former.tags.tags) == 7
+    only_dates["components"]["bert_crf"]["source"] = "no_such_pipeline"
+    with pytest.raises(BertCrfError, match="can't load the pipeline no_such_pipeline"):
+        learn_new_labels(nlp, only_dates, lambda nlp: examples, is_resumed=True)
+
+
+def test_spacy_train_sets_the_weight_by_the_callback(only_dates, tmp_path):
+    only_dates["initialize"]["after_init"] = {
+        "@callbacks": "spacy_bert_crf.learn_new_labels.v1", "self_distillation": 0.25,
+    }  # fmt: skip
+    only_dates["training"]["max_epochs"] = 1
+    text = train_text(only_dates, tmp_path)
+    assert "(self_distillation = 0.25)" in text
+
+
+def train_text(config, tmp_path):
+    config.to_disk(tmp_path / "train.cfg")
+    return cli("train", tmp_path / "train.cfg", tmp_path / "out")

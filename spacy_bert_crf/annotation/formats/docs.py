@@ -2,10 +2,12 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from ...errors import BertCrfError
+from ..coverage.covers import covers_of, set_covers
 from ..docbin import read_docbin
 from ..tags import quote
 from .text import (
@@ -31,7 +33,8 @@ def to_docs(nlp: "Language", texts: Iterable[AnnotatedText]) -> "tuple[list[Doc]
 
     Entities with a border inside a token are widened to the borders of the tokens. They are lost
     if they would then overlap another one, or consist of spaces only. In a partly annotated text,
-    tokens outside of the entities have no annotation (`token.ent_iob` is 0), else they are O.
+    tokens outside of the entities have no annotation (`token.ent_iob` is 0). So do the tokens of
+    unknown parts. Other tokens are O. The doc says which labels it covers, if the text does.
 
     nlp: its tokenizer makes the docs.
     RETURNS: a doc for each text, and a problem for each entity with a border inside a token.
@@ -65,11 +68,20 @@ def make_doc(nlp: "Language", item: AnnotatedText) -> "tuple[Doc, list[Problem]]
             ents.append(ent)
         number, place = _place(item, entity)
         problems.append(Problem(number, _border_message(doc, entity), outcome, place))
-    if item.partial:
-        doc.set_ents(ents, default="missing")
-    else:
-        doc.ents = ents  # Without any, the doc must still count as annotated.
+    # Without any entity, the doc must still count as annotated.
+    doc.set_ents(
+        ents, missing=_unknown(doc, item, ents), default="missing" if item.partial else "outside"
+    )
+    set_covers(doc, item.covers)
     return doc, problems
+
+
+def _unknown(doc: "Doc", item: AnnotatedText, ents: "Iterable[Span]") -> "list[Span]":
+    """The tokens of unknown parts, as spans of one token, without those of entities."""
+    taken = {token.i for ent in ents for token in ent}
+    parts = [doc.char_span(*part, alignment_mode="expand") for part in item.unknown]
+    rest = {token.i for part in parts if part is not None for token in part} - taken
+    return [doc[i : i + 1] for i in sorted(rest)]
 
 
 def _place(item: AnnotatedText, entity: Entity) -> tuple[int, str]:
@@ -113,20 +125,21 @@ def read(path: Path, options: Options) -> tuple[list[RawText], dict[str, str]]:
             raw.problems.append(Problem(index, str(err), SKIPPED, raw.place))
             continue
         raw.text, raw.words, raw.partial = item.text, item.words, item.partial
+        raw.covers, raw.unknown = item.covers, item.unknown
         raw.spans = [RawSpan(*entity) for entity in item.entities]
-        known = sum(token.ent_iob == 2 and not token.text.isspace() for token in doc)
-        if item.partial and known:
-            message = f"{known} tokens are known to be outside; they become unknown"
-            raw.problems.append(Problem(index, message, LOST, raw.place, noted=True))
     return raws, {}
 
 
 def text_of(doc: "Doc", join: Optional[str] = None) -> AnnotatedText:
-    """The text and the entities of a doc. If a token lacks annotation, the text is partial.
+    """The text and the entities of a doc, with what is unknown and which labels it covers.
+
+    The text is partial if no token is known to be outside of the entities. White space does not
+    count.
 
     join: the text between two tokens if the doc does not know its spaces; None decides by the
         script.
     Raises BertCrfError if the doc is empty, or if tokens are blocked, which no format expresses.
+        Also if it says in another way than by a list which labels it covers.
     """
     iobs = doc.to_array(["ENT_IOB", "ENT_TYPE"]).tolist()
     if any(iob == 3 and not label for iob, label in iobs):
@@ -143,4 +156,15 @@ def text_of(doc: "Doc", join: Optional[str] = None) -> AnnotatedText:
     if doc.has_unknown_spaces:
         text = join.join(token.text for token in doc)
     entities = [Entity(words[e.start][0], words[e.end - 1][1], e.label_) for e in doc.ents]
-    return AnnotatedText(text, entities, partial=any(iob == 0 for iob, _ in iobs), words=words)
+    is_open = [iob == 0 for iob, _ in iobs]
+    outside = any(
+        iob == 2 and not token.is_space for token, (iob, _) in zip(doc, iobs, strict=True)
+    )
+    found = AnnotatedText(text, entities, words=words, covers=covers_of(doc))
+    found.partial = any(is_open) and not outside
+    if outside:
+        for place, group in groupby(range(len(doc)), key=is_open.__getitem__):
+            run = list(group)
+            if place:
+                found.unknown.append((words[run[0]][0], words[run[-1]][1]))
+    return found

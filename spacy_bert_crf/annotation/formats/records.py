@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Optional
 
 from ..._files import write_text
 from ...errors import BertCrfError
+from ..coverage.covers import COVERS, checked
 from ..tags import quote
 from .text import (
     LOST,
@@ -26,6 +27,8 @@ _START = ("start", "start_offset", "start_idx", "begin", "offset_start")
 _END = ("end", "end_offset", "end_idx", "offset_end")
 _LABEL = ("label", "labels", "type", "entity", "entity_type", "tag")
 _SURFACE = ("text", "surface", "value", "mention")
+#: Key of a record with the (start, end) of parts whose annotation is unknown.
+UNKNOWN = "unknown"
 _DOCUMENT = ("document", "doc_id", "document_id", "doc")
 
 
@@ -204,7 +207,10 @@ def find_text(value: dict[str, Any]) -> str:
 
 
 def find_marks(value: dict[str, Any], raw: RawText) -> None:
-    """Take the document and `partial` from a record or its meta."""
+    """Take the document, `partial`, `covers` and `unknown` from a record or its meta.
+
+    Raises BadRecord for lists of another kind.
+    """
     meta = value.get("meta")
     for source in (value, meta if isinstance(meta, dict) else {}):
         for key in _DOCUMENT:
@@ -212,6 +218,25 @@ def find_marks(value: dict[str, Any], raw: RawText) -> None:
                 raw.document = str(source[key])
         if source.get("partial") is True:
             raw.partial = True
+        try:
+            raw.covers = checked(source.get(COVERS), COVERS) if raw.covers is None else raw.covers
+        except BertCrfError as err:
+            raise BadRecord(str(err)) from None
+        raw.unknown += _parts(source.get(UNKNOWN), len(raw.text))
+
+
+def _parts(value: Any, length: int) -> list[tuple[int, int]]:
+    """The parts [start, end] of a text. Raises BadRecord if it is no list of them."""
+    out = []
+    for part in value if isinstance(value, list) else []:
+        ends = part if isinstance(part, list) and len(part) == 2 else [None, None]
+        start, end = ends
+        if type(start) is not int or type(end) is not int or not 0 <= start < end:
+            raise BadRecord(f"a part that is unknown must be [start, end]: {shown(part)}")
+        if length and end > length:
+            raise BadRecord(f"a part that is unknown lies outside of the text: {shown(part)}")
+        out.append((start, end))
+    return out
 
 
 def add_spans(raw: RawText, values: Iterable[Any]) -> None:
@@ -307,9 +332,15 @@ def write_spacy_json(path: Path, texts: Sequence[AnnotatedText], options: Option
 
 
 def marks(item: AnnotatedText) -> dict[str, Any]:
-    """The document and `partial` of a text, where it has them."""
+    """The document, `partial`, `covers` and `unknown` of a text, where it has them."""
     found: dict[str, Any] = {"document": item.document} if item.document else {}
-    return {**found, "partial": True} if item.partial else found
+    if item.partial:
+        found["partial"] = True
+    if item.covers is not None:
+        found[COVERS] = sorted(item.covers)
+    if item.unknown:
+        found[UNKNOWN] = [list(part) for part in item.unknown]
+    return found
 
 
 def _named(entity: Entity) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def check_texts(raws: Sequence[RawText], overlap: str) -> Checked:
                 words=raw.words,
                 number=raw.number,
                 lines=raw.lines,
+                covers=raw.covers,
+                unknown=raw.unknown,
             )
         )
     return done

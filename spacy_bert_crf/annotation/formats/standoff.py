@@ -91,8 +91,8 @@ def write_brat(path: Path, texts: Sequence[AnnotatedText], options: Options) -> 
 
 def check_brat(item: AnnotatedText, options: Options) -> None:
     """Raise BertCrfError if brat can't hold a text."""
-    if item.partial:
-        raise BertCrfError("the annotation is partial, and brat has no mark for it")
+    if item.limits:
+        raise BertCrfError(f"{item.limits}, and brat has no mark for it")
     for entity in item.entities:
         if re.search(r"\s", entity.label):
             raise BertCrfError(f"the label {entity.label!r} holds whitespace")

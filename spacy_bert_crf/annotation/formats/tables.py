@@ -12,11 +12,13 @@ from typing import Any, Optional
 
 from ..._files import write_text
 from ...errors import BertCrfError, first_line
+from ..coverage.covers import COVERS
 from ..tags import Row, find_style, make_tag_set, parse_tag
 from .columns import Layout, find_scheme, tagged_text
 from .records import (
     LIST_KEYS,
     TEXT_KEYS,
+    UNKNOWN,
     BadRecord,
     Unannotated,
     add_spans,
@@ -101,7 +103,7 @@ def _names_of(metadata: bytes) -> tuple[str, ...]:
 def _read_rows(
     path: Path, rows: Sequence[tuple[int, Any, str]], options: Options
 ) -> tuple[list[RawText], dict[str, str]]:
-    parsed: list[tuple[int, list[str], list[str], str, bool]] = []
+    parsed: list[tuple[RawText, list[str], list[str]]] = []
     failed: list[RawText] = []
     for number, value, wrong in rows:
         raw = RawText("", [], f"{path}:{number}", number)
@@ -110,29 +112,30 @@ def _read_rows(
                 raise BadRecord(wrong)
             tokens, tags = _tokens_and_tags(path, value, options.names)
             find_marks(value, raw)
-            parsed.append((number, tokens, tags, raw.document, raw.partial))
+            parsed.append((raw, tokens, tags))
         except BadRecord as err:
             noted = isinstance(err, Unannotated)
             raw.problems.append(Problem(number, str(err), SKIPPED, raw.place, noted))
             failed.append(raw)
-    style = find_style(tag for _, _, tags, _, _ in parsed for tag in tags)
+    style = find_style(tag for _, _, tags in parsed for tag in tags)
     join = options.join
-    tokens_seen = [token for _, tokens, _, _, _ in parsed for token in tokens]
+    tokens_seen = [token for _, tokens, _ in parsed for token in tokens]
     if join is None:
         join = "" if is_unspaced("".join(tokens_seen)) else " "
     layout = Layout(style=style, join=join, characters=False)
     sentences = [
         [
-            Row(number, token, *parse_tag(tag, style))
+            Row(raw.number, token, *parse_tag(tag, style))
             for token, tag in zip(tokens, tags, strict=True)
         ]
-        for number, tokens, tags, _, _ in parsed
+        for raw, tokens, tags in parsed
     ]
     scheme = find_scheme(path, sentences, options.scheme)
     raws = []
-    for each, sentence in zip(parsed, sentences, strict=True):
-        raws.append(tagged_text(path, sentence, each[3], scheme, layout))
-        raws[-1].partial = each[4]
+    for (own, _, _), sentence in zip(parsed, sentences, strict=True):
+        raws.append(tagged_text(path, sentence, own.document, scheme, layout))
+        raws[-1].partial, raws[-1].covers = own.partial, own.covers
+        raws[-1].unknown = own.unknown
     raws = sorted([*raws, *failed], key=lambda raw: raw.number)
     details = {"tag scheme": scheme, "tokens": "words" if join else "not spaced"}
     return raws, details
@@ -243,7 +246,7 @@ def _flat_rows(
             if not isinstance(cell, str):
                 raise BadRecord(f"the cell {text!r} is no text")
             raw.text = cell
-            find_marks(row, raw)
+            find_marks({**row, **_cells(row)}, raw)
             raw.partial = raw.partial or str(row.get("partial", "")).lower() == "true"
             values = parse_cell(row.get(spans))
             add_spans(raw, values)
@@ -251,6 +254,12 @@ def _flat_rows(
             noted = isinstance(err, Unannotated)
             raw.problems.append(Problem(number, str(err), SKIPPED, raw.place, noted))
     return raws
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    """The lists in the cells of `covers` and `unknown`. An empty cell is None."""
+    cells = {key: row.get(key) for key in (COVERS, UNKNOWN)}
+    return {key: parse_cell(cell) if cell else None for key, cell in cells.items()}
 
 
 def parse_cell(cell: Any) -> list[Any]:
@@ -282,7 +291,7 @@ def write_huggingface(path: Path, texts: Sequence[AnnotatedText], options: Optio
     join = choose_join(texts) if options.join is None else options.join
     records = []
     for item in texts:
-        tokens, spans = text_rows(replace(item, partial=False), join)
+        tokens, spans = text_rows(replace(item, partial=False, covers=None, unknown=[]), join)
         tag_set = make_tag_set((span.label for span in spans), options.scheme)
         tags = [tag_set.tags[i] for i in tag_set.encode(spans, len(tokens))]
         records.append({"tokens": tokens, "ner_tags": tags, **marks(item)})
@@ -290,11 +299,17 @@ def write_huggingface(path: Path, texts: Sequence[AnnotatedText], options: Optio
 
 
 def write_csv(path: Path, texts: Sequence[AnnotatedText], options: Options) -> None:
-    """Write CSV with the columns text, spans, document and partial."""
+    """Write CSV with the columns text, spans, document and partial.
+
+    Texts that say which labels they cover, or what is unknown, add columns of these names.
+    """
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow(["text", "spans", "document", "partial"])
-    for item in texts:
+    each = [marks(item) for item in texts]
+    more = [key for key in (COVERS, UNKNOWN) if any(key in own for own in each)]
+    writer.writerow(["text", "spans", "document", "partial", *more])
+    for item, own in zip(texts, each, strict=True):
         spans = json.dumps(item.entities, ensure_ascii=False)
-        writer.writerow([item.text, spans, item.document, str(item.partial).lower()])
+        cells = [json.dumps(own[key], ensure_ascii=False) if key in own else "" for key in more]
+        writer.writerow([item.text, spans, item.document, str(item.partial).lower(), *cells])
     write_text(path, out.getvalue())

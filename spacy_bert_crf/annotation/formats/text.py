@@ -69,6 +69,8 @@ class AnnotatedText:
     words: (start, end) of each token, if the format has tokens.
     number: line number or number of the record.
     lines: the line of each token in a file with one token a line.
+    covers: the labels that the annotation covers; None for all. See coverage/covers.py.
+    unknown: (start, end) of parts without annotation, where the rest is annotated.
     """
 
     text: str
@@ -79,6 +81,15 @@ class AnnotatedText:
     words: Optional[list[tuple[int, int]]] = None
     number: int = 0
     lines: Optional[list[int]] = None
+    covers: Optional[frozenset[str]] = None
+    unknown: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def limits(self) -> str:
+        """What the annotation lacks, "" if nothing, for the message of a format without a mark."""
+        if self.partial or self.unknown:
+            return "no entity annotation for some tokens"
+        return "" if self.covers is None else f"the annotation covers {_listed(self.covers)} only"
 
 
 @dataclass
@@ -132,6 +143,8 @@ class RawText:
     lines: Optional[list[int]] = None
     exact: bool = False
     problems: list[Problem] = field(default_factory=list)
+    covers: Optional[frozenset[str]] = None
+    unknown: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -190,6 +203,10 @@ def _find_encoding(data: bytes) -> tuple[str, str]:
     return "text in an older encoding of one language, such as Windows-1252", "CP1252"
 
 
+def _listed(labels: frozenset[str]) -> str:
+    return ", ".join(sorted(labels)) or "no label"
+
+
 def is_unspaced(text: str) -> bool:
     """Whether a text is mainly in scripts that have no spaces between words."""
     letters = sum(char.isalpha() for char in text)
@@ -207,8 +224,8 @@ def text_rows(item: AnnotatedText, join: str) -> tuple[list[str], list[EntitySpa
     join: with "" a line is a character, with " " a word. Words leave out tokens of whitespace.
     Raises BertCrfError if a column file can't represent the text.
     """
-    if item.partial:
-        raise BertCrfError("no entity annotation for some tokens, and columns have no tag for it")
+    if item.limits:
+        raise BertCrfError(f"{item.limits}, and columns have no tag for it")
     if "\n" in item.text or "\r" in item.text:
         raise BertCrfError(f"a line break in the text would end the line: {quote(item.text)}")
     for entity in item.entities:

@@ -3,7 +3,7 @@
 Entities on the doc, the labels that it may have, and words that stay whole decide them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -12,6 +12,7 @@ from spacy.tokens import Doc
 from ...annotation.gold import BoolArray, Gold, allowed_tags
 from ...annotation.schemes import TagSet
 from ...errors import BertCrfError
+from .dictionary import Match, fixed, without
 from .words import whole_words
 
 
@@ -39,6 +40,7 @@ def allowed_for_decoding(
     component: str,
     keep_ents: bool,
     continues: Optional[BoolArray] = None,
+    names: Sequence[Match] = (),
 ) -> Optional[BoolArray]:
     """The tags that each token of a doc may have in decoding. bool [tokens, K], None for all
 
@@ -54,15 +56,28 @@ def allowed_for_decoding(
         with another label than the component's, are O.
     continues: whether each token continues a word that stays whole, None if none does. `tags` mark
         the last token of an entity then. [tokens]
+    names: names of a dictionary in the doc. Hard ones are fixed as entities on the doc are, where
+        they overlap none of these. What is no name of a label is not one.
     Raises BertCrfError for labels that the component does not have.
     """
     allowed: Optional[BoolArray] = None
     free: Any = True
+    taken: Optional[BoolArray] = None
+    spans: list[tuple[int, int, str]] = []
     if keep_ents and (found := taken_tokens(doc)) is not None:
-        taken, _ = found
-        free = ~taken
+        taken = found[0]
         spans = [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+    for start, end, label in fixed(names) if names else ():
+        taken = np.zeros(len(doc), dtype=bool) if taken is None else taken
+        if not taken[start:end].any():
+            taken[start:end] = True
+            spans.append((start, end, label))
+    if taken is not None:
+        free = ~taken
         allowed = allowed_tags(Gold(spans, taken, []), tags)
+    if names and (rest := without(names, len(doc), tags)) is not None:
+        rest |= ~np.broadcast_to(free, len(doc))[:, None]
+        allowed = rest if allowed is None else allowed & rest
     name = labels_extension(component)
     labels = _extension(doc, name)
     if labels is not None:

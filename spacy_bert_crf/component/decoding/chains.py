@@ -7,7 +7,7 @@ Results are in the tags of the component. All other docs are read as ever.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Optional, TypeVar
+from typing import NamedTuple, Optional, TypeVar, Union
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from .. import reading
 from ..reading import Path, Reading, Spans
 from ..settings import Settings
 from .allowed import allowed_for_decoding
+from .dictionary import Bonus, Dictionary, Match
 from .words import breaks, continuations, whole_words
 
 T = TypeVar("T")
@@ -39,10 +40,12 @@ class Allowed(NamedTuple):
     tags: of each doc, bool [tokens, K], None for all. Docs with a word that stays whole have
         [tokens, K'] over `TagSet.marking_last`.
     words: whether each doc has a word that stays whole.
+    bonus: what soft names of a dictionary add to the emissions of all docs; None for nothing.
     """
 
     tags: list[Optional[BoolArray]]
     words: list[bool]
+    bonus: Optional[Bonus] = None
 
 
 class Begun(NamedTuple):
@@ -62,10 +65,12 @@ class GoldTags(NamedTuple):
     tags: bool [tokens, K]; [tokens, K'] over `TagSet.marking_last` if `whole` is not None.
     whole: the tags that keep words whole [tokens, K'], to which the likelihood keeps. None if it
         counts all paths.
+    covers: the labels that the gold covers; None for all.
     """
 
     tags: BoolArray
     whole: Optional[BoolArray]
+    covers: Optional[frozenset[str]] = None
 
     @property
     def both(self) -> BoolArray:
@@ -131,14 +136,30 @@ class Chains:
         """
         return continuations(docs) if self.keeps else [None] * len(docs)
 
-    def allowed(self, docs: Sequence[Doc], component: str, keep_ents: bool) -> Allowed:
-        """The tags that the tokens of docs may have in decoding; see `allowed_for_decoding`."""
+    def allowed(
+        self,
+        docs: Sequence[Doc],
+        component: str,
+        keep_ents: bool,
+        names: Optional[Dictionary] = None,
+    ) -> Allowed:
+        """The tags that the tokens of docs may have in decoding; see `allowed_for_decoding`.
+
+        names: a dictionary of names that takes part in decoding, or None.
+        """
         words = self.words(docs)
+        found: list[list[Match]] = [[] for _ in docs]
+        if names is not None:
+            found = [names.find(doc, own) for doc, own in zip(docs, words, strict=True)]
         tags = [
-            allowed_for_decoding(doc, self._tags_for(own), component, keep_ents, own)
-            for doc, own in zip(docs, words, strict=True)
+            allowed_for_decoding(doc, self._tags_for(own), component, keep_ents, own, each)
+            for doc, own, each in zip(docs, words, found, strict=True)
         ]
-        return Allowed(tags, [own is not None for own in words])
+        allowed = Allowed(tags, [own is not None for own in words])
+        if names is None:
+            return allowed
+        bonus = Bonus.of(names, found, [len(doc) for doc in docs], self.tags)
+        return allowed._replace(bonus=bonus)
 
     def only_words(self, words: Sequence[Optional[BoolArray]]) -> Allowed:
         """The tags that keep words whole, and nothing else.
@@ -160,10 +181,11 @@ class Chains:
         out = []
         for gold, own in zip(golds, words or [None] * len(golds), strict=True):
             if own is None or breaks(gold.spans, own):
-                out.append(GoldTags(allowed_tags(gold, self.tags), None))
+                out.append(GoldTags(allowed_tags(gold, self.tags), None, gold.covers))
                 continue
             whole = whole_words(own, self.tags.marking_last)
-            out.append(GoldTags(allowed_tags(gold, self.tags.marking_last), whole))
+            own_tags = allowed_tags(gold, self.tags.marking_last)
+            out.append(GoldTags(own_tags, whole, gold.covers))
         return out
 
     def decode(self, emissions: AnyEmissions, allowed: Allowed) -> tuple[list[IntArray], int]:
@@ -266,13 +288,13 @@ class Chains:
         loss, gradient = crf_batches.likelihood(
             self.crf, joined, [gold.tags if gold.whole is None else nothing for gold in golds],
             constrain=settings.constrain_training, accumulate=accumulate, n_docs=n_docs,
-            open_weights=open_weights(settings.annotated_share, self.tags),
+            open_weights=_weights(golds, self.tags, settings.annotated_share),
         )  # fmt: skip
         members = [i for i in trainable(golds) if golds[i].whole is not None]
         if not members:
             return loss, gradient
         part = self._part(joined, members, words=True)
-        missing = open_weights(settings.annotated_share, part.tags)
+        missing = _weights([golds[i] for i in members], part.tags, settings.annotated_share)
         # The negative log-likelihood of gold, less that of all paths that keep words whole.
         sides = (
             (False, [golds[i].both for i in members], missing),
@@ -308,6 +330,8 @@ class Chains:
         compute: gives those of a part, from it and the tags that its docs allow.
         """
         joined = Emissions.of(emissions, self.crf.transitions.device)
+        if allowed.bonus is not None:
+            joined = joined._replace(rows=allowed.bonus.added(joined.rows))
         found: dict[int, T] = {}
         for part in self._parts(joined, allowed.words):
             own = [allowed.tags[i] for i in part.members]
@@ -340,3 +364,12 @@ class Chains:
 def trainable(golds: Sequence[GoldTags]) -> list[int]:
     """Indices of the docs that train the model, because they have a known token."""
     return crf_batches.trainable([gold.tags for gold in golds])
+
+
+def _weights(
+    golds: Sequence[GoldTags], tags: TagSet, share: float
+) -> Union[None, list[float], list[list[float]]]:
+    """The weights of `open_weights`: [K], or [docs, K] where docs differ in what they cover."""
+    if not share or all(gold.covers is None for gold in golds):
+        return open_weights(share, tags)
+    return [open_weights(share, tags, gold.covers) or [] for gold in golds]

@@ -50,17 +50,21 @@ def _row(number: int, ours: Doc, reference: Doc, groups: list[str]) -> Row:
     compared = {
         (e.start, e.end, e.label_): entity
         for e, entity in zip(ours.ents, predicted, strict=True)
-        if gold.known[e.start : e.end].all()
+        if gold.decides(e.start, e.end, e.label_)
     }
-    wanted = {span: _entity(ours, span, MISSED) for span in gold.spans}
+    wanted = {span: _entity(ours, span, MISSED) for span in gold.scored}
     for entity in compared.values():
         entity.kind = SPURIOUS
-    pairs, _, _ = match(list(compared), gold.spans)
+    pairs, _, _ = match(list(compared), gold.scored)
     for theirs, own in pairs:
         wanted[theirs].kind = compared[own].kind = _kind(theirs, own)
         if theirs == own:
             wanted[theirs].probability = compared[own].probability
-    lost = [Entity(e.start_char, e.start_char + len(e.text), e.label, MISSED) for e in gold.lost]
+    lost = [
+        Entity(e.start_char, e.start_char + len(e.text), e.label, MISSED)
+        for e in gold.lost
+        if gold.is_covered(e.label)
+    ]
     every = sorted([*wanted.values(), *lost], key=lambda e: (e.start, e.end))
     return Row(number, ours.text, every, predicted)
 

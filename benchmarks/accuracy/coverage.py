@@ -1,0 +1,122 @@
+"""One corpus in parts, each annotated for one label only. README.md says what is compared.
+
+python -m benchmarks.accuracy.coverage --encoder encoders/people-daily --train TRAIN --dev DEV \
+    --epochs 3 --seeds 1 2 3 --output benchmarks/results/coverage
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from spacy.tokens import Doc, DocBin
+
+from benchmarks.accuracy.table import by_epoch, by_type, header, settings_line, versions_line
+from benchmarks.harness.common import parser_for, say
+from benchmarks.harness.tables import table
+from benchmarks.harness.trials import (
+    Corpus,
+    add_options,
+    count,
+    parse,
+    prepare,
+    say_epochs,
+    status,
+    train_ours,
+)
+from spacy_bert_crf._files import write_text
+from spacy_bert_crf.annotation.coverage.covers import set_covers
+
+#: full: all labels everywhere. covers: each part says what it covers. naive: it does not.
+VARIANTS = ("full", "covers", "naive")
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = parser_for(__doc__)
+    add_options(parser)
+    parser.add_argument("--only", choices=VARIANTS, help="train this variant alone")
+    parser.add_argument(
+        "--choice", type=int, default=0, help="seed of which docs are in which part"
+    )
+    return parse(parser)
+
+
+def divide(docs: list[Doc], labels: list[str], says: bool, seed: int) -> None:
+    """Leave the entities of one label in each doc: the same number of docs for each label.
+
+    says: whether the docs say which label they cover. seed: of which docs are in which part.
+    """
+    order = list(range(len(docs)))
+    random.Random(seed).shuffle(order)
+    for place, i in enumerate(order):
+        label = labels[place % len(labels)]
+        docs[i].set_ents([e for e in docs[i].ents if e.label_ == label], default="outside")
+        set_covers(docs[i], [label] if says else None)
+
+
+def make(variant: str, args: argparse.Namespace, corpus: Corpus, dst: Path) -> dict[str, Any]:
+    """Write the training docs of a variant. RETURNS: counts of what is annotated in them."""
+    docs = corpus.docs(corpus.train)
+    if variant != "full":
+        divide(docs, corpus.labels, variant == "covers", args.choice)
+    dst.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
+    return count(docs)
+
+
+def run(args: argparse.Namespace, work: Path) -> None:
+    """Run all trainings and write the result after each. Raises Failed, BertCrfError."""
+    encoder, corpus, about = prepare(args, work)
+    names = [args.only] if args.only else list(VARIANTS)
+    made = {name: make(name, args, corpus, work / f"{name}.spacy") for name in names}
+    sides: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    result = {**about, "variants": made, "choice": args.choice, "set": args.set, "sides": sides}
+    for seed in args.seeds:
+        for name in names:
+            say(f"{name}, seed {seed}")
+            with tempfile.TemporaryDirectory(dir=work) as folder:
+                train = work / f"{name}.spacy"
+                found = train_ours(args, encoder, corpus, train, seed, Path(folder))
+            say_epochs(name, found)
+            sides[name].append(found)
+            write_text(f"{args.stem}.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+            write_text(f"{args.stem}.md", markdown(result))
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result for people."""
+    sides = {name: runs for name, runs in result["sides"].items() if runs}
+    longest = max(len(run["epochs"]) for runs in sides.values() for run in runs)
+    rows = [(name, f"{made['entities']:,}") for name, made in result["variants"].items()]
+    lines = [
+        "# Each part annotated for one label",
+        "",
+        *header(result),
+        "",
+        versions_line({"spacy bert-crf train": next(iter(sides.values()))}),
+        "",
+        settings_line(sides),
+        "",
+        *table(("", "entities in train"), rows),
+        "",
+        "## Entity precision, recall and F1 on dev in percent, means over seeds",
+        "",
+        *by_epoch(sides, longest),
+        "",
+        "## Per type, after the last epoch",
+        "",
+        *by_type(sides),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """RETURNS: the exit code."""
+    return status(options(), run, "coverage-")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""A trained pipeline learns one more label from a small corpus that covers nothing else.
+
+README.md says what is compared.
+
+python -m benchmarks.accuracy.new_labels --encoder encoders/people-daily --train TRAIN --dev DEV \
+    --new ORG --texts 500 --epochs 3 --seeds 1 2 3 --output benchmarks/results/new_labels
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from spacy.tokens import Doc, DocBin
+
+from benchmarks.accuracy.table import by_epoch, by_type, header, settings_line, versions_line
+from benchmarks.harness.common import Failed, parser_for, say
+from benchmarks.harness.trials import (
+    Corpus,
+    add_options,
+    parse,
+    prepare,
+    say_epochs,
+    status,
+    train_ours,
+)
+from spacy_bert_crf._files import write_text
+from spacy_bert_crf.annotation.coverage.covers import set_covers
+
+#: Whether the small corpus says what it covers, and the weight of the former model, by variant.
+FURTHER: dict[str, tuple[bool, float]] = {
+    "retained": (True, 0.5),
+    "former only": (True, 1.0),
+    "gold only": (True, 0.0),
+    "naive": (False, 0.0),
+}
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = parser_for(__doc__)
+    add_options(parser)
+    add = parser.add_argument
+    add("--new", required=True, help="the label to learn")
+    add("--texts", type=int, default=500, help="size of the small corpus")
+    add("--further-epochs", type=int, default=0, help="epochs on it; 0 for --epochs")
+    add("--choice", type=int, default=0, help="seed of which texts are in it")
+    return parse(parser)
+
+
+def make(args: argparse.Namespace, corpus: Corpus, work: Path) -> None:
+    """Write base.spacy without the new label, small.spacy and plain.spacy with nothing else, and
+    both.spacy, which has all that base and small have."""
+    docs = corpus.docs(corpus.train)
+    if args.new not in corpus.labels or args.texts >= len(docs):
+        raise Failed(f"the corpus has labels {corpus.labels} and {len(docs):,} docs.")
+    random.Random(args.choice).shuffle(docs)
+    small, base = docs[: args.texts], docs[args.texts :]
+    old = [label for label in corpus.labels if label != args.new]
+    for some, labels in ((small, [args.new]), (base, old)):
+        for doc in some:
+            doc.set_ents([e for e in doc.ents if e.label_ in labels], default="outside")
+            set_covers(doc, labels)
+    write(work / "both.spacy", docs)
+    write(work / "small.spacy", small)
+    for doc in docs:
+        set_covers(doc, None)
+    write(work / "plain.spacy", small)
+    write(work / "base.spacy", base)
+
+
+def write(path: Path, docs: list[Doc]) -> None:
+    """Write docs, with what they cover."""
+    path.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
+
+
+def sourced(source: Path, weight: float, epochs: int) -> Callable[[Any], None]:
+    """A change of a config: go on with a trained pipeline."""
+
+    def change(config: Any) -> None:
+        config["components"]["bert_crf"] = {"source": str(source)}
+        config["initialize"]["components"] = {}
+        config["initialize"]["after_init"] = {
+            "@callbacks": "spacy_bert_crf.learn_new_labels.v1", "self_distillation": weight,
+        }  # fmt: skip
+        config["training"]["max_epochs"] = epochs
+
+    return change
+
+
+def run(args: argparse.Namespace, work: Path) -> None:
+    """Run all trainings and write the result after each. Raises Failed, BertCrfError."""
+    encoder, corpus, about = prepare(args, work)
+    make(args, corpus, work)
+    sides: dict[str, list[dict[str, Any]]] = {name: [] for name in ("base", *FURTHER, "both")}
+    more = {"new": args.new, "texts": args.texts, "choice": args.choice, "set": args.set}
+    result = {**about, **more, "sides": sides}
+    old = [label for label in corpus.labels if label != args.new]
+    for seed in args.seeds:
+        with tempfile.TemporaryDirectory(dir=work) as kept:
+            source = Path(kept) / "base"
+            for name in sides:
+                covers, weight = FURTHER.get(name, (True, 0.0))
+                file = {"base": "base", "both": "both"}.get(name, "small" if covers else "plain")
+                own = Corpus(**{**vars(corpus), "labels": old}) if name == "base" else corpus
+                change = sourced(source, weight, args.further_epochs or args.epochs)
+                say(f"{name}, seed {seed}")
+                with tempfile.TemporaryDirectory(dir=work) as folder:
+                    found = train_ours(
+                        args, encoder, own, work / f"{file}.spacy", seed, Path(folder),
+                        change=change if name in FURTHER else lambda config: None,
+                        keep=source if name == "base" else None,
+                    )  # fmt: skip
+                say_epochs(name, found)
+                sides[name].append(found)
+                text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+                write_text(f"{args.stem}.json", text)
+                write_text(f"{args.stem}.md", markdown(result))
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result for people."""
+    sides = {name: runs for name, runs in result["sides"].items() if runs}
+    longest = max(len(run["epochs"]) for runs in sides.values() for run in runs)
+    lines = [
+        f"# {result['new']} learned from {result['texts']:,} texts",
+        "",
+        *header(result),
+        "",
+        versions_line({"spacy bert-crf train": next(iter(sides.values()))}),
+        "",
+        settings_line(sides),
+        "",
+        "## Per type on dev, after the last epoch",
+        "",
+        *by_type(sides),
+        "",
+        "## Entity precision, recall and F1 on dev in percent, means over seeds",
+        "",
+        *by_epoch(sides, longest),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """RETURNS: the exit code."""
+    return status(options(), run, "new-labels-")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
