@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +30,12 @@ LEGACY_NAMES = {"gamma": "weight", "beta": "bias"}
 _WRITTEN = {"pytorch_model_cvt.bin", "model.safetensors", "config.json", "vocab.txt"}
 _WRITTEN |= {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
 _WRITTEN |= {"merges.txt", "vocab.json", "added_tokens.json", "sentencepiece.bpe.model"}
-_LAYER = re.compile(r"(?:^|\.)encoder\.layer\.(\d+)\.")
 _ROBERTA = ("roberta", "xlm-roberta", "camembert")
+#: Classes whose fast tokenizer is BERT's, with the wordpieces of vocab.txt, or one of any kind.
+_WORDPIECE = re.compile(
+    r"(Bert|Ernie|DistilBert|MobileBert|ConvBert|SqueezeBert|Electra|MPNet|RetriBert|LayoutLM)"
+    r"Tokenizer(Fast)?|PreTrainedTokenizerFast|TokenizersBackend"
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def convert_checkpoint(
         raise BertCrfError(f"lower_case is {lower_case!r}: use auto, true or false.")
     _check_folders(src, dst)
     raw = read_config(src / "config.json")
-    is_bert, is_code = raw["model_type"] == "bert", "auto_map" in raw
+    is_code = "auto_map" in raw
+    is_bert = raw["model_type"] == "bert" and _has_wordpieces(src)
     vocab = _read_bert_vocab(src, raw) if is_bert else []
     lower = is_lower_case(src, vocab, lower_case)
     weights = find_weights(src)
@@ -105,10 +109,12 @@ def convert_checkpoint(
     check_finite(tensors, weights)
     dropped = 0
     if layers:
-        dropped = _count_dropped(raw, base, layers, src)
-        tensors = {name: t for name, t in tensors.items() if not _is_beyond(name, layers)}
-        base = {name: t for name, t in base.items() if not _is_beyond(name, layers)}
-        raw["num_hidden_layers"] = layers
+        from .fewer_layers import first_layers
+
+        dropped = config.num_hidden_layers - layers
+        raw, beyond = first_layers(raw, config, layers, src)
+        tensors = {name: t for name, t in tensors.items() if not beyond(name)}
+        base = {name: t for name, t in base.items() if not beyond(name)}
     notes = _notes(src, tensors, len(base), is_code, is_bert)
     with atomic_folder(dst) as tmp:
         _write_weights(tmp, tensors, base)
@@ -219,12 +225,19 @@ def check_complete(
     from transformers import AutoModel
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    from .._transformers import auto_class, model_from_config
+    from .hf import shared_names
+
     kind, where = raw["model_type"], path.parent / "config.json"
     try:
         config = CONFIG_MAPPING[kind].from_dict(dict(raw))
         check_attention(config, where)
         with torch.device("meta"):
-            model = AutoModel.from_config(config)
+            model = model_from_config(config)
+        if getattr(config, "is_encoder_decoder", False) and hasattr(model, "decoder"):
+            raise ValueError("it is an encoder with a decoder")
+        also = shared_names(model)
+        is_half = auto_class(config) is not AutoModel
         raw["architectures"] = [type(model).__name__]
         config.hidden_size, config.num_hidden_layers, config.vocab_size  # noqa: B018
     except BertCrfError:
@@ -236,6 +249,9 @@ def check_complete(
         ) from err
     raw.pop("auto_map", None)
     expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    for name, first in also.items():  # Some files have a shared weight under its other name only.
+        if name in tensors:
+            tensors = {first: tensors[name], **tensors}
     prefix = f"{model.base_model_prefix}."
     prefixed = any(name.startswith(prefix) for name in tensors)
     base: dict[str, Tensor] = {}
@@ -256,36 +272,20 @@ def check_complete(
             or "pooler." in name
             or name == "embeddings.position_ids"
             or (kind != "bert" and prefixed and full == name)  # Heads of other model types.
+            or (is_half and name.startswith(("decoder.", "lm_head.")))
         ):
             faults.append(f"unexpected: {full} {list(tensor.shape)}")
     faults += [
         f"missing: {prefix * prefixed}{name} {list(shape)}"
         for name, shape in expected.items()
-        if name not in base and "pooler." not in name
+        if name not in base and "pooler." not in name and name not in also
     ]
     if faults:
         listed = "\n  ".join(first_of(faults))
         raise BertCrfError(
             f"{path} doesn't fit {where.name}:\n  {listed}\n{AGAIN}, both from one place."
         )
-    return {name: base[name] for name in expected if name in base}, config
-
-
-def _is_beyond(name: str, layers: int) -> bool:
-    found = _LAYER.search(name)
-    return found is not None and int(found[1]) >= layers
-
-
-def _count_dropped(raw: dict[str, Any], base: "Iterable[str]", layers: int, src: Path) -> int:
-    """The number of layers to drop so that `layers` are left."""
-    there = {int(found[1]) for name in base if (found := _LAYER.search(name))}
-    if not there or len(there) != raw.get("num_hidden_layers"):
-        raise BertCrfError(f"the layers of a {raw['model_type']} model can't be cut: use 0 layers.")
-    if not 0 < layers <= len(there):
-        raise BertCrfError(
-            f"{layers} layers requested, {src} has {len(there)}: use 1 to {len(there)}, or 0."
-        )
-    return len(there) - layers
+    return {name: base[name] for name in expected if name in base and name not in also}, config
 
 
 def check_finite(tensors: "dict[str, Tensor]", path: Path) -> None:
@@ -320,6 +320,18 @@ def _write_weights(folder: Path, tensors: "dict[str, Tensor]", base: "dict[str, 
 def _tokenizer_config(src: Path) -> dict[str, Any]:
     path = src / "tokenizer_config.json"
     return read_json(path) if path.exists() else {}
+
+
+def _has_wordpieces(src: Path) -> bool:
+    """Whether the tokenizer of a BERT model in a folder is made of its vocab.txt.
+
+    Some have a SentencePiece vocabulary, such as multilingual-e5-small. transformers 5 writes
+    tokenizer.json alone.
+    """
+    if not (src / "vocab.txt").exists() and (src / "tokenizer.json").exists():
+        return False
+    named = _tokenizer_config(src).get("tokenizer_class")
+    return not named or bool(_WORDPIECE.fullmatch(str(named)))
 
 
 def _ignored_settings(settings: dict[str, Any]) -> list[str]:
@@ -381,8 +393,16 @@ def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
     room = positions - skipped if positions > 0 else 512
     try:
         tokenizer = load_tokenizer(str(src), local_files_only=True, trust_remote_code=False)
+        if not tokenizer.is_fast:
+            raise BertCrfError(
+                f"{src}: its tokenizer {type(tokenizer).__name__} has no fast form, which says "
+                "where each wordpiece stands in the text. Add a tokenizer.json, or choose another "
+                "encoder."
+            )
         tokenizer.model_max_length = min(tokenizer.model_max_length, room)
         save_tokenizer(tokenizer, folder)
+    except BertCrfError:
+        raise
     except Exception as err:  # Missing files, missing packages and broken JSON each differ.
         raise BertCrfError(
             f"{src}: its tokenizer can't be loaded ({first_line(err)}). {AGAIN}."
