@@ -78,6 +78,18 @@ def auto_class(config: Any) -> Any:
     return AutoModel if half is None or half is whole else AutoModelForTextEncoding
 
 
+def converts_names(model_type: str) -> bool:
+    """Whether transformers saves the weights of a model under other names than it has them.
+
+    It does so from version 5 on, for some models, such as NomicBERT.
+    """
+    try:
+        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    except ImportError:
+        return False
+    return bool(get_checkpoint_conversion_mapping(model_type))
+
+
 def model_from_config(config: Any, **arguments: Any) -> Any:
     """A model that reads text, in float32, whatever dtype the config names.
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import shutil
 import unicodedata
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ from .checkpoint_files import (
     AGAIN,
     check_attention,
     find_weights,
+    has_wordpieces,
+    ignored_settings,
     read_config,
-    read_json,
     read_tensors,
     read_vocab,
+    tokenizer_config,
 )
 
 if TYPE_CHECKING:
@@ -31,11 +32,6 @@ _WRITTEN = {"pytorch_model_cvt.bin", "model.safetensors", "config.json", "vocab.
 _WRITTEN |= {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
 _WRITTEN |= {"merges.txt", "vocab.json", "added_tokens.json", "sentencepiece.bpe.model"}
 _ROBERTA = ("roberta", "xlm-roberta", "camembert")
-#: Classes whose fast tokenizer is BERT's, with the wordpieces of vocab.txt, or one of any kind.
-_WORDPIECE = re.compile(
-    r"(Bert|Ernie|DistilBert|MobileBert|ConvBert|SqueezeBert|Electra|MPNet|RetriBert|LayoutLM)"
-    r"Tokenizer(Fast)?|PreTrainedTokenizerFast|TokenizersBackend"
-)
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def convert_checkpoint(
     _check_folders(src, dst)
     raw = read_config(src / "config.json")
     is_code = "auto_map" in raw
-    is_bert = raw["model_type"] == "bert" and _has_wordpieces(src)
+    is_bert = raw["model_type"] == "bert" and has_wordpieces(src)
     vocab = _read_bert_vocab(src, raw) if is_bert else []
     lower = is_lower_case(src, vocab, lower_case)
     weights = find_weights(src)
@@ -160,7 +156,7 @@ def _notes(
             f"the tokenizer is made of vocab.txt alone: {', '.join(more)} had no influence, and "
             "tokens added there are left out"
         )
-    if is_bert and (ignored := _ignored_settings(_tokenizer_config(src))):
+    if is_bert and (ignored := ignored_settings(tokenizer_config(src))):
         notes.append(f"tokenizer_config.json: {', '.join(ignored)} had no influence")
     return notes
 
@@ -225,7 +221,7 @@ def check_complete(
     from transformers import AutoModel
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    from .._transformers import auto_class, model_from_config
+    from .._transformers import auto_class, converts_names, model_from_config
     from .hf import shared_names
 
     kind, where = raw["model_type"], path.parent / "config.json"
@@ -280,6 +276,11 @@ def check_complete(
         for name, shape in expected.items()
         if name not in base and "pooler." not in name and name not in also
     ]
+    if faults and "missing" in faults[-1] and converts_names(kind):
+        raise BertCrfError(
+            f"{path}: transformers renames the weights of a {kind} model when it loads them, which "
+            f"is not done here. Training takes the folder as it is: set name to {path.parent}."
+        )
     if faults:
         listed = "\n  ".join(first_of(faults))
         raise BertCrfError(
@@ -317,32 +318,6 @@ def _write_weights(folder: Path, tensors: "dict[str, Tensor]", base: "dict[str, 
     shutil.copymode(converted, safe)  # safetensors lets only the owner read it.
 
 
-def _tokenizer_config(src: Path) -> dict[str, Any]:
-    path = src / "tokenizer_config.json"
-    return read_json(path) if path.exists() else {}
-
-
-def _has_wordpieces(src: Path) -> bool:
-    """Whether the tokenizer of a BERT model in a folder is made of its vocab.txt.
-
-    Some have a SentencePiece vocabulary, such as multilingual-e5-small. transformers 5 writes
-    tokenizer.json alone.
-    """
-    if not (src / "vocab.txt").exists() and (src / "tokenizer.json").exists():
-        return False
-    named = _tokenizer_config(src).get("tokenizer_class")
-    return not named or bool(_WORDPIECE.fullmatch(str(named)))
-
-
-def _ignored_settings(settings: dict[str, Any]) -> list[str]:
-    """Settings of a BERT tokenizer that change how text is cut, and that conversion leaves out."""
-    usual: dict[str, Any] = {"do_basic_tokenize": True, "never_split": None}
-    usual |= {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")}
-    found = ((name, settings[name]) for name in usual if name in settings)
-    texts = ((name, v.get("content") if isinstance(v, dict) else v) for name, v in found)
-    return [name for name, value in texts if value not in (usual[name], [])]
-
-
 def is_lower_case(src: Path, vocab: list[str], requested: str) -> bool:
     """Whether the tokenizer of the folder `src` lower-cases its text.
 
@@ -355,7 +330,7 @@ def is_lower_case(src: Path, vocab: list[str], requested: str) -> bool:
         if not vocab:
             raise BertCrfError("lower_case can be set for BERT models only: use auto.")
         return requested == "true"
-    do_lower_case = _tokenizer_config(src).get("do_lower_case")
+    do_lower_case = tokenizer_config(src).get("do_lower_case")
     if isinstance(do_lower_case, bool) or not vocab:
         return bool(do_lower_case)
     # Lower-case vocabularies contain single capitals too, but no words with capitals.
@@ -372,7 +347,7 @@ def _write_bert_tokenizer(
 
     path = folder / "vocab.txt"
     path.write_text("".join(f"{piece}\n" for piece in vocab), encoding="utf8", newline="\n")
-    settings = _tokenizer_config(src)
+    settings = tokenizer_config(src)
     kept = ("strip_accents", "tokenize_chinese_chars")
     tokenizer = bert_tokenizer(
         path,

@@ -216,9 +216,10 @@ def _rules(pipe: BertCrf) -> dict[str, Any]:
     own = layers.own_encoder_of(pipe.model)
     rules: dict[str, Any] = {"context": "fit"}
     if own is not None:
-        # Readers of before know no 0 for what the encoder takes.
-        longest = own.cfg["max_length"] or own.longest
-        sizes = {"max_length": longest, "overlap": own.cfg["overlap"]}
+        overlap = own.cfg["overlap"]
+        # Readers of before know no 0 for what the encoder takes, and no overlap above half of it.
+        longest = own.cfg["max_length"] or max(own.longest, 2 * overlap)
+        sizes = {"max_length": longest, "overlap": overlap}
         rules = {"context": own.context, "windows": sizes}
     whole = WORD if pipe.chains.keeps else ""
     return {**rules, "sentence_end": SENTENCE_END, "whole_words": whole}

@@ -36,36 +36,9 @@ TOKENIZERS = {
 PIPELINES = {"zh": spacy.blank("zh"), "en": spacy.blank("en")}
 #: Words of the vocabularies, white space of several kinds, emoji of several code points, combining
 #: marks, and characters that NFKC makes one or several of.
-PARTS = [
-    "北京",
-    "张三",
-    "新华",
-    "iphone",
-    "ab",
-    "武汉",
-    "。",
-    " ",
-    "  ",
-    "\n",
-    "\t",
-    "\u3000",
-    "\xa0",
-]
-PARTS += [
-    "👍",
-    "👩‍👩‍👧‍👦",
-    "🇨🇳",
-    "👍🏽",
-    "é",
-    "e\u0301",
-    "a\u0323\u0302",
-    "Å",
-    "ﬁ",
-    "㈱",
-    "龘",
-    "1998",
-    "ก็",
-]
+PARTS = ["北京", "张三", "新华", "iphone", "ab", "武汉", "。", " ", "  ", "\n", "\t"]
+PARTS += ["\u3000", "\xa0", "👍", "👩\u200d👩\u200d👧\u200d👦", "🇨🇳", "👍🏽", "é", "e\u0301"]
+PARTS += ["a\u0323\u0302", "Å", "ﬁ", "㈱", "龘", "1998", "ก็"]
 texts_of = st.lists(st.sampled_from(PARTS) | st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
