@@ -75,6 +75,10 @@ setup(
     },
     entry_points={
         "spacy_factories": ["bert_crf = spacy_bert_crf.component.factory:make_bert_crf"],
+        "spacy_misc": [
+            "spacy_bert_crf.packaged_encoder.v1 = "
+            "spacy_bert_crf.project.packaged.fetch:packaged_folder"
+        ],
         "spacy_architectures": [
             "spacy_bert_crf.BertCrf.v1 = spacy_bert_crf.model.architectures:create_bert_crf",
             "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.model.architectures:create_encoder",

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import torch
 import transformers
@@ -76,6 +76,15 @@ def auto_class(config: Any) -> Any:
     half = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
     whole = MODEL_MAPPING.get(type(config), None)
     return AutoModel if half is None or half is whole else AutoModelForTextEncoding
+
+
+def hub_name(name: str) -> tuple[str, Optional[str]]:
+    """The name of a model on the hub, and its revision, of `name@revision`.
+
+    RETURNS: the name and the revision, which is None if there is no `@`.
+    """
+    model, _, revision = name.partition("@")
+    return model, revision or None
 
 
 def converts_names(model_type: str) -> bool:

@@ -77,7 +77,7 @@ class CheckpointReport:
 
 
 def convert_checkpoint(
-    src: Path, dst: Path, *, layers: int = 0, lower_case: str = "auto"
+    src: Path, dst: Path, *, layers: int = 0, lower_case: str = "auto", origin: str = ""
 ) -> CheckpointReport:
     """Convert a checkpoint folder to a Hugging Face folder with current tensor names.
 
@@ -85,6 +85,7 @@ def convert_checkpoint(
     dst: the folder to write. An earlier conversion there is replaced as a whole.
     layers: number of encoder layers to keep, from the first. 0 keeps all.
     lower_case: `true`, `false`, or `auto` (by the source's settings, else by its vocabulary).
+    origin: where the checkpoint comes from, for config.json. One that is named there stays.
     RETURNS: what was read and written.
     Raises BertCrfError for a missing, damaged or unsafe file. Also for weights, configuration and
     vocabulary that don't fit together, and for a `dst` that holds other files.
@@ -98,6 +99,8 @@ def convert_checkpoint(
     is_bert = raw["model_type"] == "bert" and has_wordpieces(src)
     vocab = _read_bert_vocab(src, raw) if is_bert else []
     lower = is_lower_case(src, vocab, lower_case)
+    if origin:
+        raw.setdefault("origin", origin)
     weights = find_weights(src)
     old = read_tensors(weights)
     tensors = rename_tensors(old, weights)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from spacy.util import registry
 from torch import Tensor
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -21,6 +22,7 @@ from .._transformers import (
     auto_class,
     built_alone,
     float32_argument,
+    hub_name,
     load_tokenizer,
     model_from_config,
     quiet,
@@ -38,6 +40,8 @@ from .passes import plan_batches, run, special_ids
 _READ_PADDING = ("convbert", "funnel", "nystromformer", "yoso")
 #: Weights of pretraining, of pooling and of a last linear layer, which no training needs.
 _NO_MATTER = re.compile(r"(^|\.)(pooler|cls|lm_head|classifier|.*position_ids)(\.|$)|predictions")
+#: Name of the encoder that comes through pip.
+PACKAGED = "packaged"
 #: Largest window where no `max_length` is set. The memory of attention grows with its square.
 LONGEST = 8192
 #: The window of an encoder without a limit, and what such a tokenizer exceeds.
@@ -63,7 +67,9 @@ def load_encoder(
 ) -> LoadedEncoder:
     """Load an encoder, and run it once on a tiny input. On the CPU, in evaluation mode, float32.
 
-    name: a folder, or a name on the hub, which is looked up in the local cache.
+    name: a folder, "packaged" for the encoder that comes through pip, or a name on the hub, which
+        is looked up in the local cache. `name@revision` pins a revision. The commit is recorded as
+        the `origin` in the config.
     tokenizer_config: arguments for transformers' AutoTokenizer.from_pretrained.
     transformer_config: settings that replace those of the encoder's config.json.
     allow_download: whether an encoder that is not in the local cache may be fetched from the hub.
@@ -75,16 +81,21 @@ def load_encoder(
             "the encoder has no name: set [components.bert_crf.model.tok2vec] name to the folder "
             "of a converted encoder (see `spacy bert-crf convert-checkpoint --help`)."
         )
+    if name == PACKAGED and not Path(name).exists():
+        # The room of the project registers it. This room knows none above it.
+        name = str(registry.misc.get("spacy_bert_crf.packaged_encoder.v1")(allow_download))
     _check_folder(Path(name))
     # Code that comes with an encoder never runs. No setting overrides this.
-    online = {"local_files_only": not allow_download, "trust_remote_code": False}
+    online: dict[str, Any] = {"local_files_only": not allow_download, "trust_remote_code": False}
+    model_name, online["revision"] = (name, None) if Path(name).exists() else hub_name(name)
+    online = {key: value for key, value in online.items() if value is not None}
     try:
-        config = AutoConfig.from_pretrained(name, **online, **transformer_config)
+        config = AutoConfig.from_pretrained(model_name, **online, **transformer_config)
         check_attention(config, f"the config of the encoder {name!r}")
-        tokenizer = load_tokenizer(name, **online, **tokenizer_config)
+        tokenizer = load_tokenizer(model_name, **online, **tokenizer_config)
         with quiet(show_progress=allow_download), built_alone():
             model, info = auto_class(config).from_pretrained(
-                name, config=config, output_loading_info=True,
+                model_name, config=config, output_loading_info=True,
                 **float32_argument(), **online, **without_pooler(config),
             )  # fmt: skip
     except Exception as err:  # What a damaged file raises depends on the library that reads it.
@@ -113,6 +124,9 @@ def load_encoder(
             "which says where each wordpiece stands in the text: add a tokenizer.json to its "
             "folder, or choose another encoder."
         )
+    commit = getattr(config, "_commit_hash", None)
+    if commit and not hasattr(model.config, "origin"):
+        model.config.origin = f"{model_name}@{commit}"
     loaded = _ready(model, tokenizer)
     _check_runs(loaded, name)
     return loaded

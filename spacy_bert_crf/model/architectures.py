@@ -54,8 +54,10 @@ def create_encoder(
     a window is covered by overlapping ones, so that nothing is cut off. The vector of a token is
     the mean of its wordpieces, or zeros if it has none.
 
-    name: folder of a Hugging Face encoder with a fast tokenizer. It is read when the pipeline is
-        initialised. A trained pipeline holds the encoder and does not need the folder.
+    name: folder of a Hugging Face encoder with a fast tokenizer; "packaged" for the one that comes
+        through pip; or a name on the hub, such as "hfl/chinese-lert-base", with "@revision" to pin
+        it. It is read when the pipeline is initialised. A trained pipeline holds the encoder and
+        needs neither the folder nor the hub.
     get_spans: not used, with a warning, since windows are planned in wordpieces.
     tokenizer_config: arguments for the tokenizer.
     pooling: null or `reduce_mean.v1`. The mean is taken in either case.
