@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 WORKS, REFUSED, FAULT = "works", "refused", "FAULT"
 #: States of a part that an encoder does without, and of an encoder that this transformers lacks.
 NONE, ABSENT = "none", "absent"
+#: State of a command that was not tried with this version of transformers.
+NOT_RUN = "not run"
 #: Formats whose entities must be those of the pipeline, and those that round.
 EXACT = ("huggingface", "bert4torch", "torchscript", "onnx")
 INT8 = ("torch-int8", "onnx-int8", "onnx-int8-static")

@@ -1,9 +1,10 @@
 """The page docs/families.md: the table of families and commands, and the reasons of refusals."""
 
+from collections.abc import Callable
 from typing import Any
 
 from reliability.families.encoders import FAMILIES
-from reliability.families.outcomes import COMMANDS, EXACT, FAULT, INT8, WORKS
+from reliability.families.outcomes import COMMANDS, EXACT, FAULT, INT8, NOT_RUN, WORKS
 
 _HEAD = """# Encoder families
 
@@ -15,7 +16,7 @@ what](encoders.md) has advice and published figures.
 """
 _OVERVIEW = """## Overview
 
-- **works**: it is converted, trained, resumed, saved, loaded and evaluated.
+- **works**: it is trained, resumed, saved, loaded and evaluated.
 - **fast path**: prediction on a CPU has layers of its own. Other encoders run as they are in
   transformers.
 - **int8**: `quantize = "int8"` predicts in 8-bit integers.
@@ -33,12 +34,13 @@ _DETAILS = """
   the messages below the table.
 - **none**: this encoder has no such part.
 - **absent**: this transformers has no such encoder.
+- **not run**: not tried with this version since the command came to the list.
 - **–**: not reached, because an earlier command was refused.
 - **FAULT**: a traceback, or a wrong result.
 
 """
 #: Commands without which an encoder is of no use.
-_NEEDED = ("convert-checkpoint", "train", "resume", "save and load", "long text", "evaluate")
+_NEEDED = ("train", "resume", "save and load", "long text", "evaluate")
 _FORMATS = (*EXACT, *INT8)
 
 #: State and note of a cell.
@@ -91,7 +93,7 @@ def _line(name: str, by_version: list[dict[str, _Cell]], reasons: dict[str, int]
     for command in COMMANDS:
         entries = []
         for cells in by_version:
-            state, note = cells.get(command, ("", ""))
+            state, note = cells.get(command, ("" if cells else NOT_RUN, ""))
             if note:
                 number = reasons.setdefault(f"{state}: {note}", len(reasons) + 1)
                 state = f"{state} [{number}](#reasons)"
@@ -108,23 +110,30 @@ def _summary(
     def state(version: str, command: str) -> str:
         return str(by_version[version].get(command, ("", ""))[0])
 
-    def where(holds: Any) -> str:
-        versions = [version for version in by_version if holds(version)]
-        if len(versions) == len(by_version):
+    by_version = {version: cells for version, cells in by_version.items() if cells}
+
+    def where(holds: Callable[[str], bool], among: list[str]) -> str:
+        versions = [version for version in among if holds(version)]
+        if versions == among:
             return "yes"
         return f"with {', '.join(versions)} only" if versions else "no"
 
-    works = where(lambda v: all(state(v, command) == WORKS for command in _NEEDED))
+    def is_usable(version: str) -> bool:
+        return {state(version, command) for command in _NEEDED} <= {WORKS, NOT_RUN}
+
+    works = where(is_usable, list(by_version))
     if works == "no":
         return [name, FAMILIES[name].models, works, "", "", "", _notes(by_version, reasons)]
-    there = [v for v in by_version if all(state(v, command) == WORKS for command in _NEEDED)]
+    there = [version for version in by_version if is_usable(version)]
     formats = [f for f in _FORMATS if all(state(v, f"export {f}") == WORKS for v in there)]
     others = [f for f in _FORMATS if f != "bert4torch"]
     exports = ", ".join(formats)
     if set(others) <= set(formats):
         exports = "all" if len(formats) == len(_FORMATS) else "all but bert4torch"
-    fast = where(lambda v: v not in there or state(v, "fast path") == WORKS)
-    int8 = where(lambda v: v not in there or state(v, "quantize int8") == WORKS)
+    fast = where(lambda v: state(v, "fast path") == WORKS, there)
+    if any(state(v, "fast path") == NOT_RUN for v in there):
+        fast = NOT_RUN
+    int8 = where(lambda v: state(v, "quantize int8") == WORKS, there)
     return [name, FAMILIES[name].models, works, fast, int8, exports, _notes(by_version, reasons)]
 
 
@@ -132,7 +141,7 @@ def _notes(by_version: dict[str, dict[str, _Cell]], reasons: dict[str, int]) -> 
     """Links to what is said of the commands that every encoder needs."""
     numbers = []
     for cells in by_version.values():
-        for command in _NEEDED:
+        for command in ("convert-checkpoint", *_NEEDED):
             state, note = cells.get(command, ("", ""))
             if note:
                 numbers.append(reasons[f"{state}: {note}"])
