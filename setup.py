@@ -80,6 +80,10 @@ setup(
             "bert_crf = spacy_bert_crf.component.factory:make_bert_crf",
             "bert_crf_encoder = spacy_bert_crf.component.shared.encoder:make_bert_crf_encoder",
         ],
+        "spacy_misc": [
+            "spacy_bert_crf.packaged_encoder.v1 = "
+            "spacy_bert_crf.project.packaged.fetch:packaged_folder"
+        ],
         "spacy_architectures": [
             "spacy_bert_crf.BertCrf.v1 = spacy_bert_crf.model.architectures:create_bert_crf",
             "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.model.architectures:create_encoder",

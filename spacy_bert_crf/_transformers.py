@@ -11,14 +11,21 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import torch
 import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
-from transformers import AutoModel, AutoTokenizer, BertTokenizerFast, PretrainedConfig
+from transformers import (
+    AutoModel,
+    AutoModelForTextEncoding,
+    AutoTokenizer,
+    BertTokenizerFast,
+    PretrainedConfig,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import logging as transformers_logging
 
 try:  # from transformers 5 on
@@ -58,16 +65,50 @@ def without_init() -> Iterator[None]:
         yield
 
 
+def auto_class(config: Any) -> Any:
+    """The auto class of transformers that reads a text.
+
+    It is AutoModel, and AutoModelForTextEncoding for models such as T5, whose encoder has a class
+    of its own.
+
+    config: a transformers config.
+    """
+    half = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+    whole = MODEL_MAPPING.get(type(config), None)
+    return AutoModel if half is None or half is whole else AutoModelForTextEncoding
+
+
+def hub_name(name: str) -> tuple[str, Optional[str]]:
+    """The name of a model on the hub, and its revision, of `name@revision`.
+
+    RETURNS: the name and the revision, which is None if there is no `@`.
+    """
+    model, _, revision = name.partition("@")
+    return model, revision or None
+
+
+def converts_names(model_type: str) -> bool:
+    """Whether transformers saves the weights of a model under other names than it has them.
+
+    It does so from version 5 on, for some models, such as NomicBERT.
+    """
+    try:
+        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    except ImportError:
+        return False
+    return bool(get_checkpoint_conversion_mapping(model_type))
+
+
 def model_from_config(config: Any, **arguments: Any) -> Any:
-    """AutoModel.from_config in float32, whatever dtype the config names.
+    """A model that reads text, in float32, whatever dtype the config names.
 
     config: a transformers config. Its dtype becomes float32.
-    arguments: further arguments of AutoModel.from_config.
+    arguments: further arguments of `from_config` of its auto_class.
     Raises whatever transformers raises.
     """
     setattr(config, _DTYPE, torch.float32)
     with _building:
-        return AutoModel.from_config(config, **arguments)
+        return auto_class(config).from_config(config, **arguments)
 
 
 def float32_argument() -> dict[str, Any]:

@@ -7,48 +7,35 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from reliability.common import ROOT
-from reliability.families.encoders import Family, make_folder
+from reliability.families.encoders import Family, NotInTransformers, make_folder
+from reliability.families.exports import Exports
+from reliability.families.outcomes import (
+    ABSENT,
+    EXACT,
+    FAULT,
+    IMPORTED,
+    INT8,
+    NONE,
+    PREDICTED,
+    REFUSED,
+    TOLERANCE_INT8,
+    WORKS,
+    Outcome,
+    WrongResult,
+    entities,
+    plain,
+    same,
+)
 from reliability.toys import docs, sentences
 
-WORKS, REFUSED, FAULT = "works", "refused", "FAULT"
-#: Formats whose entities must be those of the pipeline, and those that round.
-EXACT = ("huggingface", "bert4torch", "torchscript", "onnx")
-INT8 = ("torch-int8", "onnx-int8", "onnx-int8-static")
-#: Formats that import-model reads; the empty one is best_model.pt.
-IMPORTED = ("", "huggingface", "bert4torch")
-COMMANDS = [
-    "convert-checkpoint", "train", "resume", "batch and alone", "dropout 0", "evaluate",
-    "quantize int8",
-    *(f"export {name}" for name in (*EXACT, *INT8)),
-    "compare-exports",
-    *(f"import-model {name or 'best_model.pt'}" for name in IMPORTED),
-    "import-model foreign",
-]  # fmt: skip
-#: Largest difference of emissions, relative to the largest one: exact ways, and int8.
-TOLERANCE, TOLERANCE_INT8 = 1e-4, 0.5
-#: Docs that train, and those that are predicted.
-TRAINED, PREDICTED = 6, 8
+#: Docs that train.
+TRAINED = 6
 _STOP_AT = 3
-
-
-class Outcome(NamedTuple):
-    """What a command did with an encoder.
-
-    state: WORKS, REFUSED, FAULT, or empty where the command was not reached.
-    note: the message of a refusal or a fault.
-    """
-
-    state: str
-    note: str = ""
-
-
-class WrongResult(Exception):
-    """A command ended well with a result that is wrong."""
 
 
 def run_family(
@@ -65,31 +52,40 @@ def run_family(
     return run.outcomes
 
 
-class _Run:
+class _Run(Exports):
     """The commands on one encoder, one after the other. Each uses what the former ones wrote."""
 
     def __init__(self, family: Family, work: Path) -> None:
         self.family = family
         self.work = work
-        self.outcomes: dict[str, Outcome] = {}
-        self.seconds: dict[str, float] = {}
         self.nlp: Any = None
         self.gold: list[Any] = []
+        self.outcomes: dict[str, Outcome] = {}
+        self.seconds: dict[str, float] = {}
 
     def all(self, formats: tuple[str, ...]) -> None:
-        make_folder(self.work / "published", self.family)
+        try:
+            make_folder(self.work / "published", self.family)
+        except NotInTransformers as err:
+            self.outcomes["convert-checkpoint"] = Outcome(ABSENT, str(err))
+            return
         self.do("convert-checkpoint", self.convert)
         if not (self.work / "encoder").is_dir():
             # An encoder that can't be converted may still be trained as it is.
             shutil.copytree(self.work / "published", self.work / "encoder")
+        else:
+            self.do("convert-checkpoint --layers 1", self.convert_one)
         if not self.do("train", self.train):
             return
         self.do("resume", self.resume)
+        self.do("save and load", self.save)
+        self.do("long text", self.long_text)
         self.do("batch and alone", self.alone)
         # Last, since the mode of training changes running averages of some encoders (I-BERT).
         self.do("dropout 0", self.dropout)
         self.prepare()
         self.do("evaluate", self.evaluate)
+        self.do("fast path", self.fast_path)
         self.do("quantize int8", self.quantize)
         done = [name for name in formats if self.do(f"export {name}", self.export, name)]
         self.do("compare-exports", self.compare)
@@ -99,23 +95,25 @@ class _Run:
         if "huggingface" in done:
             self.do("import-model foreign", self.import_foreign)
 
-    def do(self, command: str, function: Callable[..., None], *arguments: Any) -> bool:
-        """Run a command and keep its outcome. RETURNS: whether it works."""
+    def do(self, command: str, function: Callable[..., Any], *arguments: Any) -> bool:
+        """Run a command and keep its outcome. RETURNS: whether it works.
+
+        function: it may return an Outcome of its own.
+        """
         from spacy_bert_crf.errors import BertCrfError
 
         began = time.process_time()
         try:
             with _quiet():
-                function(*arguments)
-            outcome = Outcome(WORKS)
+                outcome = function(*arguments) or Outcome(WORKS)
         except BertCrfError as err:
             # A message that asks for a report is no refusal.
             state = FAULT if "please report" in str(err) else REFUSED
-            outcome = Outcome(state, _plain(str(err), self.work))
+            outcome = Outcome(state, plain(str(err), self.work))
         except WrongResult as err:
             outcome = Outcome(FAULT, str(err))
         except Exception as err:
-            outcome = Outcome(FAULT, _plain(f"{type(err).__name__}: {err}", self.work))
+            outcome = Outcome(FAULT, plain(f"{type(err).__name__}: {err}", self.work))
         self.outcomes[command] = outcome
         self.seconds[command] = time.process_time() - began
         return outcome.state == WORKS
@@ -136,18 +134,89 @@ class _Run:
             if name not in published or not torch.equal(published[name], tensor):
                 raise WrongResult(f"the weight {name} is another one")
 
-    def train(self) -> None:
-        """Two updates, and the saved pipeline predicts as its own weights say."""
+    def convert_one(self) -> None:
+        """The first layer alone, with its own weights."""
+        from safetensors.torch import load_file
+
+        from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
+        from spacy_bert_crf.encoder.hf import load_encoder, weights_of
+
+        convert_checkpoint(self.work / "published", self.work / "one", layers=1)
+        encoder = load_encoder(str(self.work / "one"), {}, {})
+        published = load_file(self.work / "published" / "model.safetensors")
+        if encoder.model.config.num_hidden_layers != 1:
+            raise WrongResult(f"{encoder.model.config.num_hidden_layers} layers")
+        for name, tensor in weights_of(encoder).items():
+            if not name.endswith("position_ids") and not torch.equal(published[name], tensor):
+                raise WrongResult(f"the weight {name} is another one")
+
+    def train(self) -> Outcome:
+        """Two updates, and the saved pipeline predicts as its own weights say.
+
+        RETURNS: WORKS, with the warning of a causal encoder.
+        """
         import spacy
 
         from spacy_bert_crf.training.loop import train
 
-        history = train(self.config(), self.work / "trained", keep_state=False)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            history = train(self.config(), self.work / "trained", keep_state=False)
+        found = [str(each.message) for each in caught if "is causal" in str(each.message)]
+        if bool(found) != self.family.tokenizer.startswith("causal"):
+            raise WrongResult(f"warnings of a causal encoder: {found}")
         if history["steps"] != 4 or not all(
             row["loss"] == row["loss"] < 1e6 for row in history["epochs"]
         ):
             raise WrongResult(f"losses {[row['loss'] for row in history['epochs']]}")
         self.nlp = spacy.load(self.work / "trained" / "model-last")
+        return Outcome(WORKS, plain(" ".join(found[:1]), self.work))
+
+    def save(self) -> None:
+        """A pipeline that is saved, to disk or to bytes, gives the same emissions to the bit."""
+        import spacy
+
+        texts = [text for text, _ in sentences(PREDICTED, seed=3)]
+        right = self.emissions([self.nlp.make_doc(text) for text in texts])
+        self.nlp.to_disk(self.work / "saved")
+        again = spacy.blank("zh").from_config(self.nlp.config).from_bytes(self.nlp.to_bytes())
+        for nlp in (spacy.load(self.work / "saved"), again):
+            if not torch.equal(self.emissions([nlp.make_doc(text) for text in texts], nlp), right):
+                raise WrongResult("a loaded pipeline has other emissions")
+
+    def long_text(self) -> None:
+        """A sentence longer than a window: at its beginning, the vectors are those of the window.
+
+        Its middle and end have finite vectors.
+        """
+        shim = self.shim()
+        characters = "东风钢厂在武汉招工" * (shim.longest // 3)
+        doc = self.nlp.make_doc(characters)
+        # All windows of a sentence have one length.
+        shape = (1, shim.plan([doc]).batches[0].ids.shape[1])
+        parts = (self.nlp.make_doc(characters[:n]) for n in range(len(characters)))
+        window = next(
+            part for part in parts if [b.ids.shape for b in shim.plan([part]).batches] == [shape]
+        )
+        found, own = shim.predict_vectors([doc]), len(window) // 4
+        if len(found) != len(doc) or not bool(found.isfinite().all()):
+            raise WrongResult(f"{len(found)} vectors for {len(doc)} tokens, or infinite ones")
+        same("vectors of a long text", found[:own], shim.predict_vectors([window])[:own])
+
+    def fast_path(self) -> Outcome:
+        """Whether prediction on a CPU has layers of its own, which give the same vectors."""
+        from spacy_bert_crf.encoder.cpu.fused import packed_encoder
+        from spacy_bert_crf.encoder.passes import run
+
+        shim = self.shim()
+        fast = packed_encoder(shim.module)
+        if fast is shim.module:
+            return Outcome(NONE)
+        plan = shim.plan([self.nlp.make_doc(doc.text) for doc in self.gold])
+        with torch.inference_mode():
+            right, found = (run(model, plan, shim.device) for model in (shim.module, fast))
+        same("vectors of the fast path", found, right)
+        return Outcome(WORKS)
 
     def dropout(self) -> None:
         """With dropout 0, a vector of an update is that of a prediction, both in float32."""
@@ -156,13 +225,13 @@ class _Run:
         before, shim.cfg["mixed_precision"] = shim.cfg["mixed_precision"], False
         found, _ = shim.update_vectors(texts, 0.0)
         shim.cfg["mixed_precision"] = before
-        _same("vectors of an update without dropout", found.detach(), shim.predict_vectors(texts))
+        same("vectors of an update without dropout", found.detach(), shim.predict_vectors(texts))
 
     def alone(self) -> None:
         """A text has the same vectors in a batch as alone."""
         texts = [self.nlp.make_doc(text) for text, _ in sentences(PREDICTED, seed=3)]
         single = [self.shim().predict_vectors([doc]) for doc in texts]
-        _same("vectors in a batch", self.shim().predict_vectors(texts), torch.cat(single))
+        same("vectors in a batch", self.shim().predict_vectors(texts), torch.cat(single))
 
     def resume(self) -> None:
         """An interrupted training ends with the weights of an undisturbed one."""
@@ -203,78 +272,7 @@ class _Run:
             found = self.emissions(texts)
         finally:
             pipe.quantize = ""
-        _same("int8 emissions", found, right, TOLERANCE_INT8)
-
-    def export(self, name: str) -> None:
-        from spacy_bert_crf.export.folder import export_pipeline
-
-        more: dict[str, Any] = {}
-        if name == "onnx-int8-static":
-            more = {"calibration": 4, "calibration_texts": [text for text, _ in sentences(20)]}
-        export_pipeline(self.nlp, self.work / "export", formats=[name], **more)
-
-    def compare(self) -> None:
-        from spacy_bert_crf.export.compare import compare_exports
-        from spacy_bert_crf.export.compare_table import markdown
-        from spacy_bert_crf.export.folder import export_pipeline
-        from spacy_bert_crf.export.open import find_exports
-
-        export_pipeline(self.nlp, self.work / "export")
-        self.nlp.to_disk(self.work / "pipeline")
-        found = find_exports(self.work / "export")
-        table = compare_exports(self.work / "pipeline", self.nlp, self.gold, found)
-        markdown(table)
-        largest = float(self.emissions([self.nlp.make_doc(d.text) for d in self.gold]).abs().max())
-        for row in table["rows"]:
-            is_int8 = "int8" in row["format"]
-            bound = TOLERANCE_INT8 if is_int8 else TOLERANCE
-            difference = row.get("largest_difference")
-            if difference is not None and difference > bound * max(1.0, largest):
-                raise WrongResult(f"{row['format']}: emissions differ by {difference:.2g}")
-            if not is_int8 and row["same"] < 1.0 and difference is not None:
-                raise WrongResult(f"{row['format']}: other entities")
-
-    def import_back(self, name: str) -> None:
-        """The imported pipeline has the emissions and the entities of the exported one."""
-        import spacy
-
-        from spacy_bert_crf.export.import_model import import_model
-
-        import_model(self.work / "export" / name, self.work / "imported")
-        other = spacy.load(self.work / "imported")
-        texts = [doc.text for doc in self.gold]
-        for text in texts:
-            mine, theirs = _entities(self.nlp(text)), _entities(other(text))
-            if mine != theirs:
-                raise WrongResult(f"{text[:20]!r} has {theirs[:3]}, expected {mine[:3]}")
-        _same("emissions", self.emissions(list(map(other.make_doc, texts)), other),
-              self.emissions(list(map(self.nlp.make_doc, texts))))  # fmt: skip
-
-    def import_foreign(self) -> None:
-        """A Hugging Face folder without companions of this package; see WholePieces."""
-        import spacy
-        from transformers import AutoModelForTokenClassification
-
-        from spacy_bert_crf.export.import_model import import_model
-
-        foreign = self.work / "foreign"
-        shutil.copytree(self.work / "export" / "huggingface", foreign)
-        for name in ("best_model.json", "transitions.npz", "README.md"):
-            (foreign / name).unlink()
-        import_model(foreign, self.work / "imported")
-        nlp = spacy.load(self.work / "imported")
-        model = AutoModelForTokenClassification.from_pretrained(foreign).eval()
-        tokenizer = self.shim().loaded.tokenizer
-        for text, _ in sentences(PREDICTED, seed=3):
-            encoded = tokenizer(text, return_tensors="pt", return_special_tokens_mask=True)
-            inner = encoded.special_tokens_mask[0] == 0
-            ids, mask = encoded.input_ids, torch.ones_like(encoded.input_ids)
-            with torch.inference_mode():
-                right = model(input_ids=ids, attention_mask=mask).logits[0][inner]
-            doc = nlp.make_doc(text)
-            # Tokens that share a wordpiece are one. A piece of white space has no token.
-            if len(doc) == len(right):
-                _same("logits", self.emissions([doc], nlp), right)
+        same("int8 emissions", found, right, TOLERANCE_INT8)
 
     # What they share
 
@@ -313,37 +311,8 @@ class _Run:
         long = self.nlp.make_doc("".join(text for text, _ in sentences(8, seed=4)))
         long.ents = []
         self.gold.append(long)
-        if not any(_entities(self.nlp(doc.text)) for doc in self.gold):
+        if not any(entities(self.nlp(doc.text)) for doc in self.gold):
             raise RuntimeError("the toy pipeline finds no entity: choose another seed")
-
-    def shim(self) -> Any:
-        from spacy_bert_crf.model.layers import own_encoder_of
-
-        return own_encoder_of(self.nlp.get_pipe("bert_crf").model)
-
-    def emissions(self, texts: list[Any], nlp: Any = None) -> Any:
-        """Emissions of all tokens of some docs. [tokens, K]"""
-        import numpy as np
-
-        pipe = (nlp or self.nlp).get_pipe("bert_crf")
-        return torch.from_numpy(np.concatenate(pipe.model.predict(texts)))
-
-
-def _same(what: str, found: Any, right: Any, bound: float = TOLERANCE) -> None:
-    if found.shape != right.shape:
-        raise WrongResult(f"{what}: shape {list(found.shape)}, expected {list(right.shape)}")
-    difference = float((found - right).abs().max())
-    if not difference <= bound * max(1.0, float(right.abs().max())):
-        raise WrongResult(f"{what}: they differ by {difference:.2g}")
-
-
-def _entities(doc: Any) -> list[tuple[int, int, str]]:
-    return [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
-
-
-def _plain(message: str, work: Path) -> str:
-    """A message in one line, without the name of the scratch folder."""
-    return " ".join(message.replace(str(work), "WORK").split())
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 All are built without network. Their words are those of reliability.toys.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,17 +18,25 @@ PIECES = [*SPECIAL, *dict.fromkeys(CHARACTERS), "iphone", *LETTERS, *(f"##{c}" f
 POSITIONS = 40
 
 
+class NotInTransformers(Exception):
+    """This version of transformers has no such model."""
+
+
 class Family(NamedTuple):
     """A kind of encoder.
 
     config: makes its config; takes the size of the vocabulary and the id that pads.
-    tokenizer: a key of TOKENIZERS.
+    tokenizer: a kind of `make_tokenizer`.
     tokenizer_class: name of the class in transformers.
+    models: well-known checkpoints of it.
+    named: class that tokenizer_config.json names, if it is another one.
     """
 
     config: Callable[[int, int], Any]
     tokenizer: str = "wordpiece"
     tokenizer_class: str = "BertTokenizerFast"
+    models: str = ""
+    named: str = ""
 
 
 def _size(n: int, **more: Any) -> dict[str, Any]:
@@ -53,6 +62,8 @@ def _of(name: str, offset: bool = False, **more: Any) -> Callable[[int, int], An
             kwargs["max_position_embeddings"] = POSITIONS + pad + 1
         kwargs |= more
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
+        if not hasattr(transformers, name):
+            raise NotInTransformers(f"transformers {transformers.__version__} has no {name}")
         return getattr(transformers, name)(**kwargs)
 
     return make
@@ -70,6 +81,10 @@ _MODERN = {
     "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3,
     "reference_compile": False, "num_hidden_layers": 3,
 }  # fmt: skip
+_T5 = {
+    **_NOT_BERT, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2,
+    "decoder_start_token_id": 0,
+}  # fmt: skip
 _SEQ2SEQ = {
     **_NOT_BERT, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 32,
     "decoder_ffn_dim": 32, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
@@ -77,17 +92,29 @@ _SEQ2SEQ = {
 }  # fmt: skip
 
 FAMILIES = {
-    "bert": Family(_of("BertConfig")),
+    "bert": Family(
+        _of("BertConfig"),
+        models="bert-base-chinese, Chinese BERT-wwm and RoBERTa-wwm, RBT3, MacBERT, LERT, bge-zh",
+    ),
+    "bert, slow tokenizer": Family(
+        _of("BertConfig"), named="BertJapaneseTokenizer", models="bert-base-japanese"
+    ),
     "bert, relative positions": Family(
         _of("BertConfig", position_embedding_type="relative_key")
     ),
-    "ernie": Family(_of("ErnieConfig")),
-    "electra": Family(_of("ElectraConfig", embedding_size=8), "wordpiece", "ElectraTokenizerFast"),
+    "bert, SentencePiece": Family(
+        _of("BertConfig"), "sentencepiece", "XLMRobertaTokenizerFast", "multilingual-e5-small"
+    ),
+    "ernie": Family(_of("ErnieConfig"), models="ERNIE 3.0"),
+    "electra": Family(
+        _of("ElectraConfig", embedding_size=8), "wordpiece", "ElectraTokenizerFast",
+        "Chinese ELECTRA",
+    ),
     "distilbert": Family(
         _of("DistilBertConfig", hidden_size=None, num_hidden_layers=None,
             num_attention_heads=None, intermediate_size=None,
             dim=16, n_layers=2, n_heads=2, hidden_dim=32),
-        "wordpiece", "DistilBertTokenizerFast",
+        "wordpiece", "DistilBertTokenizerFast", "DistilBERT",
     ),
     "mobilebert": Family(
         _of("MobileBertConfig", embedding_size=8, intra_bottleneck_size=8,
@@ -103,20 +130,27 @@ FAMILIES = {
         _of("ConvBertConfig", embedding_size=16, head_ratio=2, conv_kernel_size=3),
         "wordpiece", "ConvBertTokenizerFast",
     ),
-    "megatron-bert": Family(_of("MegatronBertConfig")),
+    "megatron-bert": Family(_of("MegatronBertConfig"), models="Erlangshen-MegatronBert"),
     "nezha": Family(_of("NezhaConfig", max_relative_position=8)),
-    "roformer": Family(_of("RoFormerConfig", embedding_size=16)),
+    "roformer": Family(_of("RoFormerConfig", embedding_size=16), models="RoFormer"),
     "layoutlm": Family(
         _of("LayoutLMConfig", max_2d_position_embeddings=16), "wordpiece", "LayoutLMTokenizerFast"
     ),
     "splinter": Family(_of("SplinterConfig")),
-    "mpnet": Family(_of("MPNetConfig", offset=True), "wordpiece", "MPNetTokenizerFast"),
+    "mpnet": Family(
+        _of("MPNetConfig", offset=True), "wordpiece", "MPNetTokenizerFast", "MPNet"
+    ),
+    "nomic-bert": Family(
+        _of("NomicBertConfig"), models="nomic-embed-text-v1.5"
+    ),
     "funnel": Family(
         _of("FunnelConfig", **_NOT_BERT, d_model=16, n_head=2, d_head=8, d_inner=32,
             block_sizes=[1, 1], num_decoder_layers=1, architectures=["FunnelModel"]),
         "wordpiece", "FunnelTokenizerFast",
     ),
-    "roberta": Family(_of("RobertaConfig", offset=True), "bytes", "RobertaTokenizerFast"),
+    "roberta": Family(
+        _of("RobertaConfig", offset=True), "bytes", "RobertaTokenizerFast", "RoBERTa"
+    ),
     "roberta-prelayernorm": Family(
         _of("RobertaPreLayerNormConfig", offset=True), "bytes", "RobertaTokenizerFast"
     ),
@@ -132,7 +166,17 @@ FAMILIES = {
             position_biased_input=False, type_vocab_size=0),
         "bytes", "DebertaTokenizerFast",
     ),
-    "modernbert": Family(_of("ModernBertConfig", **_MODERN), "bytes", "PreTrainedTokenizerFast"),
+    "modernbert": Family(
+        _of("ModernBertConfig", **_MODERN), "bytes", "PreTrainedTokenizerFast", "ModernBERT"
+    ),
+    "modernbert, byte fallback": Family(
+        _of("ModernBertConfig", **_MODERN), "byte fallback", "PreTrainedTokenizerFast", "mmBERT"
+    ),
+    "eurobert": Family(
+        _of("EuroBertConfig", num_key_value_heads=2, bos_token_id=2, eos_token_id=3,
+            mask_token_id=4),
+        "bytes", "PreTrainedTokenizerFast", "EuroBERT",
+    ),
     "bart": Family(_of("BartConfig", **_SEQ2SEQ), "bytes", "BartTokenizerFast"),
     "gpt2": Family(
         _of("GPT2Config", **_NOT_BERT, n_positions=POSITIONS, n_embd=16, n_layer=2, n_head=2),
@@ -154,15 +198,20 @@ FAMILIES = {
     "qwen2": Family(
         _of("Qwen2Config", num_key_value_heads=2), "causal bytes", "Qwen2TokenizerFast"
     ),
+    "qwen3": Family(
+        _of("Qwen3Config", num_key_value_heads=2, head_dim=8), "causal bytes",
+        "Qwen2TokenizerFast", "Qwen3, Qwen3-Embedding",
+    ),
     "albert": Family(
-        _of("AlbertConfig", embedding_size=8), "sentencepiece", "AlbertTokenizerFast"
+        _of("AlbertConfig", embedding_size=8), "sentencepiece", "AlbertTokenizerFast", "ALBERT"
     ),
     "albert, 24 layers in one": Family(
         _of("AlbertConfig", embedding_size=8, num_hidden_layers=24, initializer_range=0.1),
         "sentencepiece", "AlbertTokenizerFast",
     ),
     "xlm-roberta": Family(
-        _of("XLMRobertaConfig", offset=True), "sentencepiece", "XLMRobertaTokenizerFast"
+        _of("XLMRobertaConfig", offset=True), "sentencepiece", "XLMRobertaTokenizerFast",
+        "XLM-RoBERTa, multilingual E5, bge-m3",
     ),
     "xlm-roberta-xl": Family(
         _of("XLMRobertaXLConfig", offset=True), "sentencepiece", "XLMRobertaTokenizerFast"
@@ -172,10 +221,12 @@ FAMILIES = {
         "sentencepiece", "XLMRobertaTokenizerFast",
     ),
     "camembert": Family(
-        _of("CamembertConfig", offset=True), "sentencepiece", "CamembertTokenizerFast"
+        _of("CamembertConfig", offset=True), "sentencepiece", "CamembertTokenizerFast",
+        "CamemBERT",
     ),
     "deberta-v2": Family(
-        _of("DebertaV2Config", **_DISENTANGLED), "sentencepiece", "DebertaV2TokenizerFast"
+        _of("DebertaV2Config", **_DISENTANGLED), "sentencepiece", "DebertaV2TokenizerFast",
+        "DeBERTa-v3, mDeBERTa-v3",
     ),
     "rembert": Family(
         _of("RemBertConfig", input_embedding_size=8), "sentencepiece", "RemBertTokenizerFast"
@@ -204,14 +255,9 @@ FAMILIES = {
             local_attn_chunk_length=8),
         "sentencepiece", "ReformerTokenizerFast",
     ),
-    "t5": Family(
-        _of("T5Config", **_NOT_BERT, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2),
-        "sentencepiece", "T5TokenizerFast",
-    ),
-    "mt5": Family(
-        _of("MT5Config", **_NOT_BERT, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2),
-        "sentencepiece", "T5TokenizerFast",
-    ),
+    "t5": Family(_of("T5Config", **_T5), "right sentencepiece", "T5TokenizerFast", "T5"),
+    "mt5": Family(_of("MT5Config", **_T5), "right sentencepiece", "T5TokenizerFast", "mT5"),
+    "umt5": Family(_of("UMT5Config", **_T5), "right sentencepiece", "T5TokenizerFast", "umT5"),
 }  # fmt: skip
 
 
@@ -220,6 +266,7 @@ def make_folder(path: Path, family: Family, seed: int = 0) -> Path:
 
     seed: of its random weights.
     RETURNS: the folder.
+    Raises NotInTransformers if this transformers has no such model.
     """
     import torch
     from transformers import AutoModel
@@ -229,6 +276,14 @@ def make_folder(path: Path, family: Family, seed: int = 0) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(family.tokenizer, family.tokenizer_class)
     tokenizer.save_pretrained(path)
+    if family.named:
+        settings = json.loads((path / "tokenizer_config.json").read_text(encoding="utf8"))
+        settings["tokenizer_class"] = family.named
+        (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
+        (path / "tokenizer.json").unlink()
+    vocab = path / "vocab.txt"
+    if family.tokenizer == "wordpiece" and not vocab.exists():  # transformers 5 leaves it out
+        vocab.write_text("".join(f"{piece}\n" for piece in PIECES), encoding="utf8")
     config = family.config(len(tokenizer), tokenizer.pad_token_id or 0)
     torch.manual_seed(seed)
     model = AutoModel.from_config(config)

@@ -13,13 +13,16 @@ _NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 def make_tokenizer(kind: str, class_name: str) -> Any:
     """A fast tokenizer.
 
-    kind: `wordpiece`, `bytes`, `sentencepiece`; `causal bytes` has no special tokens around a
-        text, `left sentencepiece` pads on the left and has its two special tokens at the end.
+    kind: `wordpiece`, `bytes`, `sentencepiece`. `byte fallback` is a SentencePiece vocabulary that
+        has bytes for characters that it does not know. `causal bytes` has no special tokens around
+        a text. `left sentencepiece` pads on the left and has its two special tokens at the end,
+        `right sentencepiece` has one at the end.
     class_name: of the class in transformers.
     """
     import transformers
 
     make = {"wordpiece": _wordpiece, "bytes": _bytes, "sentencepiece": _sentencepiece}
+    make["fallback"] = _byte_fallback
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     if kind != "wordpiece":
         special = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
@@ -29,6 +32,9 @@ def make_tokenizer(kind: str, class_name: str) -> Any:
     if kind.startswith("left"):
         fast.post_processor = _around(f"$A {last} {first}", special)
         names["padding_side"] = "left"
+    elif kind.startswith("right"):
+        fast.post_processor = _around(f"$A {last}", special)
+        names = {"pad_token": special[0], "unk_token": special[1], "eos_token": last}
     elif kind.startswith("causal"):
         names = {"pad_token": special[0], "unk_token": special[1], "eos_token": special[3]}
     else:
@@ -75,4 +81,19 @@ def _sentencepiece(special: list[str]) -> Tokenizer:
     fast.normalizer = normalizers.NFKC()
     fast.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
     fast.decoder = decoders.Metaspace()
+    return fast
+
+
+def _byte_fallback(special: list[str]) -> Tokenizer:
+    """BPE with `▁` for a space, and a piece for each byte of what it does not know, as Gemma's."""
+    words = ["▁", *dict.fromkeys(CHARACTERS), *LETTERS, "ip", "ho", "ne"]
+    pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *words]
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    merges = [("i", "p"), ("h", "o"), ("n", "e")]
+    fast = Tokenizer(
+        models.BPE(vocab, merges, unk_token=special[1], fuse_unk=True, byte_fallback=True)
+    )
+    fast.normalizer = normalizers.Replace(" ", "▁")
+    fast.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    fast.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback()])
     return fast

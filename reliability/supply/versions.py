@@ -10,6 +10,7 @@ Each set gets a virtual environment of its own under --venvs. Results of several
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,8 @@ SETS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
 }
 #: The extra for the tests themselves. pip takes its newest versions.
 TOOLS = "test"
+#: Lines of pytest's summary about tests that did not run to their end.
+_NOT_RUN = re.compile(r"SKIPPED|XFAIL")
 #: Versions just outside the ranges.
 UNSUPPORTED = (
     "numpy==1.26.4", "spacy==3.8.14", "spacy-transformers==1.3.9", "thinc==8.3.10",
@@ -112,16 +115,16 @@ def installed(python: Path, which: str) -> dict[str, str]:
     return dict(line.split() for line in out.stdout.splitlines())
 
 
-def run_tests(python: Path, tests: list[str]) -> tuple[int, str]:
-    """Exit status of pytest, and its last line."""
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+def run_tests(python: Path, tests: list[str]) -> tuple[int, str, list[str]]:
+    """Exit status of pytest, its last line, and why tests are skipped or expected to fail."""
+    command = [str(python), "-m", "pytest", "-q", "-rsx", "-p", "no:cacheprovider"]
     command += ["-n", "2", "--dist", "loadfile", *tests]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, env=env)
     if done.returncode:
         print(done.stdout[-6000:], done.stderr[-2000:])
     lines = done.stdout.strip().splitlines() or [done.stderr.strip()[-200:]]
-    return done.returncode, lines[-1]
+    return done.returncode, lines[-1], [line for line in lines if _NOT_RUN.match(line)]
 
 
 def main() -> int:
@@ -141,13 +144,14 @@ def main() -> int:
             print(which, installed(python, which))
             continue
         began = time.monotonic()
-        code, last = run_tests(python, args.tests)
+        code, last, skips = run_tests(python, args.tests)
         result.add(
             f"tests on the {which} versions: {', '.join(args.tests)}",
             tries=1,
             bad=int(code != 0),
             command=f"python -m reliability.supply.versions --sets {which}",
             note=last,
+            skips=skips,
             versions=installed(python, which),
             seconds=round(time.monotonic() - began, 1),
         )

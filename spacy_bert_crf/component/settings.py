@@ -126,7 +126,7 @@ def encoder_config() -> dict[str, Any]:
         "grad_factor": 1.0,
         "mixed_precision": "auto",
         "grad_scaler_config": {},
-        "max_length": 512,
+        "max_length": 0,
         "overlap": 128,
         "context": "auto",
         "batch_pieces": 0,

@@ -2,10 +2,8 @@
 
 import io
 import json
-import re
 import shutil
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +14,12 @@ from .checkpoint_files import (
     AGAIN,
     check_attention,
     find_weights,
+    has_wordpieces,
+    ignored_settings,
     read_config,
-    read_json,
     read_tensors,
     read_vocab,
+    tokenizer_config,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ LEGACY_NAMES = {"gamma": "weight", "beta": "bias"}
 _WRITTEN = {"pytorch_model_cvt.bin", "model.safetensors", "config.json", "vocab.txt"}
 _WRITTEN |= {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
 _WRITTEN |= {"merges.txt", "vocab.json", "added_tokens.json", "sentencepiece.bpe.model"}
-_LAYER = re.compile(r"(?:^|\.)encoder\.layer\.(\d+)\.")
 _ROBERTA = ("roberta", "xlm-roberta", "camembert")
 
 
@@ -78,7 +77,7 @@ class CheckpointReport:
 
 
 def convert_checkpoint(
-    src: Path, dst: Path, *, layers: int = 0, lower_case: str = "auto"
+    src: Path, dst: Path, *, layers: int = 0, lower_case: str = "auto", origin: str = ""
 ) -> CheckpointReport:
     """Convert a checkpoint folder to a Hugging Face folder with current tensor names.
 
@@ -86,6 +85,7 @@ def convert_checkpoint(
     dst: the folder to write. An earlier conversion there is replaced as a whole.
     layers: number of encoder layers to keep, from the first. 0 keeps all.
     lower_case: `true`, `false`, or `auto` (by the source's settings, else by its vocabulary).
+    origin: where the checkpoint comes from, for config.json. One that is named there stays.
     RETURNS: what was read and written.
     Raises BertCrfError for a missing, damaged or unsafe file. Also for weights, configuration and
     vocabulary that don't fit together, and for a `dst` that holds other files.
@@ -95,9 +95,12 @@ def convert_checkpoint(
         raise BertCrfError(f"lower_case is {lower_case!r}: use auto, true or false.")
     _check_folders(src, dst)
     raw = read_config(src / "config.json")
-    is_bert, is_code = raw["model_type"] == "bert", "auto_map" in raw
+    is_code = "auto_map" in raw
+    is_bert = raw["model_type"] == "bert" and has_wordpieces(src)
     vocab = _read_bert_vocab(src, raw) if is_bert else []
     lower = is_lower_case(src, vocab, lower_case)
+    if origin:
+        raw.setdefault("origin", origin)
     weights = find_weights(src)
     old = read_tensors(weights)
     tensors = rename_tensors(old, weights)
@@ -105,10 +108,12 @@ def convert_checkpoint(
     check_finite(tensors, weights)
     dropped = 0
     if layers:
-        dropped = _count_dropped(raw, base, layers, src)
-        tensors = {name: t for name, t in tensors.items() if not _is_beyond(name, layers)}
-        base = {name: t for name, t in base.items() if not _is_beyond(name, layers)}
-        raw["num_hidden_layers"] = layers
+        from .fewer_layers import first_layers
+
+        dropped = config.num_hidden_layers - layers
+        raw, beyond = first_layers(raw, config, layers, src)
+        tensors = {name: t for name, t in tensors.items() if not beyond(name)}
+        base = {name: t for name, t in base.items() if not beyond(name)}
     notes = _notes(src, tensors, len(base), is_code, is_bert)
     with atomic_folder(dst) as tmp:
         _write_weights(tmp, tensors, base)
@@ -154,7 +159,7 @@ def _notes(
             f"the tokenizer is made of vocab.txt alone: {', '.join(more)} had no influence, and "
             "tokens added there are left out"
         )
-    if is_bert and (ignored := _ignored_settings(_tokenizer_config(src))):
+    if is_bert and (ignored := ignored_settings(tokenizer_config(src))):
         notes.append(f"tokenizer_config.json: {', '.join(ignored)} had no influence")
     return notes
 
@@ -219,12 +224,19 @@ def check_complete(
     from transformers import AutoModel
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    from .._transformers import auto_class, converts_names, model_from_config
+    from .hf import shared_names
+
     kind, where = raw["model_type"], path.parent / "config.json"
     try:
         config = CONFIG_MAPPING[kind].from_dict(dict(raw))
         check_attention(config, where)
         with torch.device("meta"):
-            model = AutoModel.from_config(config)
+            model = model_from_config(config)
+        if getattr(config, "is_encoder_decoder", False) and hasattr(model, "decoder"):
+            raise ValueError("it is an encoder with a decoder")
+        also = shared_names(model)
+        is_half = auto_class(config) is not AutoModel
         raw["architectures"] = [type(model).__name__]
         config.hidden_size, config.num_hidden_layers, config.vocab_size  # noqa: B018
     except BertCrfError:
@@ -236,6 +248,9 @@ def check_complete(
         ) from err
     raw.pop("auto_map", None)
     expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    for name, first in also.items():  # Some files have a shared weight under its other name only.
+        if name in tensors:
+            tensors = {first: tensors[name], **tensors}
     prefix = f"{model.base_model_prefix}."
     prefixed = any(name.startswith(prefix) for name in tensors)
     base: dict[str, Tensor] = {}
@@ -256,36 +271,25 @@ def check_complete(
             or "pooler." in name
             or name == "embeddings.position_ids"
             or (kind != "bert" and prefixed and full == name)  # Heads of other model types.
+            or (is_half and name.startswith(("decoder.", "lm_head.")))
         ):
             faults.append(f"unexpected: {full} {list(tensor.shape)}")
     faults += [
         f"missing: {prefix * prefixed}{name} {list(shape)}"
         for name, shape in expected.items()
-        if name not in base and "pooler." not in name
+        if name not in base and "pooler." not in name and name not in also
     ]
+    if faults and "missing" in faults[-1] and converts_names(kind):
+        raise BertCrfError(
+            f"{path}: transformers renames the weights of a {kind} model when it loads them, which "
+            f"is not done here. Training takes the folder as it is: set name to {path.parent}."
+        )
     if faults:
         listed = "\n  ".join(first_of(faults))
         raise BertCrfError(
             f"{path} doesn't fit {where.name}:\n  {listed}\n{AGAIN}, both from one place."
         )
-    return {name: base[name] for name in expected if name in base}, config
-
-
-def _is_beyond(name: str, layers: int) -> bool:
-    found = _LAYER.search(name)
-    return found is not None and int(found[1]) >= layers
-
-
-def _count_dropped(raw: dict[str, Any], base: "Iterable[str]", layers: int, src: Path) -> int:
-    """The number of layers to drop so that `layers` are left."""
-    there = {int(found[1]) for name in base if (found := _LAYER.search(name))}
-    if not there or len(there) != raw.get("num_hidden_layers"):
-        raise BertCrfError(f"the layers of a {raw['model_type']} model can't be cut: use 0 layers.")
-    if not 0 < layers <= len(there):
-        raise BertCrfError(
-            f"{layers} layers requested, {src} has {len(there)}: use 1 to {len(there)}, or 0."
-        )
-    return len(there) - layers
+    return {name: base[name] for name in expected if name in base and name not in also}, config
 
 
 def check_finite(tensors: "dict[str, Tensor]", path: Path) -> None:
@@ -317,20 +321,6 @@ def _write_weights(folder: Path, tensors: "dict[str, Tensor]", base: "dict[str, 
     shutil.copymode(converted, safe)  # safetensors lets only the owner read it.
 
 
-def _tokenizer_config(src: Path) -> dict[str, Any]:
-    path = src / "tokenizer_config.json"
-    return read_json(path) if path.exists() else {}
-
-
-def _ignored_settings(settings: dict[str, Any]) -> list[str]:
-    """Settings of a BERT tokenizer that change how text is cut, and that conversion leaves out."""
-    usual: dict[str, Any] = {"do_basic_tokenize": True, "never_split": None}
-    usual |= {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")}
-    found = ((name, settings[name]) for name in usual if name in settings)
-    texts = ((name, v.get("content") if isinstance(v, dict) else v) for name, v in found)
-    return [name for name, value in texts if value not in (usual[name], [])]
-
-
 def is_lower_case(src: Path, vocab: list[str], requested: str) -> bool:
     """Whether the tokenizer of the folder `src` lower-cases its text.
 
@@ -343,7 +333,7 @@ def is_lower_case(src: Path, vocab: list[str], requested: str) -> bool:
         if not vocab:
             raise BertCrfError("lower_case can be set for BERT models only: use auto.")
         return requested == "true"
-    do_lower_case = _tokenizer_config(src).get("do_lower_case")
+    do_lower_case = tokenizer_config(src).get("do_lower_case")
     if isinstance(do_lower_case, bool) or not vocab:
         return bool(do_lower_case)
     # Lower-case vocabularies contain single capitals too, but no words with capitals.
@@ -360,7 +350,7 @@ def _write_bert_tokenizer(
 
     path = folder / "vocab.txt"
     path.write_text("".join(f"{piece}\n" for piece in vocab), encoding="utf8", newline="\n")
-    settings = _tokenizer_config(src)
+    settings = tokenizer_config(src)
     kept = ("strip_accents", "tokenize_chinese_chars")
     tokenizer = bert_tokenizer(
         path,
@@ -381,8 +371,16 @@ def _write_other_tokenizer(folder: Path, src: Path, config: Any) -> None:
     room = positions - skipped if positions > 0 else 512
     try:
         tokenizer = load_tokenizer(str(src), local_files_only=True, trust_remote_code=False)
+        if not tokenizer.is_fast:
+            raise BertCrfError(
+                f"{src}: its tokenizer {type(tokenizer).__name__} has no fast form, which says "
+                "where each wordpiece stands in the text. Add a tokenizer.json, or choose another "
+                "encoder."
+            )
         tokenizer.model_max_length = min(tokenizer.model_max_length, room)
         save_tokenizer(tokenizer, folder)
+    except BertCrfError:
+        raise
     except Exception as err:  # Missing files, missing packages and broken JSON each differ.
         raise BertCrfError(
             f"{src}: its tokenizer can't be loaded ({first_line(err)}). {AGAIN}."

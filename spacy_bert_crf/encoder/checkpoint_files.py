@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 #: Names of weights files in a source folder. The first one found is read.
 WEIGHT_FILES = ("pytorch_model_cvt.bin", "pytorch_model.bin", "model.safetensors")
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+#: Classes whose fast tokenizer is BERT's, with the wordpieces of vocab.txt, or one of any kind.
+_WORDPIECE = re.compile(
+    r"(Bert|Ernie|DistilBert|MobileBert|ConvBert|SqueezeBert|Electra|MPNet|RetriBert|LayoutLM)"
+    r"Tokenizer(Fast)?|PreTrainedTokenizerFast|TokenizersBackend"
+)
 #: The advice in messages about a bad file.
 AGAIN = "Download it again"
 
@@ -136,6 +141,33 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BertCrfError(f"{path} holds no JSON object. {AGAIN}.")
     return content
+
+
+def tokenizer_config(src: Path) -> dict[str, Any]:
+    """The settings of the tokenizer in a folder. Raises BertCrfError if they can't be read."""
+    path = src / "tokenizer_config.json"
+    return read_json(path) if path.exists() else {}
+
+
+def has_wordpieces(src: Path) -> bool:
+    """Whether the tokenizer of a BERT model in a folder is made of its vocab.txt.
+
+    Some have a SentencePiece vocabulary, such as multilingual-e5-small. transformers 5 writes
+    tokenizer.json alone.
+    """
+    if not (src / "vocab.txt").exists() and (src / "tokenizer.json").exists():
+        return False
+    named = tokenizer_config(src).get("tokenizer_class")
+    return not named or bool(_WORDPIECE.fullmatch(str(named)))
+
+
+def ignored_settings(settings: dict[str, Any]) -> list[str]:
+    """Settings of a BERT tokenizer that change how text is cut, and that conversion leaves out."""
+    usual: dict[str, Any] = {"do_basic_tokenize": True, "never_split": None}
+    usual |= {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")}
+    found = ((name, settings[name]) for name in usual if name in settings)
+    texts = ((name, v.get("content") if isinstance(v, dict) else v) for name, v in found)
+    return [name for name, value in texts if value not in (usual[name], [])]
 
 
 def check_attention(config: Any, where: object) -> None:

@@ -2,11 +2,15 @@
 
 import copy
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from .._transformers import model_from_config
 from ..errors import BertCrfError, first_line
 from .hf import LoadedEncoder, pack, unpack, weights_of
 
@@ -47,11 +51,12 @@ def with_layers(encoder: LoadedEncoder, layers: Sequence[int]) -> LoadedEncoder:
     layers: indices of the layers, in their order.
     Raises BertCrfError if the layers of this kind of encoder can't be chosen.
     """
-    packed, weights, config = pack(encoder), weights_of(encoder), encoder.model.config
+    packed, weights = pack(encoder), weights_of(encoder)
     if list(layers) != list(range(count_layers(encoder))):
-        if getattr(config, "num_hidden_groups", 0) != 1:
-            weights = _renumbered(weights, f"{_name_of_layers(encoder.model)}.", layers)
-        packed["config"] = _config(json.loads(packed["config"]), encoder.model, layers)
+        if name := name_of_layers(encoder.model):
+            weights = _renumbered(weights, f"{name}.", layers)
+        raw = config_of_layers(json.loads(packed["config"]), encoder.model, layers)
+        packed["config"] = json.dumps(raw, sort_keys=True)
     try:
         # Tensors of the CPU are still those of the other encoder.
         return unpack(packed, {key: value.clone() for key, value in weights.items()})
@@ -78,7 +83,9 @@ def freeze_lowest(model: Any, n_layers: int) -> None:
                 f"frozen_layers = {n_layers}, and the encoder has {total} layers: use less than "
                 f"{total}, or grad_factor = 0 so that none learns."
             )
-        prefix = _name_of_layers(model)
+        prefix = name_of_layers(model)
+        if not prefix:
+            raise _refused(model, "all layers share their weights")
         stems = [f"{prefix}.{i}." for i in range(n_layers)]
         inputs = {id(param) for param in model.get_input_embeddings().parameters()}
         frozen = {
@@ -90,8 +97,42 @@ def freeze_lowest(model: Any, n_layers: int) -> None:
         param.requires_grad_(name not in frozen)
 
 
-def _name_of_layers(model: Any) -> str:
-    """The name of the list of a model's layers. Raises BertCrfError if there is not just one."""
+def first_layers(
+    raw: dict[str, Any], config: Any, layers: int, src: Path
+) -> tuple[dict[str, Any], Callable[[str], bool]]:
+    """What a checkpoint's config.json says of its first layers, and which tensors are beyond them.
+
+    raw: the content of config.json.
+    config: the transformers config of it.
+    layers: number of layers to keep.
+    src: the folder of the checkpoint, for messages.
+    RETURNS: the config.json of the first layers, and whether a name is that of a tensor beyond.
+    Raises BertCrfError if it has fewer layers, or if layers of this kind of model can't be chosen.
+    """
+    if not 0 < layers <= config.num_hidden_layers:
+        raise BertCrfError(
+            f"{layers} layers requested, {src} has {config.num_hidden_layers}: use 1 to "
+            f"{config.num_hidden_layers}, or 0."
+        )
+    with torch.device("meta"):
+        model = model_from_config(config)
+    found = re.compile(rf"(?:^|\.){re.escape(name_of_layers(model))}\.(\d+)\.")
+
+    def is_beyond(name: str) -> bool:
+        number = found.search(name)
+        return number is not None and int(number[1]) >= layers
+
+    return config_of_layers(raw, model, range(layers)), is_beyond
+
+
+def name_of_layers(model: Any) -> str:
+    """The name of the list of a model's layers; "" if all layers share their weights (ALBERT).
+
+    model: a transformers model.
+    Raises BertCrfError if there is not just one such list.
+    """
+    if getattr(model.config, "num_hidden_groups", 0) == 1:
+        return ""
     n_layers = model.config.num_hidden_layers
     found: list[str] = []
     for name, module in model.named_modules():
@@ -103,23 +144,29 @@ def _name_of_layers(model: Any) -> str:
     return found[0]
 
 
-def _config(raw: dict[str, Any], model: Any, layers: Sequence[int]) -> str:
-    """The config of the smaller encoder, as JSON."""
-    config = model.config
-    changed = copy.deepcopy(config)
-    n_layers = config.num_hidden_layers
+def config_of_layers(raw: dict[str, Any], model: Any, layers: Sequence[int]) -> dict[str, Any]:
+    """The config of a smaller encoder.
+
+    raw: the content of config.json of the model.
+    model: a transformers model, which stays as it is.
+    layers: indices of the layers that the smaller one has.
+    Raises BertCrfError if the layers of this kind of encoder can't be chosen.
+    """
+    before = model.config.to_dict()
+    changed = copy.deepcopy(model.config)
+    n_layers = model.config.num_hidden_layers
     try:
         changed.num_hidden_layers = len(layers)
     except NotImplementedError as err:  # Funnel has blocks.
         raise _refused(model, first_line(err)) from err
-    own = changed.to_dict()
-    for key in raw:
-        value = raw[key]
-        if key in _BY_LAYER and isinstance(value, list) and len(value) == n_layers:
-            raw[key] = [value[i] for i in layers]
-        elif own.get(key) != getattr(config, key, own.get(key)):
-            raw[key] = own[key]  # The number of layers has another name in some configs.
-    return json.dumps(raw, sort_keys=True)
+    # The number of layers has another name in some configs.
+    other = {key: value for key, value in changed.to_dict().items() if value != before.get(key)}
+    out = {**raw, **other}
+    for key in _BY_LAYER:
+        values = raw.get(key)
+        if isinstance(values, list) and len(values) == n_layers:
+            out[key] = [values[i] for i in layers]
+    return out
 
 
 def _renumbered(
@@ -128,18 +175,16 @@ def _renumbered(
     """The weights of the chosen layers under their new numbers, and all others.
 
     A weight that the layer in this place did not have is left out: ModernBERT's first layer lacks
-    the norm that all others have.
+    the norm that all others have. One that only the layer in this place has is kept: T5's first
+    layer has the relative positions of all.
     """
     out = {}
     for key, value in weights.items():
+        number, _, rest = key.removeprefix(prefix).partition(".")
         if not key.startswith(prefix):
             out[key] = value
-            continue
-        number, _, rest = key.removeprefix(prefix).partition(".")
-        if int(number) in layers:
-            new = f"{prefix}{layers.index(int(number))}.{rest}"
-            if new in weights:
-                out[new] = value
+        elif int(number) < len(layers):
+            out[key] = weights.get(f"{prefix}{layers[int(number)]}.{rest}", value)
     return out
 
 

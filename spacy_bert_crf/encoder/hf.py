@@ -6,19 +6,23 @@ import logging
 import re
 import tempfile
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from spacy.util import registry
 from torch import Tensor
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from .._host import float32_default, plain_torch
 from .._transformers import (
+    auto_class,
     built_alone,
     float32_argument,
+    hub_name,
     load_tokenizer,
     model_from_config,
     quiet,
@@ -36,6 +40,12 @@ from .passes import plan_batches, run, special_ids
 _READ_PADDING = ("convbert", "funnel", "nystromformer", "yoso")
 #: Weights of pretraining, of pooling and of a last linear layer, which no training needs.
 _NO_MATTER = re.compile(r"(^|\.)(pooler|cls|lm_head|classifier|.*position_ids)(\.|$)|predictions")
+#: Name of the encoder that comes through pip.
+PACKAGED = "packaged"
+#: Largest window where no `max_length` is set. The memory of attention grows with its square.
+LONGEST = 8192
+#: The window of an encoder without a limit, and what such a tokenizer exceeds.
+_USUAL_LENGTH, _NO_LIMIT = 512, 1_000_000
 #: Messages about what was left out. The commands print them.
 logger = logging.getLogger("spacy_bert_crf.encoder")
 
@@ -57,7 +67,9 @@ def load_encoder(
 ) -> LoadedEncoder:
     """Load an encoder, and run it once on a tiny input. On the CPU, in evaluation mode, float32.
 
-    name: a folder, or a name on the hub, which is looked up in the local cache.
+    name: a folder, "packaged" for the encoder that comes through pip, or a name on the hub, which
+        is looked up in the local cache. `name@revision` pins a revision. The commit is recorded as
+        the `origin` in the config.
     tokenizer_config: arguments for transformers' AutoTokenizer.from_pretrained.
     transformer_config: settings that replace those of the encoder's config.json.
     allow_download: whether an encoder that is not in the local cache may be fetched from the hub.
@@ -69,16 +81,21 @@ def load_encoder(
             "the encoder has no name: set [components.bert_crf.model.tok2vec] name to the folder "
             "of a converted encoder (see `spacy bert-crf convert-checkpoint --help`)."
         )
+    if name == PACKAGED and not Path(name).exists():
+        # The room of the project registers it. This room knows none above it.
+        name = str(registry.misc.get("spacy_bert_crf.packaged_encoder.v1")(allow_download))
     _check_folder(Path(name))
     # Code that comes with an encoder never runs. No setting overrides this.
-    online = {"local_files_only": not allow_download, "trust_remote_code": False}
+    online: dict[str, Any] = {"local_files_only": not allow_download, "trust_remote_code": False}
+    model_name, online["revision"] = (name, None) if Path(name).exists() else hub_name(name)
+    online = {key: value for key, value in online.items() if value is not None}
     try:
-        config = AutoConfig.from_pretrained(name, **online, **transformer_config)
+        config = AutoConfig.from_pretrained(model_name, **online, **transformer_config)
         check_attention(config, f"the config of the encoder {name!r}")
-        tokenizer = load_tokenizer(name, **online, **tokenizer_config)
+        tokenizer = load_tokenizer(model_name, **online, **tokenizer_config)
         with quiet(show_progress=allow_download), built_alone():
-            model, info = AutoModel.from_pretrained(
-                name, config=config, output_loading_info=True,
+            model, info = auto_class(config).from_pretrained(
+                model_name, config=config, output_loading_info=True,
                 **float32_argument(), **online, **without_pooler(config),
             )  # fmt: skip
     except Exception as err:  # What a damaged file raises depends on the library that reads it.
@@ -103,9 +120,13 @@ def load_encoder(
         )  # fmt: skip
     if not tokenizer.is_fast:
         raise BertCrfError(
-            f"encoder {name!r} has no fast tokenizer (character offsets are needed): "
-            "add a tokenizer.json to its folder."
+            f"the tokenizer of the encoder {name!r} ({type(tokenizer).__name__}) has no fast form, "
+            "which says where each wordpiece stands in the text: add a tokenizer.json to its "
+            "folder, or choose another encoder."
         )
+    commit = getattr(config, "_commit_hash", None)
+    if commit and not hasattr(model.config, "origin"):
+        model.config.origin = f"{model_name}@{commit}"
     loaded = _ready(model, tokenizer)
     _check_runs(loaded, name)
     return loaded
@@ -117,9 +138,10 @@ def longest_input(encoder: LoadedEncoder, max_length: int) -> int:
     The limits of the tokenizer and of the position embeddings count too.
 
     encoder: the encoder and its tokenizer.
-    max_length: the limit in the settings.
+    max_length: the limit in the settings. 0 for what the encoder takes: at most LONGEST, and 512 if
+        neither encoder nor tokenizer has a limit.
     """
-    limits = [max_length, encoder.tokenizer.model_max_length]
+    limits = [encoder.tokenizer.model_max_length]
     config = encoder.model.config
     positions = getattr(config, "max_position_embeddings", None)
     if positions and positions > 0:  # XLNet's is -1
@@ -127,7 +149,10 @@ def longest_input(encoder: LoadedEncoder, max_length: int) -> int:
         # Models like RoBERTa count positions from padding_idx + 1.
         offset = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
         limits.append(positions - (offset + 1 if offset is not None else 0))
-    return int(min(limits))
+    if max_length:
+        return int(min(max_length, *limits))
+    # A tokenizer without a limit says 1e30.
+    return int(min(LONGEST, *limits)) if min(limits) < _NO_LIMIT else _USUAL_LENGTH
 
 
 def takes_padding(model: Any) -> bool:
@@ -145,11 +170,33 @@ def takes_types(model: Any) -> bool:
     return accepted and has_types and model.config.model_type != "funnel"
 
 
+def state_of(model: Any) -> dict[str, Tensor]:
+    """The tensors of a model by name, without further names of the same weight."""
+    also = shared_names(model)
+    return {name: t for name, t in model.state_dict().items() if name not in also}
+
+
+def shared_names(model: Any) -> dict[str, str]:
+    """Further names of weights, and the first name of each.
+
+    T5 has its word embeddings under two names.
+
+    model: a transformers model. Weights that it shares are tied, in place.
+    """
+    model.tie_weights()
+    first: dict[int, str] = {}
+    found = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        other = first.setdefault(id(parameter), name)
+        if other != name:
+            found[name] = other
+    return found
+
+
 def weights_of(encoder: LoadedEncoder) -> dict[str, Tensor]:
-    """All tensors of an encoder by name, on the CPU and contiguous."""
+    """All tensors of an encoder by name, on the CPU and contiguous. A shared one has one name."""
     return {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in encoder.model.state_dict().items()
+        name: tensor.detach().cpu().contiguous() for name, tensor in state_of(encoder.model).items()
     }
 
 
@@ -191,7 +238,10 @@ def unpack(data: dict[str, Any], weights: dict[str, Tensor]) -> LoadedEncoder:
         with without_init():
             model = model_from_config(config, **without_pooler(config))
         _check_positions(model)
-        model.load_state_dict(weights, assign=True)
+        also = shared_names(model)
+        shared = {name: weights[other] for name, other in also.items()}
+        model.load_state_dict({**weights, **shared}, assign=True)
+        shared_names(model)
     except Exception as err:
         raise BertCrfError(f"the saved encoder is damaged: {_reason(err)}") from err
     return _ready(model, tokenizer)
@@ -239,7 +289,7 @@ def _check_runs(encoder: LoadedEncoder, name: str) -> None:
         size=2, overlap=0, limit=4096,
     )  # fmt: skip
     try:
-        if getattr(model.config, "is_encoder_decoder", False):
+        if getattr(model.config, "is_encoder_decoder", False) and hasattr(model, "decoder"):
             raise ValueError("it is an encoder with a decoder")
         _check_positions(model)
         # FNet mixes the vectors of all places, and from transformers 5 on ignores a mask silently.
@@ -250,12 +300,30 @@ def _check_runs(encoder: LoadedEncoder, name: str) -> None:
             raise ValueError("its vectors are infinite or NaN")
         if vectors.shape[1] != model.config.hidden_size:
             raise ValueError(f"its vectors have {vectors.shape[1]} numbers, not hidden_size")
+        is_causal = _reads_left_only(model, [*prefix, piece], suffix)
     except Exception as err:  # What an encoder of another kind raises depends on its class.
         raise BertCrfError(
             f"the encoder {name!r} can't be used ({model.config.model_type}: {_reason(err)}). It "
             "must take input_ids and attention_mask, and give a vector for each wordpiece, as "
             "BERT does: choose another one."
         ) from err
+    if is_causal:
+        warnings.warn(
+            f"the encoder {name!r} ({model.config.model_type}) is causal: the vector of a "
+            "wordpiece depends on the text before it alone. So it is not known at the beginning of "
+            "a name what follows. An encoder that reads both sides, such as BERT or ModernBERT, "
+            "suits this task better.",
+            stacklevel=3,
+        )
+
+
+def _reads_left_only(model: Any, before: list[int], after: list[int]) -> bool:
+    """Whether the vector of the last wordpiece of `before` is the same whatever follows it."""
+    last: int = model.config.vocab_size - 1
+    rows = [[*before, follows, *after] for follows in (last, last - 1)]
+    # shape: [width] each
+    one, other = model(input_ids=torch.tensor(rows)).last_hidden_state[:, len(before) - 1]
+    return bool((one - other).abs().max() <= 1e-6 * one.abs().max())
 
 
 def _check_weights(config: Any, weights: dict[str, Tensor]) -> None:
@@ -269,7 +337,7 @@ def _check_weights(config: Any, weights: dict[str, Tensor]) -> None:
         raise ValueError(f"num_hidden_layers is {layers}, the weights are of a smaller model")
     with torch.device("meta"), without_init():
         model = model_from_config(config, **without_pooler(config))
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state_of(model).items():
         expected = list(tensor.shape)
         present = list(weights[name].shape) if name in weights else "missing"
         if present != expected:
@@ -316,7 +384,9 @@ def load_weights(model: Any, weights: dict[str, Tensor]) -> None:
             own[name].zero_()
     wrong = [name for name in odd.missing_keys if not name.startswith("pooler.")]
     # Positions are numbered when the model is built.
-    wrong = [name for name in wrong if not name.endswith("position_ids")] + odd.unexpected_keys
+    also = shared_names(model)
+    wrong = [name for name in wrong if not name.endswith("position_ids") and name not in also]
+    wrong += odd.unexpected_keys
     if wrong:
         raise RuntimeError(f"weights are missing or unexpected: {', '.join(wrong[:5])}")
 

@@ -28,7 +28,7 @@ from ..encoder.checkpoint_files import (
     read_tensors,
     read_vocab,
 )
-from ..encoder.hf import LoadedEncoder, load_weights, without_pooler
+from ..encoder.hf import LONGEST, LoadedEncoder, load_weights, without_pooler
 from ..encoder.piece_tokenizer import NAME as PIECE_TOKENIZER
 from ..errors import BertCrfError, first_line
 from .formats.bert4torch import (
@@ -199,7 +199,7 @@ def _windows(info: dict[str, Any]) -> dict[str, Any]:
     """
     tok2vec: dict[str, Any] = {"name": ""}
     if type(info.get("max_length")) is int:
-        tok2vec["max_length"] = max(8, min(512, info["max_length"]))
+        tok2vec["max_length"] = max(8, min(LONGEST, info["max_length"]))
         tok2vec["overlap"] = min(128, tok2vec["max_length"] // 4)
     found = info.get("windows")
     own: dict[str, Any] = found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..annotation.tag_rows import TagRows
+from ..encoder.hf import LONGEST
 
 BERT4TORCH = "weights of bert4torch"
 #: Tensors of pretraining and of pooling, without influence on the hidden states of tokens.
@@ -57,8 +58,10 @@ def import_notes(source: Source, pipe: Any, tags: TagRows) -> list[str]:
     if source.info:
         notes.append(f"settings that an export does not hold have their defaults: {_NOT_EXPORTED}")
         longest = source.info.get("max_length")
-        if type(longest) is int and not 8 <= longest <= 512:
-            notes.append(f"max_length {longest} was changed: windows have from 8 to 512 wordpieces")
+        if type(longest) is int and not 8 <= longest <= LONGEST:
+            notes.append(
+                f"max_length {longest} was changed: windows have from 8 to {LONGEST:,} wordpieces"
+            )
         return notes
     if source.kind == BERT4TORCH:
         if not source.has_types:

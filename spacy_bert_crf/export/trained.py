@@ -60,7 +60,7 @@ class Trained:
         """The encoder's weights without pooler, under the names of its own model class."""
         return {
             name: _plain(tensor)
-            for name, tensor in self.encoder.model.state_dict().items()
+            for name, tensor in enc.state_of(self.encoder.model).items()
             if not name.startswith("pooler.") and not name.endswith("position_ids")
         }
 
@@ -216,7 +216,10 @@ def _rules(pipe: BertCrf) -> dict[str, Any]:
     encoder = layers.encoder_of(pipe.model)
     rules: dict[str, Any] = {"context": "fit"}
     if encoder is not None:
-        sizes = {key: encoder.cfg[key] for key in ("max_length", "overlap")}
+        overlap = encoder.cfg["overlap"]
+        # Readers of before know no 0 for what the encoder takes, and no overlap above half of it.
+        longest = encoder.cfg["max_length"] or max(encoder.longest, 2 * overlap)
+        sizes = {"max_length": longest, "overlap": overlap}
         rules = {"context": encoder.context, "windows": sizes}
     whole = WORD if pipe.chains.keeps else ""
     return {**rules, "sentence_end": SENTENCE_END, "whole_words": whole}

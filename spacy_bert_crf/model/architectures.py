@@ -39,7 +39,7 @@ def create_encoder(
     transformer_config: dict[str, Any] = {},  # noqa: B006
     mixed_precision: MixedPrecision = "auto",
     grad_scaler_config: dict[str, Any] = {},  # noqa: B006
-    max_length: int = 512,
+    max_length: int = 0,
     overlap: int = 128,
     batch_pieces: int = 0,
     allow_download: bool = False,
@@ -55,8 +55,10 @@ def create_encoder(
     a window is covered by overlapping ones, so that nothing is cut off. The vector of a token is
     the mean of its wordpieces, or zeros if it has none.
 
-    name: folder of a Hugging Face encoder with a fast tokenizer. It is read when the pipeline is
-        initialised. A trained pipeline holds the encoder and does not need the folder.
+    name: folder of a Hugging Face encoder with a fast tokenizer; "packaged" for the one that comes
+        through pip; or a name on the hub, such as "hfl/chinese-lert-base", with "@revision" to pin
+        it. It is read when the pipeline is initialised. A trained pipeline holds the encoder and
+        needs neither the folder nor the hub.
     get_spans: not used, with a warning, since windows are planned in wordpieces.
     tokenizer_config: arguments for the tokenizer.
     pooling: null or `reduce_mean.v1`. The mean is taken in either case.
@@ -67,7 +69,8 @@ def create_encoder(
         predictions on such a CPU, and float16 with gradient scaling on an older GPU. false:
         float32. The CRF stays in float32.
     grad_scaler_config: arguments of thinc's PyTorchGradScaler, for float16.
-    max_length: largest number of wordpieces of a window, special ones included.
+    max_length: largest number of wordpieces of a window, special ones included. 0 for what the
+        encoder takes, at most 8,192.
     overlap: smallest number of wordpieces that neighbouring windows share.
     batch_pieces: largest number of wordpieces of one pass, padding included. 0 for 768 on a CPU,
         and on CUDA for what fits in 0.4 of the card's memory, at most 65,536. A larger update is
@@ -97,11 +100,13 @@ def create_encoder(
             f"spacy_bert_crf.Encoder.v1 averages the wordpieces of a token; pooling "
             f"{pooling_name or pooling!r} is not supported. Leave it out, or use reduce_mean.v1."
         )
-    if not max_length >= 8 or not 0 <= overlap <= max_length // 2 or batch_pieces < 0:
+    is_possible = 0 <= overlap <= max_length // 2 if max_length else overlap >= 0
+    if not is_possible or 0 < max_length < 8 or batch_pieces < 0:
         raise BertCrfError(
             f"encoder settings max_length = {max_length}, overlap = {overlap}, batch_pieces = "
-            f"{batch_pieces}. max_length must be 8 or more, and overlap at most half of it. "
-            "batch_pieces must be 1 or more, or 0 for the default of the device."
+            f"{batch_pieces}. max_length must be 8 or more, and overlap at most half of it; 0 is "
+            "what the encoder takes. batch_pieces must be 1 or more, or 0 for the default of the "
+            "device."
         )
     if not 0 <= adversarial < math.inf:
         raise BertCrfError(f"encoder setting adversarial = {adversarial}: it must be 0 or more.")

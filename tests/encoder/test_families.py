@@ -6,7 +6,7 @@ import spacy
 import torch
 import transformers as T
 
-from reliability.families.encoders import FAMILIES
+from reliability.families.encoders import FAMILIES, NotInTransformers
 from reliability.families.encoders import make_folder as build
 from spacy_bert_crf._transformers import bert_tokenizer
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
@@ -28,15 +28,17 @@ LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 PIECES = [*SPECIAL, *"东风钢厂在武汉招工。", *LETTERS, *(f"##{c}" for c in LETTERS)]
 #: Families that are refused when they are loaded.
 REFUSED = {
-    **{name: FAMILIES[name].config for name in ("t5", "fnet", "bart")},
+    **{name: FAMILIES[name].config for name in ("fnet", "bart")},
     "pad beyond the vocabulary": lambda n, pad: FAMILIES["bert"].config(3, pad),
 }
+#: Of these, another family has the same model.
+SAME = ("bert, slow tokenizer", "bert, SentencePiece", "modernbert, byte fallback", "mt5")
 #: The others but decoders, all with a tokenizer of single characters.
 USABLE = {
     name: family.config
     for name, family in FAMILIES.items()
     if not family.tokenizer.startswith("causal")
-    and name not in (*REFUSED, "mt5", "reformer", "nystromformer", "xlnet", "bigbird")
+    and name not in (*REFUSED, *SAME, "reformer", "nystromformer", "xlnet", "bigbird")
 }
 
 
@@ -58,7 +60,7 @@ def make_folder(path, make_config, generic=False):
     torch.manual_seed(0)
     try:
         config = make_config(len(PIECES), 0)
-    except AttributeError as err:  # transformers 5 is without NEZHA
+    except NotInTransformers as err:  # 5 is without NEZHA, 4 without EuroBERT
         pytest.skip(str(err))
     model = T.AutoModel.from_config(config)
     if getattr(config, "position_embedding_type", "absolute") == "relative_key" and not any(
@@ -82,10 +84,11 @@ def vectors(encoder, model, texts, limit=10_000):
 
 @pytest.mark.parametrize("generic", [False, True], ids=["BertTokenizerFast", "plain tokenizer"])
 @pytest.mark.parametrize("family", USABLE)
-def test_an_encoder_that_is_loaded_predicts(family, generic, tmp_path):
+def test_an_encoder_that_is_loaded_predicts(family, generic, tmp_path, recwarn):
     """Its vectors are those of the model itself, whatever computes them; long texts fit."""
     folder = make_folder(tmp_path / "encoder", USABLE[family], generic)
     encoder = load_encoder(folder, {}, {})
+    assert not any("causal" in str(each.message) for each in recwarn)
     text = "东风钢厂在武汉招工。"
     # The wordpieces of the text are its characters, one of each token.
     ids = torch.tensor([encoder.tokenizer(text).input_ids])
@@ -174,3 +177,110 @@ def test_an_encoder_without_a_limit_of_positions(tmp_path):
     convert_checkpoint(tmp_path / "published", tmp_path / "e")
     encoder = load_encoder(str(tmp_path / "e"), {}, {})
     assert longest_input(encoder, 512) == longest_input(encoder, 10_000) == 512
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "bloom", "llama", "qwen2", "qwen3"])
+def test_a_causal_encoder_is_named(family, tmp_path):
+    try:
+        folder = build(tmp_path / "e", FAMILIES[family])
+    except NotInTransformers as err:
+        pytest.skip(str(err))
+    with pytest.warns(UserWarning, match="is causal: .* the text before it alone") as caught:
+        load_encoder(str(folder), {}, {})
+    assert sum("causal" in str(each.message) for each in caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("family", "positions", "longest"),
+    [
+        ("bert", 512, 512), ("roberta", 513, 512), ("modernbert", 8192, 8192),
+        ("llama", 131_072, 8192), ("t5", None, 512), ("xlnet", None, 512),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("of_tokenizer", [10**30, 100])
+def test_windows_are_as_long_as_the_encoder_takes(
+    family, positions, longest, of_tokenizer, tmp_path
+):
+    def config(n, pad):
+        made = FAMILIES[family].config(n, pad)
+        if positions:
+            made.max_position_embeddings = positions
+        return made
+
+    encoder = load_encoder(make_folder(tmp_path / "e", config), {}, {})
+    encoder.tokenizer.model_max_length = of_tokenizer
+    expected = min(longest, of_tokenizer)
+    assert longest_input(encoder, 0) == expected
+    assert longest_input(encoder, 64) == min(64, expected)
+    # What the settings say counts also beyond the default.
+    if family == "llama" and of_tokenizer > 100:
+        assert longest_input(encoder, 20_000) == 20_000
+
+
+@pytest.mark.parametrize("family", ["t5", "umt5"])
+def test_the_embeddings_of_t5_are_one_weight(family, tmp_path):
+    """They have two names. They are saved once, and stay one weight when they are loaded."""
+    build(tmp_path / "published", FAMILIES[family])
+    report = convert_checkpoint(tmp_path / "published", tmp_path / "e")
+    assert "without the" in report.text()  # the decoder
+    encoder = load_encoder(str(tmp_path / "e"), {}, {})
+    weights = weights_of(encoder)
+    assert "shared.weight" in weights and "encoder.embed_tokens.weight" not in weights
+    restored = unpack(pack(encoder), weights).model
+    assert restored.shared.weight is restored.encoder.embed_tokens.weight
+    ids = torch.arange(5, 20)[None]
+    with torch.inference_mode():
+        right, found = (m(input_ids=ids).last_hidden_state for m in (encoder.model, restored))
+    assert torch.equal(right, found)
+
+
+def test_a_tokenizer_without_a_fast_form_is_refused(tmp_path):
+    folder = build(tmp_path / "published", FAMILIES["bert, slow tokenizer"])
+    for refused in (
+        lambda: convert_checkpoint(folder, tmp_path / "e"),
+        lambda: load_encoder(str(folder), {}, {}),
+    ):
+        with pytest.raises(BertCrfError, match="BertJapaneseTokenizer.* has no fast form"):
+            refused()
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("family", ["bert, SentencePiece", "bert"])
+def test_a_bert_without_vocab_txt_has_the_tokenizer_of_its_folder(family, tmp_path):
+    """As multilingual-e5-small, and as transformers 5 may save a BERT."""
+    folder = build(tmp_path / "published", FAMILIES[family])
+    (folder / "vocab.txt").unlink(missing_ok=True)
+    convert_checkpoint(folder, tmp_path / "e")
+    text = "王小明在北京 iphone。"
+    before, after = (
+        load_encoder(str(path), {}, {}).tokenizer(text).input_ids
+        for path in (folder, tmp_path / "e")
+    )
+    assert before == after and len(after) > 5
+
+
+#: Their names in the files, of the list of layers.
+LAYERS = ["bert", "distilbert", "albert", "roberta", "modernbert", "t5", "gpt2", "xlnet"]
+
+
+@pytest.mark.parametrize("family", LAYERS)
+def test_the_first_layers_of_a_checkpoint(family, tmp_path):
+    build(tmp_path / "published", FAMILIES[family])
+    convert_checkpoint(tmp_path / "published", tmp_path / "all")
+    report = convert_checkpoint(tmp_path / "published", tmp_path / "one", layers=1)
+    whole, one = (load_encoder(str(tmp_path / name), {}, {}) for name in ("all", "one"))
+    n_layers = whole.model.config.num_hidden_layers
+    assert (report.layers, report.dropped_layers) == (1, n_layers - 1)
+    assert one.model.config.num_hidden_layers == 1
+    everything = weights_of(whole)
+    own = weights_of(one)
+    assert all(torch.equal(everything[name], tensor) for name, tensor in own.items())
+    assert (len(own) < len(everything)) == (family != "albert")
+    with pytest.raises(BertCrfError, match=f"has {n_layers}: use 1 to {n_layers}"):
+        convert_checkpoint(tmp_path / "published", tmp_path / "more", layers=n_layers + 1)
+
+
+def test_blocks_of_layers_cannot_be_cut(tmp_path):
+    build(tmp_path / "published", FAMILIES["funnel"])
+    with pytest.raises(BertCrfError, match="the layers of a funnel model can't be chosen"):
+        convert_checkpoint(tmp_path / "published", tmp_path / "one", layers=1)

@@ -86,7 +86,7 @@ def test_weights_without_a_layer_are_named_at_load(classifier, caplog):
 
 def test_a_max_length_that_the_encoder_does_not_take_is_named(encoder_path, caplog):
     nlp = spacy.blank("zh")
-    settings = {"tokenizer_config": {"model_max_length": 64}}
+    settings = {"tokenizer_config": {"model_max_length": 64}, "max_length": 512}
     nlp.add_pipe("bert_crf", config=own_config(encoder_path, **settings))
     with caplog.at_level(logging.INFO, "spacy_bert_crf"):
         nlp.get_pipe("bert_crf").model.initialize()

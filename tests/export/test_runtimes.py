@@ -6,7 +6,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-import transformers
 
 from spacy_bert_crf.encoder.passes import special_ids
 from spacy_bert_crf.encoder.texts.doc_texts import doc_pieces
@@ -119,11 +118,6 @@ def test_zeros_at_the_end_of_the_longest_text_leave_the_others_alone():
     assert token_mask(torch.tensor([longest, shorter]))[1].tolist() == [True, False, False]
 
 
-@pytest.mark.xfail(
-    hasattr(transformers, "TokenizersBackend"),
-    reason="with transformers 5 the last layer's shape stays in the graph",
-    strict=True,
-)
 def test_the_fixed_graph_reads_no_shape(toys):
     toy = toys["zh"]
     module = torch.jit.load(str(toy.out / "torchscript" / "emissions_1x32.pt"))

