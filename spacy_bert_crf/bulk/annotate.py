@@ -74,7 +74,7 @@ def annotate(
     output: folder of the output. All machines of a run must see it.
     settings: which fields are read, and what is written.
     engine: "local" for processes of this machine, or "ray".
-    workers: number of workers; 0 for one on each core, and with Ray one on each core of the cluster.
+    workers: number of workers; 0 for one on each core, with Ray on each core of the cluster.
     memory_limit: largest resident memory of a worker, in bytes; 0 for none.
     time_limit: longest time without a finished text, in seconds; 0 for none. A text of more than
         100,000 characters has this time for each 100,000.

@@ -12,13 +12,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 
 from ...errors import BertCrfError, first_line
 from ..job import Job
 from ..pending import Done, pending
 from ..progress import Progress
-from ..shards import Share
+from ..shards import Shard, Share
 from ..sources.files import Part
 from .pool import Limits, Pool
 from .worker import detach
@@ -51,11 +51,23 @@ def run(
     count = local.workers or (1 if job.gpu_id >= 0 else len(cores))
     forks = sys.platform == "linux" and job.gpu_id < 0
     with _reading(job, parts, share, redo, forks) as incoming:
+        first = _first(incoming, progress)
+        if first is None:  # nothing is left to do, so no pipeline is needed
+            return
         load = functools.partial(_loaded, _warm(job.load())) if forks else job.load
         method = "fork" if forks else "spawn"
         pinned = cores if local.pin else None
         with Pool(job, load, count, local.limits, method, pinned) as pool:
+            pool.submit(first)
             _pump(pool, incoming, progress)
+
+
+def _first(incoming: Connection, progress: Progress) -> Optional[Shard]:
+    """The first shard that is left to do, or None."""
+    while isinstance(item := _receive(incoming), Done):
+        progress.skip(*item)
+        progress.tick()
+    return cast(Optional[Shard], item)
 
 
 def _pump(pool: Pool, incoming: Connection, progress: Progress) -> None:
