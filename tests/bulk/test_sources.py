@@ -96,7 +96,7 @@ def test_each_format_gives_its_rows(tmp_path, suffix, packed):
 
 def test_a_text_file_may_be_one_text(tmp_path):
     path = tmp_path / "one.txt"
-    path.write_bytes("Apple\nin Berlin\n".encode("utf-8"))
+    path.write_bytes(b"Apple\nin Berlin\n")
     assert rows_of(path, Fields(whole_files=True)) == [
         Row("one.txt", "Apple\nin Berlin\n", "one.txt", {})
     ]
