@@ -5,6 +5,7 @@ node had begun. Each actor has a worker process of its own (`pool.py`), so that 
 or stalls it is found as on one machine. The files of the shards are the same as those of `local`.
 """
 
+import os
 import pickle
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from ..pending import Done, pending
 from ..progress import Progress
 from ..shards import Share
 from ..sources.files import Part
-from .pool import Limits, Pool
+from .pool import Finished, Limits, Pool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,8 @@ def run(
     one is started on this machine.
     Raises BertCrfError if Ray is missing, the input can't be read or the output can't be written.
     """
+    # Ray sends statistics of its use unless this is 0. It has no effect on a cluster that is up.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         import ray.data
@@ -130,7 +133,7 @@ class _Actor:
         if isinstance(item, Done):
             return pickle.dumps((False, tuple(item)))
         self.pool.submit(item)
-        finished = []
+        finished: list[Finished] = []
         while not finished:
             finished = self.pool.wait()
         shard, counts, apart = finished[0]
