@@ -1,15 +1,11 @@
 """Texts that kill or stall a worker are found and set apart, and nothing else is lost."""
 
 import os
-import random
-import signal
-import subprocess
 import sys
-import time
 
-import psutil
 import pytest
 
+from reliability.interrupts import annotation
 from spacy_bert_crf.bulk.annotate import annotate
 from spacy_bert_crf.bulk.engines.case import Case, Outcome
 from spacy_bert_crf.bulk.job import Settings
@@ -18,7 +14,6 @@ from spacy_bert_crf.bulk.shards import Shard
 from spacy_bert_crf.bulk.sources.read import Fields
 from spacy_bert_crf.errors import BertCrfError
 from support import bulk
-from support.paths import ROOT
 
 SETTINGS = Settings(Fields(id="key"), shard_rows=60)
 
@@ -137,45 +132,9 @@ def test_a_pipeline_that_kills_every_worker_is_an_error(faulty, tmp_path, monkey
         run(faulty, tmp_path / "a.jsonl", tmp_path / "output")
 
 
-def start(pipeline, corpus, output):
-    words = [sys.executable, "-m", "spacy", "bert-crf", "annotate", pipeline, corpus, output]
-    words += ["--id-field", "key", "--shard-rows", 60, "-w", 2, "--code", bulk.CODE]
-    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    return subprocess.Popen(
-        [str(word) for word in words], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked")
 def test_a_dozen_kills_lose_and_double_nothing(tmp_path):
-    rng = random.Random(22)
-    pipeline = bulk.write_ruler(tmp_path / "slow", "toy_slow")
-    corpus = bulk.write_jsonl(tmp_path / "a.jsonl", bulk.records(1800))
-    output, whole = tmp_path / "output", tmp_path / "whole"
-    annotate(pipeline, [corpus], whole, settings=SETTINGS, workers=2, code=bulk.CODE)
-    kills, parents = 0, 0
-    while kills < 12:
-        process = start(pipeline, corpus, output)
-        children = []
-        # The reader of the input and two workers, whose shards have begun.
-        while process.poll() is None and len(children) < 3:
-            children = psutil.Process(process.pid).children()
-            time.sleep(0.05)
-        while process.poll() is None and kills < 12:
-            time.sleep(rng.uniform(0.1, 0.6))
-            children = psutil.Process(process.pid).children()
-            if rng.random() < 0.3 or len(children) < 3:
-                process.kill()
-                process.wait()
-                parents += 1
-                assert not psutil.wait_procs(children, timeout=60)[1], "workers outlive the run"
-            else:
-                os.kill(rng.choice(children[1:]).pid, signal.SIGKILL)
-            kills += 1
-        if process.wait() == 0:
-            break
-    process = start(pipeline, corpus, output)
-    assert process.wait() == 0, process.stdout.read().decode()
-    assert bulk.quarantine(output) == {}
-    assert bulk.shard_bytes(output) == bulk.shard_bytes(whole)
-    assert kills >= 8 and parents
+    annotation.prepare(tmp_path, 1500)
+    made = annotation.kill_again_and_again(tmp_path, 12, seed=22)
+    assert made["bad"] == []
+    assert made["kills"] >= 8 and made["parents"] and made["starts"] > made["parents"]
