@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -91,9 +91,8 @@ def annotate(
     """
     if engine not in ENGINES:
         raise BertCrfError(f"the engine {engine!r} is not known: use {' or '.join(ENGINES)}.")
-    settings = settings or Settings()
     on_gpu = gpu_id >= 0 or gpus > 0
-    settings = Settings(**{**vars(settings), "gpu": on_gpu})
+    settings = replace(settings or Settings(), gpu=on_gpu)
     if on_gpu and settings.int8:
         raise BertCrfError("--int8 is for the CPU: leave it or the GPU out.")
     job, parts = _prepare(pipeline, sources, output, settings, code, gpu_id)
@@ -136,7 +135,7 @@ def plan_of(
     if run is None:
         raise BertCrfError(f"there is no {Path(output) / RUN}: name the folder of a run.")
     on_gpu = run.get("settings", {}).get("gpu", False)
-    settings = Settings(**{**vars(settings), "gpu": on_gpu})
+    settings = replace(settings, gpu=on_gpu)
     job, parts = _prepare(pipeline, sources, output, settings, code, -1)
     other = difference(job.identity, run)
     if other:
