@@ -1,5 +1,6 @@
 """What a run does: its pipeline and the settings that decide its output, with their digests."""
 
+import functools
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -165,6 +166,7 @@ def digest_of(pipeline: str, code: Optional[Path] = None) -> str:
     return str(total.hexdigest())
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of the packages that decide the output."""
     from importlib import metadata

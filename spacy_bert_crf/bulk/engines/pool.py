@@ -132,7 +132,7 @@ class Pool:
 
     @property
     def has_room(self) -> bool:
-        """A worker is free, or will find nothing to do."""
+        """Another shard can be submitted: a worker is free, or none waits for the next one."""
         return len(self._queue) < max(1, sum(w.running is None for w in self._workers))
 
     @property
@@ -143,11 +143,6 @@ class Pool:
             for worker in self._workers
             if worker.running is not None and worker.running.task.indices is None
         )
-
-    @property
-    def pids(self) -> list[int]:
-        """Ids of the worker processes."""
-        return [worker.process.pid for worker in self._workers]
 
     def submit(self, shard: Shard) -> None:
         """Add a shard."""
