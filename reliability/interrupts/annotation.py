@@ -82,6 +82,11 @@ def children(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
         return []
 
 
+def committed(output: Path) -> int:
+    """The number of shards in an output."""
+    return len(list((output / "data").glob("*.parquet")))
+
+
 def kill_again_and_again(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     """Annotate with `kills` kills. RETURNS what happened; "bad" lists what must not happen."""
     rng, output = random.Random(seed), folder / f"killed-{seed}"
@@ -91,10 +96,11 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     while True:
         process = start(folder, output)
         starts += 1
-        while process.poll() is None and len(children(process)) <= WORKERS:
-            time.sleep(0.02)
         while process.poll() is None and done < kills:
-            time.sleep(rng.uniform(0.05, 0.5))
+            before = committed(output)  # so that each start gets further than the one before
+            while process.poll() is None and committed(output) <= before:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.4))
             running = children(process)
             if not running:
                 break
