@@ -9,6 +9,8 @@ HERE = Path(__file__).parent
 PACKAGE = (HERE / "spacy_bert_crf" / "__init__.py").read_text(encoding="utf8")
 VERSION = re.findall(r'^__version__ = "(.+)"$', PACKAGE, re.MULTILINE)[0]
 
+_ANNOTATE = ["pyarrow>=16", "fsspec>=2024.2", "psutil>=5.9"]
+
 setup(
     name="spacy-bert-crf",
     version=VERSION,
@@ -60,6 +62,10 @@ setup(
         "package": ["build>=1"],
         # Dictionaries of names in decoding.
         "dictionary": ["ahocorasick_rs>=0.22"],
+        # Annotation of a corpus of any size, on one machine; [ray] and [spark] are for several.
+        "annotate": _ANNOTATE,
+        "ray": [*_ANNOTATE, "ray[data]>=2.40"],
+        "spark": [*_ANNOTATE, "pyspark>=3.5", "pandas>=2"],
         # Parquet files as corpora.
         "parquet": ["pyarrow>=15"],
         "test": [

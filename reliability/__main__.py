@@ -24,6 +24,7 @@ PARTS: dict[str, tuple[list[str], list[str]]] = {
     "servers": ([], []),
     "faults": ([], ["--only", "convert-corpus", "--only", "export"]),
     "kills": (["--kills", "51"], ["--kills", "2", "--per-run", "2", "--seed", "101"]),
+    "annotation": (["--kills", "50"], ["--kills", "3", "--rows", "1500", "--seed", "101"]),
     "fuzz": (["--cases", "1000000"], ["--cases", "20000", "--seed", "101"]),
     "texts": (["--texts", "10000"], ["--texts", "300", "--longest", "20000"]),
     "families": ([], ["--short"]),
@@ -35,7 +36,7 @@ PARTS: dict[str, tuple[list[str], list[str]]] = {
 }
 #: Where the part's module is.
 FOLDERS = {
-    "interrupts": ("kills", "faults", "concurrency"),
+    "interrupts": ("kills", "annotation", "faults", "concurrency"),
     "hostile": ("archives", "servers", "fuzz", "texts"),
     "supply": ("versions", "audit", "gpu"),
 }

@@ -17,6 +17,7 @@ from .errors import BertCrfError
 if TYPE_CHECKING:
     from .annotation.convert import convert_corpus
     from .annotation.schemes import TagSet
+    from .bulk.engines.spark import annotate_frame
     from .component.pipe import BertCrf
     from .component.reading import Alternative, Reading, ScoredSpan
     from .crf.linear_chain import LinearChainCRF
@@ -43,6 +44,7 @@ _HOMES = {
     "Reading": "component.reading",
     "ScoredSpan": "component.reading",
     "TagSet": "annotation.schemes",
+    "annotate_frame": "bulk.engines.spark",
     "calibrate": "evaluation.calibrate",
     "compare_exports": "export.compare",
     "convert_checkpoint": "encoder.checkpoint",
@@ -64,6 +66,7 @@ __all__ = [
     "ScoredSpan",
     "TagSet",
     "__version__",
+    "annotate_frame",
     "calibrate",
     "compare_exports",
     "convert_checkpoint",

@@ -15,10 +15,10 @@ BELOW = {
     "model": {"crf", "encoder"},
     "component": {"model", "crf", "encoder", "annotation"},
 }
-BELOW["training"] = BELOW["evaluation"] = {"component", *BELOW["component"]}
+BELOW["training"] = BELOW["evaluation"] = BELOW["bulk"] = {"component", *BELOW["component"]}
 BELOW["export"] = {"evaluation", *BELOW["evaluation"]}
 BELOW["project"] = {"training", *BELOW["training"]}
-BELOW["cli"] = {"project", "export", "training", "evaluation", *BELOW["export"]}
+BELOW["cli"] = {"project", "export", "training", "evaluation", "bulk", *BELOW["export"]}
 #: Modules that all rooms may import, and that import no room.
 KNOWN_TO_ALL = {"errors", "_files", "_signals", "_provenance", "_host", "_memory", "_devices"}
 KNOWN_TO_ALL |= {"_transformers"}

@@ -12,7 +12,14 @@ from support.paths import ROOT
 
 CLASSES = ["Alternative", "BertCrf", "BertCrfError", "LinearChainCRF", "Reading", "ScoredSpan"]
 CLASSES += ["TagSet"]
-FUNCTIONS = ["calibrate", "compare_exports", "convert_checkpoint", "convert_corpus", "distill"]
+FUNCTIONS = [
+    "annotate_frame",
+    "calibrate",
+    "compare_exports",
+    "convert_checkpoint",
+    "convert_corpus",
+    "distill",
+]
 FUNCTIONS += ["evaluate", "export_pipeline", "find_errors", "import_model", "train"]
 
 

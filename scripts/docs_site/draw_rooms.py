@@ -24,6 +24,7 @@ CAPTIONS = {
     "export": ("files for other programs, and back", 1.5),
     "project": ("a project of one's own", 0.0),
     "training": ("the loop of the train command", 0.5),
+    "bulk": ("annotation of a corpus of any size", 0.0),
     "evaluation": ("scores, calibration, likely errors", 1.5),
     "component": ("what nlp.add_pipe gives", 1.0),
     "model": ("the thinc layers and the optimizer", 0.5),

@@ -10,6 +10,7 @@ from spacy.cli._util import app as spacy_app
 # Each of these modules adds its commands.
 from . import compare, convert, evaluate, export, import_model, new, probabilities, train  # noqa: F401
 from .app import cli
+from .texts import annotate  # noqa: F401
 
 spacy_app.add_typer(cli, name="bert-crf")
 

@@ -1,0 +1,156 @@
+"""Ray and Spark give what the processes of one machine give. Skipped where they are missing."""
+
+import os
+import shutil
+import sys
+
+import pytest
+
+from spacy_bert_crf.bulk.annotate import annotate
+from spacy_bert_crf.bulk.job import Settings
+from spacy_bert_crf.bulk.sources.read import Fields
+from spacy_bert_crf.errors import BertCrfError
+from support import bulk
+from support.paths import ROOT
+
+SETTINGS = Settings(Fields(id="key", keep=("year",)), shard_rows=60)
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    return bulk.write_ruler(tmp_path_factory.mktemp("faulty") / "ruler", "toy_faults")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Two files, in which one text kills its process and one raises an error."""
+    folder, rows = tmp_path_factory.mktemp("corpus"), bulk.records(400)
+    rows[33]["text"] += f" {bulk.RAISES}"
+    bulk.write_jsonl(folder / "a.jsonl", rows[:100])
+    rows[250]["text"] += f" {bulk.KILLS}"
+    bulk.write_jsonl(folder / "b.jsonl.gz", rows[100:])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster of this machine. It sends no statistics of its use."""
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    ray.init(
+        num_cpus=3, include_dashboard=False, log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
+    )  # fmt: skip
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.ray
+def test_ray_writes_the_same_bytes(cluster, faulty, corpus, tmp_path):
+    options = {"settings": SETTINGS, "workers": 2, "code": bulk.CODE}
+    annotate(faulty, [corpus], tmp_path / "local", **options)
+    made = annotate(faulty, [corpus], tmp_path / "ray", engine="ray", **options)
+    assert bulk.shard_bytes(tmp_path / "ray") == bulk.shard_bytes(tmp_path / "local")
+    assert (made.done.documents, made.done.shards) == (398, 7)
+    assert set(bulk.quarantine(tmp_path / "ray")) == {"d33", "d250"}
+    assert bulk.quarantine(tmp_path / "ray") == bulk.quarantine(tmp_path / "local")
+    for path in sorted((tmp_path / "ray" / "data").iterdir())[2:4]:
+        path.unlink()
+    made = annotate(faulty, [corpus], tmp_path / "ray", engine="ray", **options)
+    assert (made.before.shards, made.done.shards) == (5, 2)
+    assert bulk.shard_bytes(tmp_path / "ray") == bulk.shard_bytes(tmp_path / "local")
+
+
+@pytest.mark.ray
+def test_an_error_in_an_actor_is_one_message(cluster, faulty, corpus, tmp_path):
+    broken = shutil.copytree(faulty, tmp_path / "broken")
+    (broken / "config.cfg").write_text("[nlp]\n")
+    with pytest.raises(BertCrfError, match="can't load the pipeline .*broken"):
+        annotate(
+            broken, [corpus], tmp_path / "out", settings=SETTINGS, workers=1, engine="ray",
+            code=bulk.CODE,
+        )  # fmt: skip
+
+
+def test_without_ray_the_message_says_what_to_install(faulty, corpus, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BertCrfError, match=r'pip install "spacy-bert-crf\[ray\]"'):
+        annotate(faulty, [corpus], tmp_path, settings=SETTINGS, engine="ray", code=bulk.CODE)
+
+
+@pytest.fixture(scope="module")
+def spark():
+    """Spark in this process (local mode)."""
+    sql = pytest.importorskip("pyspark.sql")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    session = (
+        sql.SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", False)
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.executorEnv.PYTHONPATH", path)
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", 50)
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+@pytest.mark.spark
+def test_spark_finds_the_same_entities(spark, faulty, corpus, tmp_path):
+    from spacy_bert_crf import annotate_frame
+
+    rows = bulk.records(200)
+    rows[33]["text"] += f" {bulk.RAISES}"
+    rows[34]["text"] = None
+    bulk.write_jsonl(tmp_path / "a.jsonl", rows)
+    output = tmp_path / "local"
+    annotate(faulty, [tmp_path / "a.jsonl"], output, settings=SETTINGS, workers=1, code=bulk.CODE)
+    frame = spark.createDataFrame(rows, "key string, text string, year int").repartition(3)
+    done = annotate_frame(frame, faulty, keep=["key", "year"], code=bulk.CODE)
+    assert done.columns == ["key", "year", "entities", "error"]
+    found = {row["key"]: row for row in done.collect()}
+    assert len(found) == 200
+    local = {row["id"]: row for row in bulk.read_output(output)}
+    for row in rows:
+        ours, theirs = found[row["key"]], local.get(row["key"])
+        assert ours["year"] == row["year"]
+        if theirs is None:
+            assert ours["entities"] is None and ours["error"]
+        else:
+            assert [entity.asDict() for entity in ours["entities"]] == theirs["entities"]
+            assert ours["error"] is None
+    assert found["d33"]["error"] == "ValueError: raised as requested"
+    assert found["d34"]["error"] == "it has no text"
+
+
+@pytest.mark.spark
+def test_a_wrong_column_is_an_error(spark, faulty):
+    from spacy_bert_crf import annotate_frame
+
+    frame = spark.createDataFrame([("a", "b")], "key string, entities string")
+    with pytest.raises(BertCrfError, match="no column 'text', only key, entities"):
+        annotate_frame(frame, faulty)
+    with pytest.raises(BertCrfError, match="has a column 'entities': rename it"):
+        annotate_frame(frame, faulty, text_field="key")
+
+
+def test_batches_of_pandas_are_annotated(faulty):
+    """The function of `mapInPandas`, without Spark."""
+    pandas = pytest.importorskip("pandas")
+    from spacy_bert_crf.bulk.engines.spark import annotate_batches
+
+    texts = ["in Berlin", None, "", f"Apple {bulk.RAISES}"]
+    frame = pandas.DataFrame({"text": texts, "n": range(4)}, index=[5, 6, 7, 8])
+    [found] = annotate_batches(iter([frame]), str(faulty), keep=["n"], code=bulk.CODE)
+    assert list(found.columns) == ["n", "entities", "error"]
+    assert found["entities"].tolist()[0] == [
+        {"start": 3, "end": 9, "label": "LOC", "text": "Berlin"}
+    ]
+    assert found["entities"].tolist()[2] == []
+    assert found["error"].tolist() == [
+        None, "it has no text", None, "ValueError: raised as requested",
+    ]  # fmt: skip
