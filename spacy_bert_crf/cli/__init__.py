@@ -8,7 +8,17 @@ Each command imports its own needs. The library returns values, and the commands
 from spacy.cli._util import app as spacy_app
 
 # Each of these modules adds its commands.
-from . import compare, convert, evaluate, export, import_model, new, probabilities, train  # noqa: F401
+from . import (  # noqa: F401
+    compare,
+    convert,
+    evaluate,
+    export,
+    import_model,
+    new,
+    probabilities,
+    serve,
+    train,
+)
 from .app import cli
 
 spacy_app.add_typer(cli, name="bert-crf")
