@@ -74,9 +74,7 @@ def serve_command(
         token=token,
         hosts=tuple(allowed_host),
         requests=RequestLimits(max_chars, max_texts, max_body, max_stream_body, timeout=timeout),
-        batches=BatchLimits(
-            batch, batch_chars, wait_ms / 1000, queue, max(queue * 1000, max_chars)
-        ),
+        batches=BatchLimits(batch, batch_chars, wait_ms / 1000, queue, queue * 1000),
         threads=threads,
         grace=grace,
     )

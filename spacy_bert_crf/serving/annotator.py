@@ -145,7 +145,8 @@ class Annotator:
             doc._.set(labels_extension(self.pipe.name), list(task.options.labels))
         if not task.fixed:
             return
-        ents, blocked = [], []
+        ents: list[Any] = []
+        blocked: list[Any] = []
         for i, span in enumerate(task.fixed):
             found = doc.char_span(span.start, span.end, span.label or "")
             if found is None:

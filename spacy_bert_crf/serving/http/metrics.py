@@ -1,6 +1,7 @@
 """Metrics in the format of Prometheus."""
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -60,7 +61,7 @@ class Metrics:
             gauge = Gauge(
                 f"bert_crf_queue_{what}", f"{what.capitalize()} that wait", registry=registry
             )
-            gauge.set_function(lambda i=i: waiting()[i])
+            gauge.set_function(partial(_item, waiting, i))
 
     def add_batch(self, facts: BatchFacts) -> None:
         """Count a batch."""
@@ -77,6 +78,10 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics in the text format."""
         return generate_latest(self._registry)
+
+
+def _item(waiting: Callable[[], tuple[int, int]], i: int) -> float:
+    return waiting()[i]
 
 
 def _counter(name: str, meaning: str, registry: CollectorRegistry) -> Counter:

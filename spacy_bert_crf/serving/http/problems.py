@@ -86,15 +86,15 @@ def place(parts: Sequence[Any]) -> str:
 
 
 def validation_items(
-    errors: Sequence[Mapping[str, Any]], fields: Sequence[str] = (), limit: int = 10
+    errors: Sequence[Mapping[str, Any]], fields: Sequence[str] = (), whole: str = "body"
 ) -> list[tuple[str, str]]:
     """The errors of pydantic as places and messages.
 
     errors: as `ValidationError.errors()` gives them.
     fields: names of the fields that there are, for unknown ones.
-    limit: largest number of errors that are told.
+    whole: name of all that was checked.
     """
-    items = []
+    items, limit = [], 10
     for err in errors[:limit]:
         parts = [part for part in err["loc"] if part not in _NO_PLACES]
         message = str(err["msg"])
@@ -102,14 +102,14 @@ def validation_items(
             message = "there is no such field" + (f": use {', '.join(fields)}" if fields else "")
         elif err["type"] == "missing":
             message = "this field is missing"
-        items.append((place(parts) or "body", message))
+        items.append((place(parts) or whole, message))
     if len(errors) > limit:
-        items.append(("body", f"and {len(errors) - limit} more problems"))
+        items.append((whole, f"and {len(errors) - limit} more problems"))
     return list(dict.fromkeys(items))
 
 
 #: Parts of pydantic's places that are not in the request: where it came, and members of unions.
-_NO_PLACES = ("body", "query", "str", "TextItem")
+_NO_PLACES = ("body", "query", "a string", "an object")
 
 
 def add_handlers(app: FastAPI) -> None:

@@ -65,12 +65,15 @@ class Service:
         limit = _STUCK_TIMEOUTS * self.settings.requests.timeout
         return self.batcher.is_alive and self.batcher.busy_seconds() < limit
 
-    def annotator(self, fields: OptionFields) -> Annotator:
-        """The pipeline of a request. Raises Problem if it is not ready, or there is none."""
+    def annotator(self, name: Optional[str]) -> Annotator:
+        """The pipeline of this name; the first one for None.
+
+        Raises Problem if it is not ready, or there is none.
+        """
         if not self.batcher.is_ready and not self.draining.is_set():
             raise Problem(503, "the pipelines are being loaded", "server", {"Retry-After": "2"})
         names = list(self.annotators)
-        name = names[0] if fields.pipeline is None else fields.pipeline
+        name = names[0] if name is None else name
         if name not in self.annotators:
             raise Problem(404, f"there is no {name!r}: use {', '.join(names)}", "pipeline")
         return self.annotators[name]
@@ -83,6 +86,10 @@ class Service:
                 413, f"the text has {len(task.text):,} characters: at most {limit:,} are taken. "
                 "Divide it at the ends of paragraphs.", "text",
             )  # fmt: skip
+        for i, character in enumerate(task.text):
+            if "\ud800" <= character <= "\udfff":
+                message = f"character {i} is half of a surrogate pair: send whole characters"
+                raise Problem(422, message, "text")
         try:
             annotator.check(task)
         except Refused as err:
@@ -100,7 +107,7 @@ class Service:
         RETURNS: the name of the pipeline, and the answers.
         Raises Problem with all that is wrong.
         """
-        limits, annotator = self.settings.requests, self.annotator(fields)
+        limits, annotator = self.settings.requests, self.annotator(fields.pipeline)
         if len(texts) > limits.texts:
             raise Problem(
                 413, f"{len(texts):,} texts: at most {limits.texts:,} are taken. Send several "
@@ -124,8 +131,8 @@ class Service:
         if refused:
             raise Problem.of(422, refused[:10])
         failed = [(i, err) for i, err in enumerate(answers) if isinstance(err, Exception)]
-        for i, err in failed[:1]:
-            raise Problem(500, failure(err), f"texts[{i}]") from err
+        for i, error in failed[:1]:
+            raise Problem(500, failure(error), f"texts[{i}]") from error
         found = [
             answer_of(text, answer)
             for text, answer in zip(texts, answers, strict=True)

@@ -180,11 +180,11 @@ def _read_line(
     service: Service, annotator: Annotator, options: StreamOptions, number: int, line: bytes
 ) -> _Line:
     try:
-        value = parse_json(line, "")
+        value = parse_json(line, "line")
         try:
             text = _TEXT.validate_python(value)
         except ValidationError as err:
-            items = validation_items(err.errors(), field_names(TextObject))
+            items = validation_items(err.errors(), field_names(TextObject), "line")
             raise Problem.of(422, items) from err
         return _Line(number, text, service.check(annotator, text, options))
     except Problem as err:
