@@ -27,6 +27,7 @@ setup(
             "project/template/*",
             "project/packaged/*.txt",
             *(f"evaluation/report/page.{kind}" for kind in ("html", "css", "js")),
+            "serving/page/*",
         ]
     },
     install_requires=[
@@ -58,6 +59,14 @@ setup(
         "tensorboard": ["tensorboard>=2.14"],
         # Wheels of trained pipelines.
         "package": ["build>=1"],
+        # Pipelines over HTTP.
+        "serve": [
+            "fastapi>=0.115",
+            "uvicorn>=0.30",
+            "starlette>=0.40",
+            "pydantic>=2.7",
+            "prometheus-client>=0.20",
+        ],
         # Parquet files as corpora.
         "parquet": ["pyarrow>=15"],
         "test": [
@@ -67,9 +76,10 @@ setup(
             "seqeval>=1.2.2",
             "pytorch-crf==0.7.2",
             "build",
+            "httpx>=0.27",
         ],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
-        # The test of the report's page. It is skipped where no Chromium is found.
+        # The tests of pages in a browser. They are skipped where no Chromium is found.
         "browser": ["playwright>=1.40"],
         "lint": ["ruff", "mypy", "codespell", "import-linter", "types-requests", "types-tqdm"],
     },

@@ -25,6 +25,7 @@ CAPTIONS = {
     "project": ("a project of one's own", 0.0),
     "training": ("the loop of the train command", 0.5),
     "evaluation": ("scores, calibration, likely errors", 1.5),
+    "serving": ("pipelines over HTTP", 2.0),
     "component": ("what nlp.add_pipe gives", 1.0),
     "model": ("the thinc layers and the optimizer", 0.5),
     "crf": ("the CRF in torch", 0.0),

@@ -16,10 +16,10 @@ from . import (  # noqa: F401
     import_model,
     new,
     probabilities,
-    serve,
     train,
 )
 from .app import cli
+from .texts import serve  # noqa: F401
 
 spacy_app.add_typer(cli, name="bert-crf")
 

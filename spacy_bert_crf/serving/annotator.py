@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import numpy as np
 from spacy.language import Language
@@ -11,14 +11,13 @@ from spacy.tokens import Doc
 
 from ..component import doc_entities
 from ..component.decoding.allowed import labels_extension
-from ..component.pipe import BertCrf
 from ..component.pipelines import entity_labels, find_component, is_bert_crf, load_pipeline
 from ..errors import BertCrfError, first_line
 from .decoding import Entity, Figures, annotate_docs
-from .options import FixedSpan, Options, Refused, TextTask
+from .options import Answer, FixedSpan, Options, Refused, TextTask
 
-#: An answer in the form of JSON, or the error of the text.
-Answer = Union[dict[str, Any], Exception]
+if TYPE_CHECKING:
+    from ..component.pipe import BertCrf
 
 
 class About(NamedTuple):
@@ -55,7 +54,7 @@ class Annotator:
     def __init__(self, nlp: Language, name: str, component: str = "") -> None:
         self.nlp = nlp
         has_any = any(is_bert_crf(nlp, each) for each in nlp.pipe_names)
-        self.pipe: Optional[BertCrf] = find_component(nlp, component) if has_any else None
+        self.pipe: Optional["BertCrf"] = find_component(nlp, component) if has_any else None
         names = list(nlp.pipe_names)
         at = names.index(self.pipe.name) if self.pipe else len(names)
         self._before, self._after = names[:at], names[at + 1 :]

@@ -14,8 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional
 
-from .annotator import Answer
-from .options import TextTask
+from .options import Answer, TextTask
 
 
 @dataclass(frozen=True)

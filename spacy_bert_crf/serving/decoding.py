@@ -6,17 +6,19 @@ each doc has the result that it has alone, except for rounding.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import torch
 from spacy.tokens import Doc
 
 from ..component import doc_entities
-from ..component.pipe import BertCrf
 from ..component.reading import corrected
 from ..model import layers
 from ..model.crf_batches import Emissions
 from .options import Options
+
+if TYPE_CHECKING:
+    from ..component.pipe import BertCrf
 
 #: An entity as (start, end, label), in characters.
 Entity = tuple[int, int, str]
@@ -54,7 +56,7 @@ class _Work(NamedTuple):
 
 
 def annotate_docs(
-    pipe: BertCrf, docs: Sequence[Doc], options: Sequence[Options], fixed: Sequence[bool]
+    pipe: "BertCrf", docs: Sequence[Doc], options: Sequence[Options], fixed: Sequence[bool]
 ) -> list[Figures]:
     """Write entities to docs, as the component does, each by its own options.
 
@@ -85,7 +87,7 @@ def annotate_docs(
     return out
 
 
-def _work(pipe: BertCrf, options: Options, is_fixed: bool) -> _Work:
+def _work(pipe: "BertCrf", options: Options, is_fixed: bool) -> _Work:
     own = pipe.settings
     candidates = own.candidates if options.candidates is None else options.candidates
     scores = own.scores if options.scores is None else options.scores
@@ -100,7 +102,7 @@ def _work(pipe: BertCrf, options: Options, is_fixed: bool) -> _Work:
 
 
 def _decode(
-    pipe: BertCrf,
+    pipe: "BertCrf",
     docs: list[Doc],
     emissions: Emissions,
     work: _Work,

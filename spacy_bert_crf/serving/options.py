@@ -1,7 +1,7 @@
 """What a request wants to know of a text, and how a text is refused."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from ..errors import BertCrfError
 
@@ -9,6 +9,8 @@ from ..errors import BertCrfError
 MIN_CANDIDATES = 0.001
 #: Largest number of readings of a text.
 MAX_NBEST = 20
+#: An answer in the form of JSON, or the error of the text.
+Answer = Union[dict[str, Any], Exception]
 
 
 class FixedSpan(NamedTuple):

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRouter
 
 from ... import __version__
-from ..annotator import Annotator
 from ..options import MAX_NBEST, MIN_CANDIDATES
 from ..settings import ServerSettings
 from . import metrics as metrics_module
@@ -29,6 +28,9 @@ from .problems import Problem, ProblemAnswer, add_handlers
 from .service import Service
 from .streams import LinesResponse, annotate_lines
 
+if TYPE_CHECKING:
+    from ..annotator import Annotator
+
 _DESCRIPTION = """Named entities by BERT and a CRF. Offsets count characters (Unicode code points).
 Errors have one form: `error` is a line for people, `problems` lists places and messages."""
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -46,7 +48,7 @@ _PROBLEMS = {status: {"model": ProblemAnswer, **each} for status, each in _PROBL
 
 
 def create_app(
-    loaders: Mapping[str, Callable[[], Annotator]],
+    loaders: Mapping[str, Callable[[], "Annotator"]],
     settings: ServerSettings,
     loaded: Optional[Callable[[Optional[BaseException]], None]] = None,
 ) -> FastAPI:
@@ -179,7 +181,7 @@ async def _gone(request: Request) -> None:
             pass
 
 
-def _about(annotator: Annotator) -> PipelineAnswer:
+def _about(annotator: "Annotator") -> PipelineAnswer:
     about = annotator.about
     return PipelineAnswer(
         name=about.name, lang=about.lang, version=about.version, description=about.description,

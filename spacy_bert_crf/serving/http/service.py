@@ -4,16 +4,18 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
 from ...errors import first_line
-from ..annotator import Annotator, Answer
 from ..batcher import Batcher, Closed, QueueFull
-from ..options import Refused, TextTask
+from ..options import Answer, Refused, TextTask
 from ..settings import ServerSettings
 from .messages import OptionFields, TextObject, answer_of, options_of, task_of
 from .metrics import Metrics
 from .problems import Problem, place
+
+if TYPE_CHECKING:
+    from ..annotator import Annotator
 
 T = TypeVar("T")
 AnyText = Union[str, TextObject]
@@ -32,10 +34,10 @@ class Service:
     """
 
     def __init__(
-        self, loaders: Mapping[str, Callable[[], Annotator]], settings: ServerSettings
+        self, loaders: Mapping[str, Callable[[], "Annotator"]], settings: ServerSettings
     ) -> None:
         self.settings, self._loaders = settings, dict(loaders)
-        self.annotators: dict[str, Annotator] = {}
+        self.annotators: dict[str, "Annotator"] = {}
         self.batcher = Batcher(
             lambda name, tasks: self.annotators[name].annotate(tasks),
             settings.batches,
@@ -65,7 +67,7 @@ class Service:
         limit = _STUCK_TIMEOUTS * self.settings.requests.timeout
         return self.batcher.is_alive and self.batcher.busy_seconds() < limit
 
-    def annotator(self, name: Optional[str]) -> Annotator:
+    def annotator(self, name: Optional[str]) -> "Annotator":
         """The pipeline of this name; the first one for None.
 
         Raises Problem if it is not ready, or there is none.
@@ -78,7 +80,7 @@ class Service:
             raise Problem(404, f"there is no {name!r}: use {', '.join(names)}", "pipeline")
         return self.annotators[name]
 
-    def check(self, annotator: Annotator, text: AnyText, fields: OptionFields) -> TextTask:
+    def check(self, annotator: "Annotator", text: AnyText, fields: OptionFields) -> TextTask:
         """A text as a task. Raises Problem if it can't be used, at its place in the text's form."""
         task, limit = task_of(text, options_of(fields)), self.settings.requests.chars
         if len(task.text) > limit:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
@@ -12,12 +12,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ..annotator import Annotator, Answer
-from ..options import Refused, TextTask
+from ..options import Answer, Refused, TextTask
 from .json_body import LINES_TYPES, parse_json
 from .messages import StreamOptions, Text, TextObject, answer_of, field_names
 from .problems import Problem, problem_body, validation_items
 from .service import AnyText, Service, failure
+
+if TYPE_CHECKING:
+    from ..annotator import Annotator
 
 #: Lines that are annotated together, as one request among others.
 _CHUNK = 32
@@ -125,7 +127,7 @@ class LinesResponse(Response):
 
 
 async def annotate_lines(
-    service: Service, annotator: Annotator, options: StreamOptions, request: Request
+    service: Service, annotator: "Annotator", options: StreamOptions, request: Request
 ) -> AsyncIterator[str]:
     """The answers to the lines of a request, in order, as JSON without line breaks.
 
@@ -177,7 +179,7 @@ async def _submit(
 
 
 def _read_line(
-    service: Service, annotator: Annotator, options: StreamOptions, number: int, line: bytes
+    service: Service, annotator: "Annotator", options: StreamOptions, number: int, line: bytes
 ) -> _Line:
     try:
         value = parse_json(line, "line")

@@ -6,8 +6,8 @@ from typing import Optional
 
 import typer
 
-from ..errors import BertCrfError
-from .app import command
+from ...errors import BertCrfError
+from ..app import command
 
 #: Environment variable with the token of a server.
 TOKEN = "SPACY_BERT_CRF_TOKEN"
@@ -58,14 +58,14 @@ def serve_command(
         -d '{"texts": ["王小明在北京。"], "scores": true}'
     """
     try:
-        from ..serving.server import named_pipelines, read_token, serve
+        from ...serving.server import named_pipelines, read_token, serve
     except ImportError as err:
         raise BertCrfError(
             f"serve needs FastAPI, uvicorn and prometheus-client ({err}): "
             "pip install 'spacy-bert-crf[serve]'"
         ) from err
-    from ..serving.batcher import BatchLimits
-    from ..serving.settings import RequestLimits, ServerSettings
+    from ...serving.batcher import BatchLimits
+    from ...serving.settings import RequestLimits, ServerSettings
 
     token = read_token(token_file) if token_file else os.environ.get(TOKEN, "")
     settings = ServerSettings(
