@@ -54,7 +54,7 @@ class Annotator:
     def __init__(self, nlp: Language, name: str, component: str = "") -> None:
         self.nlp = nlp
         has_any = any(is_bert_crf(nlp, each) for each in nlp.pipe_names)
-        self.pipe: Optional["BertCrf"] = find_component(nlp, component) if has_any else None
+        self.pipe: Optional[BertCrf] = find_component(nlp, component) if has_any else None
         names = list(nlp.pipe_names)
         at = names.index(self.pipe.name) if self.pipe else len(names)
         self._before, self._after = names[:at], names[at + 1 :]

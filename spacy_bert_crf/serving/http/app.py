@@ -100,7 +100,7 @@ def _annotation(service: Service) -> APIRouter:
                  response_model=None)  # fmt: skip
     async def annotate(request: Request, body: AnnotateRequest) -> Response:
         """Annotate texts."""
-        name, answers = await service.annotate(body, body.texts, _gone(request))
+        name, answers = await service.annotate(body, body.texts, lambda: _gone(request))
         return JSONResponse({"pipeline": name, "texts": answers})
 
     lines = {"schema": {"type": "string"}, "example": '{"id": 1, "text": "王小明在北京。"}\n'}

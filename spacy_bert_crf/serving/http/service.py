@@ -37,7 +37,7 @@ class Service:
         self, loaders: Mapping[str, Callable[[], "Annotator"]], settings: ServerSettings
     ) -> None:
         self.settings, self._loaders = settings, dict(loaders)
-        self.annotators: dict[str, "Annotator"] = {}
+        self.annotators: dict[str, Annotator] = {}
         self.batcher = Batcher(
             lambda name, tasks: self.annotators[name].annotate(tasks),
             settings.batches,
@@ -99,13 +99,13 @@ class Service:
         return task
 
     async def annotate(
-        self, fields: OptionFields, texts: Sequence[AnyText], gone: Awaitable[Any]
+        self, fields: OptionFields, texts: Sequence[AnyText], gone: Callable[[], Awaitable[Any]]
     ) -> tuple[str, list[dict[str, Any]]]:
         """Annotate the texts of a request.
 
         fields: its options.
         texts: its texts.
-        gone: is done when the client has gone.
+        gone: returns when the client has gone.
         RETURNS: the name of the pipeline, and the answers.
         Raises Problem with all that is wrong.
         """
@@ -155,10 +155,10 @@ class Service:
         except Closed as err:
             raise Problem(503, "the server is stopping", "server", {"Retry-After": "5"}) from err
 
-    async def _wait(self, future: "Future[T]", gone: Awaitable[Any]) -> T:
+    async def _wait(self, future: "Future[T]", gone: Callable[[], Awaitable[Any]]) -> T:
         """The result of work. Where it takes too long or the client has gone, it is cancelled."""
         timeout = self.settings.requests.timeout
-        result, leaving = asyncio.wrap_future(future), asyncio.ensure_future(gone)
+        result, leaving = asyncio.wrap_future(future), asyncio.ensure_future(gone())
         try:
             await asyncio.wait(
                 {result, leaving}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED

@@ -106,13 +106,17 @@ class LinesResponse(Response):
 
     media_type = LINES_TYPES[0]
 
-    def __init__(self, lines: AsyncIterator[str], timeout: float) -> None:
-        super().__init__()
+    def __init__(self, lines: AsyncIterator[str], timeout: float, status_code: int = 200) -> None:
+        super().__init__(status_code=status_code)
         del self.headers["content-length"]
         self._lines, self._timeout = lines, timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        start = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
         try:
             await send(start)
             async for line in self._lines:
