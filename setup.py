@@ -76,7 +76,7 @@ setup(
             "seqeval>=1.2.2",
             "pytorch-crf==0.7.2",
             "build",
-            "httpx>=0.27",
+            "httpx2>=2.0",
         ],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
         # The tests of pages in a browser. They are skipped where no Chromium is found.

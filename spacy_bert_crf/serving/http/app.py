@@ -24,6 +24,7 @@ from .messages import (
     StateAnswer,
     StreamOptions,
 )
+from .page import page_routes
 from .problems import Problem, ProblemAnswer, add_handlers
 from .service import Service
 from .streams import LinesResponse, annotate_lines
@@ -75,6 +76,7 @@ def create_app(
     app.state.service = service
     app.include_router(_annotation(service))
     app.include_router(_operation(service))
+    app.include_router(page_routes())
     add_handlers(app)
     app.add_middleware(Guard, service=service)
     return app
