@@ -1,5 +1,6 @@
 """Run the server: uvicorn, the threads of torch, and the end by a signal."""
 
+import os
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -46,14 +47,15 @@ def serve(
             raise BertCrfError(
                 f"there is no pipeline folder {path}: name the folder of a pipeline."
             )
-    listening = _listen(settings)
+    listening = listen(settings)
     host, port = listening.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     failures: list[BaseException] = []
 
     def prepare() -> None:
         """In the thread that annotates: threads and devices belong to a thread."""
-        torch.set_num_threads(settings.threads or usable_cores())
+        if settings.threads or "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(settings.threads or usable_cores())
         use_device(gpu_id)
 
     def load(name: str, path: Path) -> Annotator:
@@ -84,7 +86,7 @@ def serve(
         raise BertCrfError(first_line(failures[0])) from failures[0]
 
 
-def _listen(settings: ServerSettings) -> socket.socket:
+def listen(settings: ServerSettings) -> socket.socket:
     """A socket that listens. Raises BertCrfError if the address can't be used."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     out = socket.socket(family, socket.SOCK_STREAM)

@@ -44,7 +44,7 @@ class ServerSettings:
         an address of this machine only, otherwise any.
     requests: bounds of a request.
     batches: bounds of batches and of the queue.
-    threads: number of threads of torch; 0: as many as there are cores to use.
+    threads: number of threads of torch; 0: $OMP_NUM_THREADS, or as many as there are cores to use.
     grace: seconds that requests have to end after SIGTERM.
 
     Raises BertCrfError for a value that can't be.

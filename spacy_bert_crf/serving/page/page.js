@@ -297,7 +297,11 @@ $("fix-free").addEventListener("click", () => fix(state.chosen));
 $("fix-close").addEventListener("click", () => choose(null));
 $("release").addEventListener("click", () => { state.fixed = []; send(); });
 $("copy").addEventListener("click", copy);
-$("token-use").addEventListener("click", () => { state.token = $("token").value; start(); });
+$("token-box").addEventListener("submit", (event) => {
+  event.preventDefault();
+  state.token = $("token").value;
+  start();
+});
 $("language").addEventListener("change", () => {
   state.language = remember("bert-crf-language", $("language").value) || $("language").value;
   translate();
