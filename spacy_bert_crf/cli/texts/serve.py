@@ -39,7 +39,9 @@ def serve_command(
     wait_ms: float = typer.Option(
         3.0, min=0, max=1000, help="Milliseconds to wait for further requests under load"
     ),
-    threads: int = typer.Option(0, min=0, help="Threads of torch; 0: $OMP_NUM_THREADS, or the cores to use"),
+    threads: int = typer.Option(
+        0, min=0, help="Threads of torch; 0: $OMP_NUM_THREADS, or the cores to use"
+    ),
     grace: int = typer.Option(30, min=0, help="Seconds to finish after SIGTERM"),
     component: str = typer.Option("", "--component", help="Which bert_crf, if there are several"),
     gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU"),
