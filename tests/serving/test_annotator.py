@@ -7,9 +7,17 @@ import pytest
 import spacy
 
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.model.optimizer import create_adamw
 from spacy_bert_crf.serving.annotator import Annotator
 from spacy_bert_crf.serving.options import FixedSpan, Options, Refused, TextTask
-from support.toys import TEXTS, characters, train_toy
+from support.toys import (
+    TEXTS,
+    characters,
+    make_examples,
+    shared_config,
+    shared_pipeline,
+    train_toy,
+)
 
 LONG = "".join(text for text, _ in TEXTS) * 3
 PLAIN = [text for text, _ in TEXTS] + ["", " ", "iPhone 15 Pro在北京。", LONG]
@@ -203,3 +211,23 @@ def test_several_components_need_a_name(trained_path):
         Annotator(nlp, "toy")
     (answer,) = Annotator(nlp, "toy", "second").annotate([TextTask(TEXTS[0][0], Options(True))])
     assert spans(answer["entities"]) == TEXTS[0][1]
+
+
+def test_a_shared_transformer_is_read_once_for_all_options(encoder_path):
+    nlp = shared_pipeline(encoder_path)
+    nlp.add_pipe("bert_crf", config=shared_config())
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    optimizer = create_adamw(encoder_lr=5e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
+    for _ in range(10):
+        nlp.update(examples, sgd=optimizer)
+    texts = [text for text, _ in TEXTS]
+    options = [Options(), Options(scores=True), Options(labels=("PER",)), Options(nbest=2)] * 2
+    tasks = [TextTask(text, each) for text, each in zip(texts, options, strict=True)]
+    answers = Annotator(nlp, "toy").annotate(tasks)
+    expected = [characters(doc) for doc in nlp.pipe(texts)]
+    assert [
+        spans(answer["entities"])
+        for answer, each in zip(answers, options, strict=True) if each.labels is None
+    ] == [e for e, each in zip(expected, options, strict=True) if each.labels is None]  # fmt: skip
+    assert any(expected) and len(answers[3]["readings"]) == 2

@@ -183,11 +183,11 @@ def test_labels_are_switches(opened):
     tab = opened()
     tab.uncheck("#labels input[value=PER]")
     tab.wait_for_function(
-        "![...document.querySelectorAll('#result small')].some(e => e.textContent === 'PER')"
+        "() => ![...document.querySelectorAll('#result small')].some(e => e.textContent === 'PER')"
     )
     tab.check("#labels input[value=PER]")
     tab.wait_for_function(
-        "[...document.querySelectorAll('#result small')].some(e => e.textContent === 'PER')"
+        "() => [...document.querySelectorAll('#result small')].some(e => e.textContent === 'PER')"
     )
 
 
@@ -195,7 +195,7 @@ def test_readings_stand_side_by_side_and_candidates_can_be_fixed(opened, unsure)
     tab = opened(unsure)
     assert tab.locator("#readings li").count() == 3
     slide(tab, "nbest", 5)
-    tab.wait_for_function("document.querySelectorAll('#readings li').length === 5")
+    tab.wait_for_function("() => document.querySelectorAll('#readings li').length === 5")
     tops = tab.eval_on_selector_all(
         "#readings li", "all => all.map(e => e.getBoundingClientRect().top)"
     )
@@ -242,7 +242,9 @@ def test_examples_languages_and_several_pipelines(opened):
     tab.select_option("#pipeline", "two")
     tab.click("#examples button >> nth=1")
     assert tab.input_value("#text").startswith("新华社")
-    tab.wait_for_function("document.getElementById('result').textContent.startsWith('新华社')")
+    tab.wait_for_function(
+        "() => document.getElementById('result').textContent.startsWith('新华社')"
+    )
     tab.select_option("#language", "zh")
     assert tab.inner_text("h1") == "命名实体识别"
     assert tab.get_attribute("html", "lang") == "zh"
@@ -259,7 +261,7 @@ def test_examples_languages_and_several_pipelines(opened):
 def test_the_entities_are_copied_as_json(opened):
     tab = opened(permissions=["clipboard-read", "clipboard-write"])
     tab.click("#copy")
-    tab.wait_for_function("document.getElementById('status').textContent === 'Copied.'")
+    tab.wait_for_function("() => document.getElementById('status').textContent === 'Copied.'")
     found = json.loads(tab.evaluate("navigator.clipboard.readText()"))
     assert found["text"] == TEXT
     assert [(e["start"], e["end"], e["label"]) for e in found["entities"]] == GOLD
