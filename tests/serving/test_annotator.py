@@ -219,7 +219,7 @@ def test_a_shared_transformer_is_read_once_for_all_options(encoder_path):
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
     optimizer = create_adamw(encoder_lr=5e-3, head_lr=2e-2, crf_lr=2e-2, warmup=0)
-    for _ in range(10):
+    for _ in range(30):
         nlp.update(examples, sgd=optimizer)
     texts = [text for text, _ in TEXTS]
     options = [Options(), Options(scores=True), Options(labels=("PER",)), Options(nbest=2)] * 2
