@@ -29,6 +29,7 @@ setup(
             "project/template/*",
             "project/packaged/*.txt",
             *(f"evaluation/report/page.{kind}" for kind in ("html", "css", "js")),
+            "serving/page/*",
         ]
     },
     install_requires=[
@@ -66,6 +67,14 @@ setup(
         "annotate": _ANNOTATE,
         "ray": [*_ANNOTATE, "ray[data]>=2.40"],
         "spark": [*_ANNOTATE, "pyspark>=3.5", "pandas>=2"],
+        # Pipelines over HTTP.
+        "serve": [
+            "fastapi>=0.115",
+            "uvicorn>=0.30",
+            "starlette>=0.40",
+            "pydantic>=2.7",
+            "prometheus-client>=0.20",
+        ],
         # Parquet files as corpora.
         "parquet": ["pyarrow>=15"],
         "test": [
@@ -75,10 +84,11 @@ setup(
             "seqeval>=1.2.2",
             "pytorch-crf==0.7.2",
             "build",
+            "httpx2>=2.0",
         ],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
-        # The test of the report's page. It is skipped where no Chromium is found.
-        "browser": ["playwright>=1.40"],
+        # The tests of pages in a browser. They are skipped where no Chromium is found.
+        "browser": ["playwright>=1.40", "axe-playwright-python>=0.1.4"],
         "lint": ["ruff", "mypy", "codespell", "import-linter", "types-requests", "types-tqdm"],
     },
     entry_points={

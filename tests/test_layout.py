@@ -18,7 +18,8 @@ BELOW = {
 BELOW["training"] = BELOW["evaluation"] = BELOW["bulk"] = {"component", *BELOW["component"]}
 BELOW["export"] = {"evaluation", *BELOW["evaluation"]}
 BELOW["project"] = {"training", *BELOW["training"]}
-BELOW["cli"] = {"project", "export", "training", "evaluation", "bulk", *BELOW["export"]}
+BELOW["serving"] = {"component", *BELOW["component"]}
+BELOW["cli"] = {"project", "serving", "export", "training", "evaluation", "bulk", *BELOW["export"]}
 #: Modules that all rooms may import, and that import no room.
 KNOWN_TO_ALL = {"errors", "_files", "_signals", "_provenance", "_host", "_memory", "_devices"}
 KNOWN_TO_ALL |= {"_transformers"}

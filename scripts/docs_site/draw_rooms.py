@@ -26,6 +26,7 @@ CAPTIONS = {
     "training": ("the loop of the train command", 0.5),
     "bulk": ("annotation of a corpus of any size", 0.0),
     "evaluation": ("scores, calibration, likely errors", 1.5),
+    "serving": ("pipelines over HTTP", 2.0),
     "component": ("what nlp.add_pipe gives", 1.0),
     "model": ("the thinc layers and the optimizer", 0.5),
     "crf": ("the CRF in torch", 0.0),

@@ -8,9 +8,18 @@ Each command imports its own needs. The library returns values, and the commands
 from spacy.cli._util import app as spacy_app
 
 # Each of these modules adds its commands.
-from . import compare, convert, evaluate, export, import_model, new, probabilities, train  # noqa: F401
+from . import (  # noqa: F401
+    compare,
+    convert,
+    evaluate,
+    export,
+    import_model,
+    new,
+    probabilities,
+    train,
+)
 from .app import cli
-from .texts import annotate  # noqa: F401
+from .texts import annotate, serve  # noqa: F401
 
 spacy_app.add_typer(cli, name="bert-crf")
 

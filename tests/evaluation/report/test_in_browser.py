@@ -1,34 +1,18 @@
 """The page in a real browser: filters, search, keyboard, and no errors on the console."""
 
-import os
-import shutil
 from contextlib import ExitStack
 
 import pytest
 
+from support.browser import chromium
+
 from .conftest import HOSTILE
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-def find_chromium(playwright):
-    """Path of a Chromium: that of CHROMIUM in the environment, playwright's own, or one on PATH."""
-    own = playwright.chromium.executable_path
-    found = [os.environ.get("CHROMIUM"), own if os.path.exists(own) else None]
-    return next(filter(None, [*found, *map(shutil.which, CHROMIUM)]), None)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with ExitStack() as stack:
-        playwright = stack.enter_context(sync_api.sync_playwright())
-        path = find_chromium(playwright)
-        if path is None:
-            pytest.skip("no Chromium was found (CHROMIUM names one)")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        stack.callback(browser.close)
-        yield browser
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""A server under load, beside `nlp.pipe` on the same texts."""

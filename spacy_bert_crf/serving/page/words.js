@@ -1,0 +1,50 @@
+// The words of the page, in its languages.
+"use strict";
+const WORDS = {
+  en: {
+    title: "Named entities", pipeline: "Pipeline", language: "Language", text: "Text",
+    textHelp: "Entities are marked as you type. The text goes only to this server.",
+    examples: "Examples:", token: "Token", use: "Use", entities: "Entities",
+    noEntity: "No entity here", free: "Release", close: "Close",
+    fixHelp: "Choose an entity, or select characters, to fix a label by hand. The rest is decoded around it.",
+    copy: "Copy as JSON", copied: "Copied.", notCopied: "The browser does not let it be copied.",
+    releaseAll: "Release all that is fixed", asTable: "As a table", entity: "Entity",
+    label: "Label", offsets: "Offsets", probability: "Probability", options: "Options",
+    labels: "Allowed labels", threshold: "Smallest probability", candidatesFrom: "Candidates from",
+    nbest: "Number of readings", candidates: "Candidates",
+    candidatesHelp: "Other entities with some probability. Choose one to fix it.",
+    readings: "The best readings", api: "Description of the interface (OpenAPI)",
+    fixed: "fixed by hand", noEntities: "no entities", none: "none",
+    found: (n, ms) => `${n} ${n === 1 ? "entity" : "entities"}, ${ms} ms`,
+    fixTitle: (text) => `Fix “${text}” as`, lost: "The server can't be reached.",
+    needToken: "The server asks for a token.", reading: (p) => `probability ${p}`,
+    tooLong: (n) => `The text is longer than ${n} characters.`,
+  },
+  zh: {
+    title: "命名实体识别", pipeline: "模型", language: "语言", text: "文本",
+    textHelp: "边输入边标出实体。文本只发送到本服务器。",
+    examples: "示例：", token: "令牌", use: "使用", entities: "实体",
+    noEntity: "此处无实体", free: "取消固定", close: "关闭",
+    fixHelp: "点选一个实体，或选中几个字，即可手动固定标签，其余部分围绕它重新解码。",
+    copy: "复制为 JSON", copied: "已复制。", notCopied: "浏览器不允许复制。",
+    releaseAll: "取消全部固定", asTable: "表格形式", entity: "实体",
+    label: "标签", offsets: "位置", probability: "概率", options: "选项",
+    labels: "允许的标签", threshold: "最小概率", candidatesFrom: "候选的最小概率",
+    nbest: "解读数目", candidates: "候选实体",
+    candidatesHelp: "其他有一定概率的实体。点选即可固定。",
+    readings: "最佳解读", api: "接口说明 (OpenAPI)",
+    fixed: "手动固定", noEntities: "没有实体", none: "无",
+    found: (n, ms) => `${n} 个实体，${ms} 毫秒`,
+    fixTitle: (text) => `将“${text}”固定为`, lost: "无法连接服务器。",
+    needToken: "服务器需要令牌。", reading: (p) => `概率 ${p}`,
+    tooLong: (n) => `文本超过 ${n} 个字符。`,
+  },
+};
+const EXAMPLES = {
+  zh: [
+    "河北省保定市教育局局长赵敏会见了来访的约翰·史密斯。",
+    "新华社上海分社记者李伟昨天从南京大学了解到，张三和李四将去广州开会。",
+    "王小明在北京参观了清华大学，随后前往阿里巴巴见CEO张勇。",
+  ],
+  en: ["Anna Smith visited Paris .", "Bob saw the city of London ."],
+};
