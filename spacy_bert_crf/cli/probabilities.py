@@ -44,8 +44,8 @@ def calibrate_command(
     """
     from .._devices import use_device
     from ..annotation.docbin import read_docs
-    from ..component.pipelines import load_pipeline
-    from ..evaluation.calibrate import calibrate, check_output, store
+    from ..component.pipelines import check_output, load_pipeline
+    from ..evaluation.calibrate import calibrate, store
 
     if output is not None:
         check_output(output)
@@ -99,16 +99,16 @@ def dictionary_command(
     """
     from .._devices import use_device
     from ..annotation.docbin import read_docs
-    from ..component.decoding.dictionary import DEFAULT_BONUS, Dictionary
-    from ..component.pipelines import find_component, load_pipeline
-    from ..evaluation.calibrate import check_output
+    from ..component.decoding.dictionary import DEFAULT_BONUS
+    from ..component.decoding.dictionary_file import read_dictionary
+    from ..component.pipelines import check_output, find_component, load_pipeline
     from ..evaluation.fit_dictionary import fit_dictionary, store_dictionary
 
     if bonus is not None and fit is not None:
         raise BertCrfError("--bonus and --fit exclude one another: give one of them.")
     if output is not None:
         check_output(output)
-    read = Dictionary.read(names, mode.value)
+    read = read_dictionary(names, mode.value)
     use_device(gpu_id)
     nlp = load_pipeline(pipeline)
     pipe = find_component(nlp, component)

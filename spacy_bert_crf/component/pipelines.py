@@ -195,3 +195,9 @@ def find_encoder(nlp: Language, pipe: "BertCrf") -> enc.LoadedEncoder:
         f"component {pipe.name!r} has no Hugging Face encoder with a fast tokenizer: only such a "
         "component can be exported."
     )
+
+
+def check_output(output: Path) -> None:
+    """Raise BertCrfError if a folder exists that is no pipeline, and must not be replaced."""
+    if output.exists() and not (output / "meta.json").is_file():
+        raise BertCrfError(f"{output} exists and is no pipeline folder: name a new one.")

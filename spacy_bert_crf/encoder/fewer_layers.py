@@ -1,4 +1,4 @@
-"""Which layers an encoder has, and which of them learn."""
+"""A smaller encoder made of some of the layers of another one."""
 
 import copy
 import json
@@ -62,39 +62,6 @@ def with_layers(encoder: LoadedEncoder, layers: Sequence[int]) -> LoadedEncoder:
         return unpack(packed, {key: value.clone() for key, value in weights.items()})
     except BertCrfError as err:
         raise _refused(encoder.model, first_line(err)) from err
-
-
-def freeze_lowest(model: Any, n_layers: int) -> None:
-    """Let the lowest layers and the embeddings of an encoder not learn.
-
-    They get no gradient, so that backpropagation ends above them and the optimizer leaves them
-    out. The lower layers of a pretrained encoder need fine-tuning least (Lee, Tang & Lin 2019,
-    "What would Elsa do? Freezing layers during transformer fine-tuning").
-
-    model: the encoder.
-    n_layers: number of layers that do not learn; 0 lets all layers and the embeddings learn.
-    Raises BertCrfError if it has no more layers than that, or its layers can't be told apart.
-    """
-    frozen: set[str] = set()
-    if n_layers:
-        total = model.config.num_hidden_layers
-        if n_layers >= total:
-            raise BertCrfError(
-                f"frozen_layers = {n_layers}, and the encoder has {total} layers: use less than "
-                f"{total}, or grad_factor = 0 so that none learns."
-            )
-        prefix = name_of_layers(model)
-        if not prefix:
-            raise _refused(model, "all layers share their weights")
-        stems = [f"{prefix}.{i}." for i in range(n_layers)]
-        inputs = {id(param) for param in model.get_input_embeddings().parameters()}
-        frozen = {
-            name
-            for name, param in model.named_parameters()
-            if id(param) in inputs or name.startswith(("embeddings.", *stems))
-        }
-    for name, param in model.named_parameters():
-        param.requires_grad_(name not in frozen)
 
 
 def first_layers(

@@ -20,7 +20,7 @@ from .._files import atomic_folder, write_text
 from ..annotation.gold import BoolArray, Gold
 from ..component.decoding.chains import Allowed
 from ..component.pipe import BertCrf
-from ..component.pipelines import find_component
+from ..component.pipelines import check_output, find_component
 from ..component.score_map import SCORE_MAP, ScoreMap
 from ..errors import BertCrfError
 from .gold_docs import gold_docs
@@ -167,12 +167,6 @@ def store(found: Calibration, pipeline: Path, output: Optional[Path] = None) -> 
     with atomic_folder(output) as folder:
         shutil.copytree(pipeline, folder, dirs_exist_ok=True)
         _write(folder / found.component / "cfg", found)
-
-
-def check_output(output: Path) -> None:
-    """Raise BertCrfError if a folder exists that is no pipeline, and must not be replaced."""
-    if output.exists() and not (output / "meta.json").is_file():
-        raise BertCrfError(f"{output} exists and is no pipeline folder: name a new one.")
 
 
 def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:

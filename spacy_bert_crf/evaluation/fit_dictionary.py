@@ -15,9 +15,8 @@ from .._files import atomic_folder, write_text
 from ..component.decoding.chains import Allowed, GoldTags
 from ..component.decoding.dictionary import DICTIONARY, SOFT, Bonus, Dictionary, Match
 from ..component.pipe import BertCrf
-from ..component.pipelines import find_component
+from ..component.pipelines import check_output, find_component
 from ..errors import BertCrfError
-from .calibrate import check_output
 from .gold_docs import gold_docs
 
 #: The bonus lies between these, in nats. A normal prior of this width keeps it near 0.

@@ -16,9 +16,10 @@ from torch import Tensor
 from ..crf.linear_chain import LinearChainCRF
 from ..encoder.passes import DENSE, padded_batches
 from ..errors import BertCrfError
-from .crf_batches import Emissions, join_rows, split_rows
+from .crf_batches import Emissions
 from .gradients.adversarial import learn_twice
 from .shared.listener import EncoderListener
+from .shared.rows import join_rows, split_rows
 from .shims import EncoderShim, HeadShim, TorchShim
 
 #: Largest number of tokens of a batch of docs in prediction.

@@ -29,11 +29,11 @@ from ..encoder import hf as enc
 from ..encoder.cuda.bert import CudaBert
 from ..encoder.cuda.run import run_cuda
 from ..encoder.fast_copy import FastCopy
-from ..encoder.fewer_layers import freeze_lowest
 from ..encoder.passes import Plan, plan_docs, run, set_dropout
 from ..encoder.precision import kept_pieces, pass_size, products_dtype
 from ..errors import BertCrfError
 from .encoder_rates import crf_scale, held_scale
+from .gradients.frozen import freeze_lowest
 from .gradients.scaling import GradScaler
 from .optimizer import GroupedAdamW
 from .shared.bounded import Bounded

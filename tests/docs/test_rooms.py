@@ -48,9 +48,9 @@ def journeys():
     return {title: rows for title, rows in found.items() if rows}
 
 
-def test_there_are_two_journeys_with_numbered_steps():
+def test_there_are_three_journeys_with_numbered_steps():
     found = journeys()
-    assert len(found) == 2
+    assert len(found) == 3
     for rows in found.values():
         assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
 

@@ -1,6 +1,4 @@
-"""Encoders with some layers of another one, or of which some layers learn, of many families."""
-
-import re
+"""A smaller encoder of some of the layers of another one, of many families."""
 
 import pytest
 import torch
@@ -10,7 +8,6 @@ from reliability.families.encoders import make_folder as build
 from spacy_bert_crf.encoder.fewer_layers import (
     chosen_layers,
     count_layers,
-    freeze_lowest,
     with_layers,
 )
 from spacy_bert_crf.encoder.hf import load_encoder
@@ -87,25 +84,3 @@ def test_layers_in_blocks_are_refused(tmp_path):
     encoder = load_encoder(str(build(tmp_path / "e", FAMILIES["funnel"])), {}, {})
     with pytest.raises(BertCrfError, match="layers of a funnel model can't be chosen"):
         with_layers(encoder, [0])
-
-
-@pytest.mark.parametrize("family", MANY)
-def test_the_lowest_layers_of_families_do_not_learn(family, tmp_path):
-    model = load_encoder(str(build(tmp_path / "e", FAMILIES[family])), {}, {}).model
-    n_layers = model.config.num_hidden_layers
-    with pytest.raises(BertCrfError, match=f"the encoder has {n_layers} layers"):
-        freeze_lowest(model, n_layers)
-    if n_layers > 1:
-        freeze_lowest(model, 1)
-        assert not any(p.requires_grad for p in model.get_input_embeddings().parameters())
-        learn = {name for name, param in model.named_parameters() if param.requires_grad}
-        assert any(re.search(rf"\.{n_layers - 1}\.", name) for name in learn)
-        assert not any(re.search(r"\.0\.", name) for name in learn), sorted(learn)
-    freeze_lowest(model, 0)
-    assert all(param.requires_grad for param in model.parameters())
-
-
-def test_layers_that_share_their_weights_all_learn(tmp_path):
-    model = load_encoder(str(build(tmp_path / "e", FAMILIES["albert"])), {}, {}).model
-    with pytest.raises(BertCrfError, match="keep all"):
-        freeze_lowest(model, 1)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from thinc.api import NumpyOps, get_current_ops, require_cpu, set_current_ops
 
-from spacy_bert_crf.model.crf_batches import Emissions, join_rows, split_rows
+from spacy_bert_crf.model.crf_batches import Emissions
+from spacy_bert_crf.model.shared.rows import join_rows, split_rows
 
 CPU = torch.device("cpu")
 LENGTHS = [2, 0, 3]

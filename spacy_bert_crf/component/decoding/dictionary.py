@@ -8,17 +8,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
-import srsly
 import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from torch import Tensor
 
-from ...annotation.formats.text import read_text
 from ...annotation.gold import BoolArray
 from ...annotation.schemes import TagSet
 from ...errors import BertCrfError
@@ -97,29 +94,6 @@ class Dictionary:
                 raise BertCrfError(f"the dictionary has {name!r}: give a name and its label.")
             entries.append(Name(name[0], name[1], name[2] if len(name) > 2 else mode))
         return cls(tuple(dict.fromkeys(entries)), dict(bonus or {}))
-
-    @classmethod
-    def read(cls, path: Path, mode: str = SOFT) -> "Dictionary":
-        """The dictionary of a file.
-
-        path: JSON lines (.jsonl) with "text", "label" and perhaps "mode" in each, or a name, a
-            label and perhaps a mode on each line, with tabs between them.
-        mode: mode of names without one.
-        Raises BertCrfError, with file and line, for a file that can't be read.
-        """
-        path, names = Path(path), []
-        for number, line in enumerate(read_text(path).split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                names.append(_parsed(line, path.suffix == ".jsonl", mode))
-                cls((names[-1],))
-            except (ValueError, KeyError, TypeError, AttributeError) as err:
-                raise BertCrfError(
-                    f"{path}:{number}: this is no name with a label: {line[:60]!r} ({err}). Write "
-                    'NAME, tab, LABEL, or {"text": NAME, "label": LABEL}.'
-                ) from err
-        return cls(tuple(dict.fromkeys(names)))
 
     @classmethod
     def from_cfg(cls, cfg: Mapping[str, Any]) -> Optional["Dictionary"]:
@@ -271,14 +245,3 @@ class Bonus(NamedTuple):
         rows, columns = (torch.from_numpy(x).to(device) for x in (self.rows, self.columns))
         values = torch.from_numpy(self.values).to(device, emissions.dtype)
         return emissions.index_put((rows, columns), values, accumulate=True)
-
-
-def _parsed(line: str, is_json: bool, mode: str) -> Name:
-    """The entry of a line. Raises ValueError, KeyError or TypeError for another."""
-    if is_json:
-        record = srsly.json_loads(line)
-        return Name(record["text"].strip(), record["label"].strip(), record.get("mode", mode))
-    parts = [part.strip() for part in line.split("\t")]
-    if len(parts) not in (2, 3):
-        raise ValueError(f"{len(parts)} columns")
-    return Name(parts[0], parts[1], parts[2] if len(parts) > 2 else mode)

@@ -6,7 +6,7 @@ found them, so that a component that learns new labels does not forget the other
 Learning for Named Entity Recognition".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Optional
 
 import numpy as np
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ...annotation.schemes import TagSet
 from ...crf.linear_chain import LinearChainCRF
-from ...model import layers
 from ...model.crf_batches import Emissions, trainable
 from ...model.gradients.distilled import Expected, learn_expected
 from ..settings import Settings
@@ -32,12 +31,22 @@ class Former:
     """The model of a component before it learned more, and the labels that it knows.
 
     model: a copy of the model, with its own encoder and a head.
+    crf: its CRF.
+    read: gives its emissions of docs.
     tags: the tags of its head.
     labels: the labels that it was trained on. Others may have been added to it since.
     """
 
-    def __init__(self, model: Model, tags: TagSet, labels: Sequence[str]) -> None:
-        self.model, self.tags, self.labels = model, tags, tuple(labels)
+    def __init__(
+        self,
+        model: Model,
+        crf: LinearChainCRF,
+        read: Callable[[list[Doc]], Emissions],
+        tags: TagSet,
+        labels: Sequence[str],
+    ) -> None:
+        self.model, self.crf, self.read = model, crf, read
+        self.tags, self.labels = tags, tuple(labels)
 
     def stands_in(self, gold: GoldTags) -> bool:
         """Whether the gold of a doc does not cover all labels that this model knows."""
@@ -61,7 +70,7 @@ class Former:
         base = torch.tensor([i if r[1] in known else 0 for i, r in enumerate(roles)])
         here, base = here.to(device), base.to(device)
         crf = LinearChainCRF(len(roles), *now.tags.legal()).to(device)
-        then, scores = layers.crf_of(self.model).weights(), now.crf.weights()
+        then, scores = self.crf.weights(), now.crf.weights()
         start, end = (
             old.to(device)[here] + new - new[base]
             for old, new in ((then.start, scores.start), (then.end, scores.end))
@@ -81,7 +90,7 @@ class Former:
         docs: the docs.
         golds: the tags that their gold allows.
         """
-        own = layers.predict_emissions(self.model, list(docs))
+        own = self.read(list(docs))
         chains, mixed = self.chains(now, rows, own.rows)
         allowed = Allowed([gold.both for gold in golds], [gold.whole is not None for gold in golds])
         return chains.expected(Emissions(mixed, own.lengths), allowed, 1.0)

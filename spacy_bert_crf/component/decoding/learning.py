@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Optional, Union
 
 from spacy.pipeline import TrainablePipe
@@ -66,7 +67,8 @@ class Learning(TrainablePipe):
             return
         model, own = model or layers.copy_of(self.model), tags or self.tag_set
         labels = [label for label in own.labels if label not in self._untrained]
-        self.former = Former(model, own, labels)
+        read = partial(layers.predict_emissions, model)
+        self.former = Former(model, layers.crf_of(model), read, own, labels)
 
     def update(
         self,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..._host import plain_torch
 from ...errors import BertCrfError
-from ..crf_batches import join_rows, split_rows
+from .rows import join_rows, split_rows
 
 if TYPE_CHECKING:
     from ..shims import EncoderShim

@@ -13,8 +13,8 @@ from spacy.tokens import DocBin
 from spacy.util import load_config, registry
 
 from spacy_bert_crf.errors import BertCrfError
-from spacy_bert_crf.model.crf_batches import join_rows, split_rows
 from spacy_bert_crf.model.layers import own_encoder_of
+from spacy_bert_crf.model.shared.rows import join_rows, split_rows
 from spacy_bert_crf.training import state
 from spacy_bert_crf.training.loop import train
 from support.paths import CONFIG

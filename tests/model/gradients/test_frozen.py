@@ -1,15 +1,23 @@
 """The setting frozen_layers: the lowest layers and the embeddings stay as they are."""
 
+import re
+
 import pytest
 import spacy
 import torch
 
+from reliability.families.encoders import FAMILIES
+from reliability.families.encoders import make_folder as build
+from spacy_bert_crf.encoder.hf import load_encoder
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.model.gradients.frozen import freeze_lowest
 from spacy_bert_crf.model.layers import own_encoder_of
 from spacy_bert_crf.model.optimizer import create_adamw
 from support.toys import make_examples, own_config, write_encoder
 
 LAYERS = 4
+MANY = ["bert", "distilbert", "roberta", "gpt2", "llama", "longformer", "deberta", "modernbert"]
+MANY += ["mobilebert", "xlnet"]
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +94,25 @@ def test_a_layer_must_be_left(deep, n_layers):
 def test_settings_that_do_not_go_together(deep, settings):
     with pytest.raises(BertCrfError, match="frozen_layers must be 0 or more"):
         pipeline(deep, **{"frozen_layers": 1, **settings})
+
+
+@pytest.mark.parametrize("family", MANY)
+def test_the_lowest_layers_of_families_do_not_learn(family, tmp_path):
+    model = load_encoder(str(build(tmp_path / "e", FAMILIES[family])), {}, {}).model
+    n_layers = model.config.num_hidden_layers
+    with pytest.raises(BertCrfError, match=f"the encoder has {n_layers} layers"):
+        freeze_lowest(model, n_layers)
+    if n_layers > 1:
+        freeze_lowest(model, 1)
+        assert not any(p.requires_grad for p in model.get_input_embeddings().parameters())
+        learn = {name for name, param in model.named_parameters() if param.requires_grad}
+        assert any(re.search(rf"\.{n_layers - 1}\.", name) for name in learn)
+        assert not any(re.search(r"\.0\.", name) for name in learn), sorted(learn)
+    freeze_lowest(model, 0)
+    assert all(param.requires_grad for param in model.parameters())
+
+
+def test_layers_that_share_their_weights_all_learn(tmp_path):
+    model = load_encoder(str(build(tmp_path / "e", FAMILIES["albert"])), {}, {}).model
+    with pytest.raises(BertCrfError, match="share weights"):
+        freeze_lowest(model, 1)
