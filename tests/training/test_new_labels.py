@@ -124,7 +124,7 @@ def test_the_former_model_stands_in_for_labels_that_texts_do_not_cover(only_date
     assert "(self_distillation = 0.5)" in text
     nlp = spacy.load(tmp_path / "out" / "model-last")
     assert nlp.get_pipe("bert_crf").former is None  # it is not saved
-    assert entities(nlp(MORE[-1][0])) == [(0, 5, "DATE")]
+    assert nlp.get_pipe("bert_crf").labels == ("LOC", "ORG", "PER", "DATE")
     kept = sum(entities(nlp(text))[: len(spans)] == spans for text, spans in TEXTS)
     assert kept >= len(TEXTS) - 2
 
