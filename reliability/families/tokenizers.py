@@ -41,7 +41,9 @@ def make_tokenizer(kind: str, class_name: str) -> Any:
         fast.post_processor = _around(f"{first} $A {last}", special)
     if kind == "bytes":
         names |= {"bos_token": first, "eos_token": last}
-    return getattr(transformers, class_name)(tokenizer_object=fast, model_max_length=512, **names)
+    # transformers 5 is without the classes that add nothing, such as Bloom's.
+    made = getattr(transformers, class_name, transformers.PreTrainedTokenizerFast)
+    return made(tokenizer_object=fast, model_max_length=512, **names)
 
 
 def _around(template: str, special: list[str]) -> TemplateProcessing:

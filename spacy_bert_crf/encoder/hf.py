@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from huggingface_hub import try_to_load_from_cache
 from spacy.util import registry
 from torch import Tensor
 from transformers import AutoConfig
@@ -124,9 +125,10 @@ def load_encoder(
             "which says where each wordpiece stands in the text: add a tokenizer.json to its "
             "folder, or choose another encoder."
         )
-    commit = getattr(config, "_commit_hash", None)
-    if commit and not hasattr(model.config, "origin"):
-        model.config.origin = f"{model_name}@{commit}"
+    if not Path(name).exists() and not hasattr(model.config, "origin"):
+        file = try_to_load_from_cache(model_name, "config.json", revision=online.get("revision"))
+        if isinstance(file, str):  # in the cache, the folder is called as the commit
+            model.config.origin = f"{model_name}@{Path(file).parent.name}"
     loaded = _ready(model, tokenizer)
     _check_runs(loaded, name)
     return loaded

@@ -15,6 +15,7 @@ NAMES = {
     "spacy_batchers": ["spacy_bert_crf.batch_by_length.v1"],
     "spacy_callbacks": ["spacy_bert_crf.learn_new_labels.v1", "spacy_bert_crf.student.v1"],
     "spacy_readers": ["spacy_bert_crf.WithTexts.v1"],
+    "spacy_misc": ["spacy_bert_crf.packaged_encoder.v1"],
     "spacy_tokenizers": ["spacy_bert_crf.WholePieces.v1"],
     "spacy_loggers": [
         "spacy_bert_crf.ProgressLogger.v1",
