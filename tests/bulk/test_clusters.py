@@ -1,13 +1,15 @@
 """Ray and Spark give what the processes of one machine give. Skipped where they are missing."""
 
 import os
+import pickle
 import shutil
 import sys
 
 import pytest
 
-from spacy_bert_crf.bulk.annotate import annotate
+from spacy_bert_crf.bulk.annotate import annotate, plan_of
 from spacy_bert_crf.bulk.job import Settings
+from spacy_bert_crf.bulk.shards import Share
 from spacy_bert_crf.bulk.sources.read import Fields
 from spacy_bert_crf.errors import BertCrfError
 from support import bulk
@@ -71,6 +73,31 @@ def test_an_error_in_an_actor_is_one_message(cluster, faulty, corpus, tmp_path):
             broken, [corpus], tmp_path / "out", settings=SETTINGS, workers=1, engine="ray",
             code=bulk.CODE,
         )  # fmt: skip
+
+
+def test_what_ray_runs_writes_the_same_bytes(faulty, corpus, tmp_path):
+    """The task that reads and the actor that annotates, without Ray."""
+    from spacy_bert_crf.bulk.engines import ray as engine
+    from spacy_bert_crf.bulk.engines.pool import Limits
+
+    options = {"settings": SETTINGS, "workers": 1, "code": bulk.CODE}
+    made = annotate(faulty, [corpus], tmp_path / "local", **options)
+    done = tmp_path / "ray" / "data" / "000000-000002.parquet"
+    done.parent.mkdir(parents=True)
+    shutil.copy(tmp_path / "local" / "data" / done.name, done)
+    shutil.copy(tmp_path / "local" / "annotate.json", tmp_path / "ray")
+    job, parts = plan_of(faulty, [corpus], tmp_path / "ray", SETTINGS, bulk.CODE)
+    packed = {"part": [pickle.dumps(part) for part in parts]}
+    items = [item["item"][0] for item in engine._read(packed, job, Share(), False)]
+    actor, finished = engine._Actor(job, Limits()), []
+    with actor.pool:
+        for item in items:
+            finished += map(pickle.loads, actor({"item": [item]})["finished"])
+    assert [is_new for is_new, _ in finished] == [True, True, False, True, True, True, True]
+    assert sum(counts.documents for _, (_, counts, _, _) in finished) == made.done.documents
+    apart = [each for _, (_, _, found, _) in finished for each in found]
+    assert apart == made.set_apart and len(apart) == 2
+    assert bulk.shard_bytes(tmp_path / "ray") == bulk.shard_bytes(tmp_path / "local")
 
 
 def test_without_ray_the_message_says_what_to_install(faulty, corpus, tmp_path, monkeypatch):
