@@ -99,7 +99,7 @@ def dictionary_command(
     """
     from .._devices import use_device
     from ..annotation.docbin import read_docs
-    from ..component.decoding.dictionary import DEFAULT_BONUS
+    from ..component.decoding.dictionary import DEFAULT_BONUS, Dictionary
     from ..component.decoding.dictionary_file import read_dictionary
     from ..component.pipelines import check_output, find_component, load_pipeline
     from ..evaluation.fit_dictionary import fit_dictionary, store_dictionary

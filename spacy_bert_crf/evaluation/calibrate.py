@@ -18,7 +18,7 @@ from thinc.types import Floats2d
 
 from .._files import atomic_folder, write_text
 from ..annotation.gold import BoolArray, Gold
-from ..component.decoding.chains import Allowed
+from ..component.decoding.allowed import Allowed
 from ..component.pipe import BertCrf
 from ..component.pipelines import check_output, find_component
 from ..component.score_map import SCORE_MAP, ScoreMap

@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from thinc.types import Floats2d
 
 from .._files import atomic_folder, write_text
-from ..component.decoding.chains import Allowed, GoldTags
+from ..component.decoding.allowed import Allowed, GoldTags
 from ..component.decoding.dictionary import DICTIONARY, SOFT, Bonus, Dictionary, Match
 from ..component.pipe import BertCrf
 from ..component.pipelines import check_output, find_component

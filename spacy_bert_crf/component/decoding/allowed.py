@@ -4,7 +4,7 @@ Entities on the doc, the labels that it may have, and words that stay whole deci
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from spacy.tokens import Doc
@@ -12,8 +12,41 @@ from spacy.tokens import Doc
 from ...annotation.gold import BoolArray, Gold, allowed_tags
 from ...annotation.schemes import TagSet
 from ...errors import BertCrfError
-from .dictionary import Match, fixed, without
+from .dictionary import Bonus, Match, fixed, without
 from .words import whole_words
+
+
+class Allowed(NamedTuple):
+    """The tags that the tokens of docs may have.
+
+    tags: of each doc, bool [tokens, K], None for all. Docs with a word that stays whole have
+        [tokens, K'] over `TagSet.marking_last`.
+    words: whether each doc has a word that stays whole.
+    bonus: what soft names of a dictionary add to the emissions of all docs; None for nothing.
+    """
+
+    tags: list[Optional[BoolArray]]
+    words: list[bool]
+    bonus: Optional[Bonus] = None
+
+
+class GoldTags(NamedTuple):
+    """The tags that the gold of one doc allows.
+
+    tags: bool [tokens, K]; [tokens, K'] over `TagSet.marking_last` if `whole` is not None.
+    whole: the tags that keep words whole [tokens, K'], to which the likelihood keeps. None if it
+        counts all paths.
+    covers: the labels that the gold covers; None for all.
+    """
+
+    tags: BoolArray
+    whole: Optional[BoolArray]
+    covers: Optional[frozenset[str]] = None
+
+    @property
+    def both(self) -> BoolArray:
+        """The tags that gold allows and that keep words whole. [tokens, K or K']"""
+        return self.tags if self.whole is None else self.tags & self.whole
 
 
 def labels_extension(component: str) -> str:

@@ -7,11 +7,12 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from ...model.crf_batches import Emissions, trainable
-from ...model.gradients.distilled import Expected, learn_expected
 from ..settings import Settings
 
 if TYPE_CHECKING:
-    from .chains import Chains, GoldTags
+    from ...model.gradients.distilled import Expected
+    from .allowed import GoldTags
+    from .chains import Chains
 
 
 class Lessons(NamedTuple):
@@ -23,7 +24,7 @@ class Lessons(NamedTuple):
     temperature: by which the scores of teacher and student are divided in the cross-entropy.
     """
 
-    expected: Sequence[Expected]
+    expected: "Sequence[Expected]"
     gold_weight: float
     teacher_weight: float
     temperature: float
@@ -68,10 +69,9 @@ class BatchLoss:
             loss, gradient = chains.likelihood(emissions, golds, self._settings, n_docs)
             return loss, gradient.split()
         joined = Emissions.of(emissions, chains.crf.transitions.device)
-        loss, gradient = learn_expected(
-            chains.crf, joined, [lessons.expected[i] for i in part],
-            constrain=self._settings.constrain_training, temperature=lessons.temperature,
-            weight=lessons.teacher_weight / n_docs,
+        loss, gradient = chains.cross_entropy(
+            joined, [lessons.expected[i] for i in part], self._settings,
+            temperature=lessons.temperature, weight=lessons.teacher_weight / n_docs,
         )  # fmt: skip
         if lessons.gold_weight:
             divisor = n_docs / lessons.gold_weight

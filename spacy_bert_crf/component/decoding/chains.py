@@ -22,30 +22,16 @@ from ...crf.linear_chain import LinearChainCRF
 from ...encoder.passes import IntArray
 from ...model import crf_batches
 from ...model.crf_batches import AnyEmissions, Emissions, EmissionsToCrf
-from ...model.gradients.distilled import Expected, expectations
+from ...model.gradients.distilled import Expected, expectations, learn_expected
 from ...model.host_crf import crf_on
 from .. import reading
 from ..reading import Path, Reading, Spans
 from ..settings import Settings
-from .allowed import allowed_for_decoding
+from .allowed import Allowed, GoldTags, allowed_for_decoding
 from .dictionary import Bonus, Dictionary, Match
 from .words import breaks, continuations, whole_words
 
 T = TypeVar("T")
-
-
-class Allowed(NamedTuple):
-    """The tags that the tokens of docs may have.
-
-    tags: of each doc, bool [tokens, K], None for all. Docs with a word that stays whole have
-        [tokens, K'] over `TagSet.marking_last`.
-    words: whether each doc has a word that stays whole.
-    bonus: what soft names of a dictionary add to the emissions of all docs; None for nothing.
-    """
-
-    tags: list[Optional[BoolArray]]
-    words: list[bool]
-    bonus: Optional[Bonus] = None
 
 
 class Begun(NamedTuple):
@@ -57,25 +43,6 @@ class Begun(NamedTuple):
 
     emissions: EmissionsToCrf
     allowed: Allowed
-
-
-class GoldTags(NamedTuple):
-    """The tags that the gold of one doc allows.
-
-    tags: bool [tokens, K]; [tokens, K'] over `TagSet.marking_last` if `whole` is not None.
-    whole: the tags that keep words whole [tokens, K'], to which the likelihood keeps. None if it
-        counts all paths.
-    covers: the labels that the gold covers; None for all.
-    """
-
-    tags: BoolArray
-    whole: Optional[BoolArray]
-    covers: Optional[frozenset[str]] = None
-
-    @property
-    def both(self) -> BoolArray:
-        """The tags that gold allows and that keep words whole. [tokens, K or K']"""
-        return self.tags if self.whole is None else self.tags & self.whole
 
 
 @dataclass
@@ -262,6 +229,24 @@ class Chains:
             return [part.narrow_expected(each) for each in found]
 
         return self._each(emissions, allowed, expect)
+
+    def cross_entropy(
+        self,
+        emissions: Emissions,
+        expected: Sequence[Expected],
+        settings: Settings,
+        *,
+        temperature: float,
+        weight: float,
+    ) -> tuple[Tensor, Emissions]:
+        """Cross-entropy of docs to what is expected, and its gradient; see `learn_expected`.
+
+        settings: those of the component.
+        """
+        return learn_expected(
+            self.crf, emissions, expected, constrain=settings.constrain_training,
+            temperature=temperature, weight=weight,
+        )  # fmt: skip
 
     def likelihood(
         self,

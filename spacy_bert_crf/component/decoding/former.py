@@ -7,7 +7,7 @@ Learning for Named Entity Recognition".
 """
 
 from collections.abc import Callable, Sequence
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ from torch import Tensor
 from ...annotation.schemes import TagSet
 from ...crf.linear_chain import LinearChainCRF
 from ...model.crf_batches import Emissions, trainable
-from ...model.gradients.distilled import Expected, learn_expected
 from ..settings import Settings
-from .chains import Allowed, Chains, GoldTags
+from .allowed import Allowed, GoldTags
+
+if TYPE_CHECKING:
+    from ...model.gradients.distilled import Expected
+    from .chains import Chains
 
 #: Tags of a doc that are not to be used.
 _NONE = GoldTags(np.zeros((0, 0), dtype=bool), None)
@@ -52,7 +55,7 @@ class Former:
         """Whether the gold of a doc does not cover all labels that this model knows."""
         return gold.covers is not None and not gold.covers.issuperset(self.labels)
 
-    def chains(self, now: Chains, rows: Tensor, own: Tensor) -> tuple[Chains, Tensor]:
+    def chains(self, now: "Chains", rows: Tensor, own: Tensor) -> tuple["Chains", Tensor]:
         """What this model says of docs in the tags of a component that has more labels.
 
         Tags of the labels that it knows have its scores. A tag of another label has its score of O,
@@ -79,11 +82,11 @@ class Former:
         pairs = pairs - scores.transitions[base][:, base]
         crf.set_scores(start, pairs, end)
         mixed = own.to(device)[:, here] + rows - rows[:, base]
-        return Chains(crf, now.tags, True, now.keeps_words), mixed
+        return type(now)(crf, now.tags, True, now.keeps_words), mixed
 
     def expected(
-        self, now: Chains, rows: Tensor, docs: Sequence[Doc], golds: Sequence[GoldTags]
-    ) -> list[Expected]:
+        self, now: "Chains", rows: Tensor, docs: Sequence[Doc], golds: Sequence[GoldTags]
+    ) -> "list[Expected]":
         """What is expected of docs where gold leaves their tags open.
 
         now, rows: see `chains`.
@@ -115,7 +118,7 @@ class RetainingLoss:
 
     def __init__(
         self,
-        chains: Chains,
+        chains: "Chains",
         golds: Sequence[GoldTags],
         settings: Settings,
         former: Former,
@@ -158,10 +161,9 @@ class RetainingLoss:
         own = Emissions(torch.cat([views[k] for k in at]), [joined.lengths[k] for k in at])
         docs = [self._docs[part[k]] for k in at]
         expected = self._former.expected(chains, own.rows.detach(), docs, golds)
-        more, found = learn_expected(
-            chains.crf, own, expected, constrain=settings.constrain_training, temperature=1.0,
-            weight=self._weight / n_docs,
-        )  # fmt: skip
+        more, found = chains.cross_entropy(
+            own, expected, settings, temperature=1.0, weight=self._weight / n_docs
+        )
         targets = torch.split(rows, joined.lengths)
         for k, each in zip(at, torch.split(found.rows, own.lengths), strict=True):
             targets[k].add_(each)

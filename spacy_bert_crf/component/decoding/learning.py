@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from spacy.pipeline import TrainablePipe
 from spacy.training import Example, validate_examples
@@ -14,9 +14,12 @@ from ...annotation.gold import GoldReader
 from ...annotation.schemes import TagSet
 from ...model import crf_batches, layers
 from ..settings import Settings
+from .allowed import GoldTags
 from .batch_loss import BatchLoss, Lessons
-from .chains import Chains, GoldTags
 from .former import Former, RetainingLoss
+
+if TYPE_CHECKING:
+    from .chains import Chains
 
 
 class Learning(TrainablePipe):
@@ -36,7 +39,7 @@ class Learning(TrainablePipe):
     _golds: GoldReader
 
     @property
-    def chains(self) -> Chains:
+    def chains(self) -> "Chains":
         """The CRF with the settings of decoding."""
         raise NotImplementedError
 

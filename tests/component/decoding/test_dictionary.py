@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from spacy_bert_crf.annotation.schemes import SCHEMES
 from spacy_bert_crf.component.decoding.dictionary import HARD, NOT, SOFT, Dictionary
+from spacy_bert_crf.component.decoding.dictionary_file import read_dictionary
 from spacy_bert_crf.errors import BertCrfError
 from support.toys import entities, randomise_head, train_toy
 
@@ -177,8 +178,8 @@ def test_files_of_names(tmp_path):
         encoding="utf8",
     )
     want = Dictionary.of([("北京", "LOC", HARD), ("和平", "PER", NOT)])
-    assert Dictionary.read(tmp_path / "a.tsv", HARD) == want
-    assert Dictionary.read(tmp_path / "a.jsonl", HARD) == want
+    assert read_dictionary(tmp_path / "a.tsv", HARD) == want
+    assert read_dictionary(tmp_path / "a.jsonl", HARD) == want
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_bad_lines_are_named(tmp_path, name, line):
     good = '{"text": "a", "label": "X"}' if name == "a.jsonl" else "a\tX"
     (tmp_path / name).write_text(f"{good}\n{line}\n", encoding="utf8")
     with pytest.raises(BertCrfError, match=rf"{name}:2: this is no name with a label"):
-        Dictionary.read(tmp_path / name)
+        read_dictionary(tmp_path / name)
 
 
 def test_without_the_library_the_message_says_what_to_install(monkeypatch):
