@@ -170,6 +170,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--full-disk", action="store_true", help="only the full disk")
     args = parser.parse_args()
+    shutil.rmtree(FOLDER, ignore_errors=True)
     prepare(FOLDER, args.rows)
     result = Result("annotation")
     if args.full_disk:
