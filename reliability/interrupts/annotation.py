@@ -144,7 +144,9 @@ def full_disk(folder: Path) -> list[str]:
     """Annotate onto a disk that is too small, then again with room. RETURNS what went wrong."""
     mount, bad = folder / "disk", []
     mount.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(mount)], check=True)
+    pages = sum(-(-path.stat().st_size // 4096) for path in (folder / "whole" / "data").iterdir())
+    size = f"size={pages * 2}k"  # half of what is needed
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(mount)], check=True)
     try:
         process = start(folder, mount / "output")
         status, text = process.wait(), said(process)
@@ -168,6 +170,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--full-disk", action="store_true", help="only the full disk")
     args = parser.parse_args()
+    shutil.rmtree(FOLDER, ignore_errors=True)
     prepare(FOLDER, args.rows)
     result = Result("annotation")
     if args.full_disk:
