@@ -81,7 +81,7 @@ def test_weights_say_how_often_texts_are_drawn(files):
     ("settings", "message"),
     [
         ({"path": "a", "weight": 0}, "weight is 0: it must be above 0"),
-        ({"path": "a", "weigth": 1}, "no setting 'weigth'"),
+        ({"path": "a", "heaviness": 1}, "no setting 'heaviness'"),
         ({}, "either a path or a reader"),
         ({"path": "a", "covers": "PER"}, "covers is 'PER'"),
         ({"path": "a", "map": {"A": "B"}, "outside": ["A"]}, "label map names A twice"),
