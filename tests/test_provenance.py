@@ -152,7 +152,7 @@ def test_every_import_is_declared():
     undeclared = {
         f"{name} in {imported[name]}"
         for name in third_party
-        if not declared & {canonicalize_name(dist) for dist in distributions.get(name, [])}
+        if not declared & {canonicalize_name(dist) for dist in distributions.get(name, [name])}
     }
     assert not undeclared
 

