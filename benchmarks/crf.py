@@ -7,7 +7,6 @@ python -m benchmarks.crf --output benchmarks/results/crf
 """
 
 import gc
-import json
 import platform
 import statistics
 import sys
@@ -22,10 +21,9 @@ import torch
 from torch import Tensor
 from torchcrf import CRF as PytorchCRF
 
-from benchmarks.harness.common import command_line, parser_for, stem_of
+from benchmarks.harness.common import command_line, parser_for, stem_of, write_results
 from benchmarks.harness.machine_info import machine
 from benchmarks.harness.tables import table, words
-from spacy_bert_crf._files import write_text
 from spacy_bert_crf.crf.linear_chain import LinearChainCRF
 
 #: Sequences, steps, tags.
@@ -225,8 +223,7 @@ def main() -> int:
         "rows": rows,
     }
     stem = stem_of(options.output)
-    write_text(f"{stem}.json", json.dumps(result, indent=2) + "\n")
-    write_text(f"{stem}.md", markdown(result))
+    write_results(stem, result, markdown(result))
     print(markdown(result))
     return 0
 

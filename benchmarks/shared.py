@@ -9,7 +9,6 @@ spacy-transformers needs the extra [shared], and is left out without it.
 python -m benchmarks.shared --output benchmarks/results/shared
 """
 
-import json
 import multiprocessing
 import platform
 import random
@@ -29,10 +28,9 @@ import torch
 from spacy.training import Example
 from transformers import BertConfig, BertModel
 
-from benchmarks.harness.common import command_line, parser_for, say, stem_of
+from benchmarks.harness.common import command_line, parser_for, say, stem_of, write_results
 from benchmarks.harness.machine_info import machine
 from benchmarks.harness.tables import table, words
-from spacy_bert_crf._files import write_text
 from spacy_bert_crf._transformers import bert_tokenizer
 from spacy_bert_crf.model.optimizer import create_adamw
 
@@ -196,8 +194,7 @@ def main() -> int:
         "rows": rows,
     }
     stem = stem_of(options.output)
-    write_text(f"{stem}.json", json.dumps(result, indent=2) + "\n")
-    write_text(f"{stem}.md", markdown(result))
+    write_results(stem, result, markdown(result))
     print(markdown(result))
     return 0
 

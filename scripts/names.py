@@ -98,8 +98,10 @@ def add_train_names(folder: Path, names: Names) -> None:
     for path in sorted(folder.glob("*.txt")):
         key = path.stem, SPLITS[0]
         pool, weights = names.pools.setdefault(key, []), names.weights.setdefault(key, [])
+        known = set(pool)
         for line in path.read_text(encoding="utf8").split("\n"):
             name, star, weight = line.partition("*")
-            if name and name not in pool and names.keep_for_train(name):
+            if name and name not in known and names.keep_for_train(name):
+                known.add(name)
                 pool.append(name)
                 weights.append(int(weight) if star else 1)

@@ -8,7 +8,6 @@ python -m benchmarks.accuracy --encoder encoders/people-daily --train TRAIN --de
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -16,9 +15,8 @@ from typing import Any
 
 from benchmarks.accuracy.peer import train_theirs
 from benchmarks.accuracy.table import by_epoch, by_type, header, settings_line, versions_line
-from benchmarks.harness.common import make_env, parser_for, say
+from benchmarks.harness.common import make_env, parser_for, say, write_results
 from benchmarks.harness.trials import add_options, parse, prepare, say_epochs, status, train_ours
-from spacy_bert_crf._files import write_text
 
 OURS, THEIRS = "spacy bert-crf train", "bert4torch's example"
 
@@ -66,8 +64,7 @@ def run(args: argparse.Namespace, work: Path) -> None:
 
 def write(stem: Path, result: dict[str, Any]) -> None:
     """NAME.json and NAME.md."""
-    write_text(f"{stem}.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    write_text(f"{stem}.md", markdown(result))
+    write_results(stem, result, markdown(result))
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ python -m benchmarks.accuracy.coverage --encoder encoders/people-daily --train T
 """
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -14,8 +13,8 @@ from typing import Any
 
 from spacy.tokens import Doc, DocBin
 
-from benchmarks.accuracy.table import by_epoch, by_type, header, settings_line, versions_line
-from benchmarks.harness.common import parser_for, say
+from benchmarks.accuracy.table import by_epoch, by_type, opening
+from benchmarks.harness.common import parser_for, say, write_results
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import (
     Corpus,
@@ -27,7 +26,6 @@ from benchmarks.harness.trials import (
     status,
     train_ours,
 )
-from spacy_bert_crf._files import write_text
 from spacy_bert_crf.annotation.coverage.covers import set_covers
 
 #: full: all labels everywhere. covers: each part says what it covers. naive: it does not.
@@ -82,8 +80,7 @@ def run(args: argparse.Namespace, work: Path) -> None:
                 found = train_ours(args, encoder, corpus, train, seed, Path(folder))
             say_epochs(name, found)
             sides[name].append(found)
-            write_text(f"{args.stem}.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-            write_text(f"{args.stem}.md", markdown(result))
+            write_results(args.stem, result, markdown(result))
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -92,13 +89,7 @@ def markdown(result: dict[str, Any]) -> str:
     longest = max(len(run["epochs"]) for runs in sides.values() for run in runs)
     rows = [(name, f"{made['entities']:,}") for name, made in result["variants"].items()]
     lines = [
-        "# Each part annotated for one label",
-        "",
-        *header(result),
-        "",
-        versions_line({"spacy bert-crf train": next(iter(sides.values()))}),
-        "",
-        settings_line(sides),
+        *opening("Each part annotated for one label", result, sides),
         "",
         *table(("", "entities in train"), rows),
         "",

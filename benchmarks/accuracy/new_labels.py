@@ -7,7 +7,6 @@ python -m benchmarks.accuracy.new_labels --encoder encoders/people-daily --train
 """
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -17,8 +16,8 @@ from typing import Any
 
 from spacy.tokens import Doc, DocBin
 
-from benchmarks.accuracy.table import by_epoch, by_type, header, settings_line, versions_line
-from benchmarks.harness.common import Failed, parser_for, say
+from benchmarks.accuracy.table import by_epoch, by_type, opening
+from benchmarks.harness.common import Failed, parser_for, say, write_results
 from benchmarks.harness.trials import (
     Corpus,
     add_options,
@@ -28,7 +27,6 @@ from benchmarks.harness.trials import (
     status,
     train_ours,
 )
-from spacy_bert_crf._files import write_text
 from spacy_bert_crf.annotation.coverage.covers import set_covers
 
 #: Whether the small corpus says what it covers, and the weight of the former model, by variant.
@@ -117,9 +115,7 @@ def run(args: argparse.Namespace, work: Path) -> None:
                     )  # fmt: skip
                 say_epochs(name, found)
                 sides[name].append(found)
-                text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-                write_text(f"{args.stem}.json", text)
-                write_text(f"{args.stem}.md", markdown(result))
+                write_results(args.stem, result, markdown(result))
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -127,13 +123,7 @@ def markdown(result: dict[str, Any]) -> str:
     sides = {name: runs for name, runs in result["sides"].items() if runs}
     longest = max(len(run["epochs"]) for runs in sides.values() for run in runs)
     lines = [
-        f"# {result['new']} learned from {result['texts']:,} texts",
-        "",
-        *header(result),
-        "",
-        versions_line({"spacy bert-crf train": next(iter(sides.values()))}),
-        "",
-        settings_line(sides),
+        *opening(f"{result['new']} learned from {result['texts']:,} texts", result, sides),
         "",
         "## Per type on dev, after the last epoch",
         "",

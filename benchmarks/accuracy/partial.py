@@ -7,7 +7,6 @@ python -m benchmarks.accuracy.partial --encoder encoders/people-daily --train TR
 """
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -17,8 +16,8 @@ from typing import Any
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from benchmarks.accuracy.table import by_epoch, by_type, header, settings_line, versions_line
-from benchmarks.harness.common import parser_for, say
+from benchmarks.accuracy.table import by_epoch, by_type, opening
+from benchmarks.harness.common import parser_for, say, write_results
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import (
     Corpus,
@@ -30,7 +29,6 @@ from benchmarks.harness.trials import (
     status,
     train_ours,
 )
-from spacy_bert_crf._files import write_text
 from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.encoder.checkpoint_files import read_json
 
@@ -133,9 +131,7 @@ def run(args: argparse.Namespace, work: Path) -> None:
                 found = train_ours(own, encoder, corpus, train, seed, Path(folder))
             say_epochs(name, found)
             sides[name].append(found)
-            text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-            write_text(f"{args.stem}.json", text)
-            write_text(f"{args.stem}.md", markdown(result))
+            write_results(args.stem, result, markdown(result))
 
 
 def earlier(path: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -166,13 +162,7 @@ def markdown(result: dict[str, Any]) -> str:
         for name, counts in result["variants"].items()
     ]
     lines = [
-        "# Partial annotation",
-        "",
-        *header(result),
-        "",
-        versions_line({"spacy bert-crf train": next(filter(None, sides.values()))}),
-        "",
-        settings_line(sides),
+        *opening("Partial annotation", result, sides),
         "",
         "## What is annotated in the training docs",
         "",

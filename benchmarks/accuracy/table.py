@@ -61,6 +61,18 @@ def settings_line(sides: dict[str, Runs]) -> str:
     return "Settings. " + "; ".join(said) + "."
 
 
+def opening(title: str, result: dict[str, Any], sides: dict[str, Runs]) -> list[str]:
+    """Lines on a comparison of trainings of this package: how, where and with what.
+
+    sides: the runs of each side. At least one has a run.
+    """
+    runs = next(filter(None, sides.values()))
+    return [
+        *(f"# {title}", "", *header(result), ""),
+        *(versions_line({"spacy bert-crf train": runs}), "", settings_line(sides)),
+    ]
+
+
 def by_epoch(sides: dict[str, Runs], epochs: int) -> list[str]:
     """Means over seeds after each epoch, F of each seed, seconds of training so far."""
     rows = []

@@ -15,6 +15,8 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
+from spacy_bert_crf._files import write_text
+
 ROOT = Path(__file__).resolve().parents[2]
 #: Programs and requirements of the other software.
 PEERS = ROOT / "benchmarks" / "peers"
@@ -143,6 +145,16 @@ def write_json(path: Path, content: Any) -> None:
     """Write a JSON file."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf8")
+
+
+def write_results(stem: str, result: Any, text: str) -> None:
+    """Write STEM.json and STEM.md, each whole or not at all.
+
+    result: the figures, for JSON.
+    text: the same for people, in markdown.
+    """
+    write_text(f"{stem}.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_text(f"{stem}.md", text)
 
 
 def say(what: str) -> None:

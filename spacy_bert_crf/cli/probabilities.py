@@ -14,6 +14,12 @@ from ..errors import BertCrfError
 from .app import command, write_json
 
 _COMPONENT = typer.Option("", "--component", help="Which bert_crf, if there are several")
+_COPY = typer.Option(
+    None,
+    "--output",
+    "-o",
+    help="Write a copy of the pipeline; without this option, the pipeline is changed",
+)
 _GPU = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU")
 
 
@@ -21,12 +27,7 @@ _GPU = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU")
 def calibrate_command(
     pipeline: Path = typer.Argument(..., help="Folder of a trained pipeline"),
     data: Path = typer.Argument(..., help="Annotated docs that it was not trained on (.spacy)"),
-    output: Optional[Path] = typer.Option(
-        None,
-        "--output",
-        "-o",
-        help="Write a copy of the pipeline; without this option, the pipeline is changed",
-    ),
+    output: Optional[Path] = _COPY,
     component: str = _COMPONENT,
     gpu_id: int = _GPU,
 ) -> None:
@@ -78,12 +79,7 @@ def dictionary_command(
     fit: Optional[Path] = typer.Option(
         None, "--fit", help="Annotated docs (.spacy) to which the bonus of each label is fitted"
     ),
-    output: Optional[Path] = typer.Option(
-        None,
-        "--output",
-        "-o",
-        help="Write a copy of the pipeline; without this option, the pipeline is changed",
-    ),
+    output: Optional[Path] = _COPY,
     component: str = _COMPONENT,
     gpu_id: int = _GPU,
 ) -> None:

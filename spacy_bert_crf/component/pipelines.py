@@ -1,5 +1,6 @@
 """Trained pipelines: load one, find its component and encoder, run the pipes before it."""
 
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from spacy.lookups import Lookups
 from spacy.tokens import Doc
 from spacy.vectors import Vectors
 
+from .._files import atomic_folder, write_text
 from .._provenance import missing_shared
 from ..encoder import hf as enc
 from ..errors import BertCrfError, first_line
@@ -201,3 +203,28 @@ def check_output(output: Path) -> None:
     """Raise BertCrfError if a folder exists that is no pipeline, and must not be replaced."""
     if output.exists() and not (output / "meta.json").is_file():
         raise BertCrfError(f"{output} exists and is no pipeline folder: name a new one.")
+
+
+def change_cfg(
+    pipeline: Path, component: str, changes: dict[str, Any], output: Optional[Path] = None
+) -> None:
+    """Change entries of a component's `cfg` in a pipeline's folder, or in a copy of it.
+
+    pipeline: folder of the pipeline.
+    component: name of the component.
+    changes: the entries, as JSON can hold them.
+    output: folder of the copy; None to change the pipeline itself.
+    Raises BertCrfError if the folder can't be written.
+    """
+    if output is None or output.resolve() == pipeline.resolve():
+        _update_json(pipeline / component / "cfg", changes)
+        return
+    check_output(output)
+    with atomic_folder(output) as folder:
+        shutil.copytree(pipeline, folder, dirs_exist_ok=True)
+        _update_json(folder / component / "cfg", changes)
+
+
+def _update_json(path: Path, changes: dict[str, Any]) -> None:
+    cfg: dict[str, Any] = srsly.read_json(path)
+    write_text(path, srsly.json_dumps(cfg | changes, indent=2) + "\n")

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from huggingface_hub import try_to_load_from_cache
-from spacy.util import registry
 from torch import Tensor
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -68,9 +67,8 @@ def load_encoder(
 ) -> LoadedEncoder:
     """Load an encoder, and run it once on a tiny input. On the CPU, in evaluation mode, float32.
 
-    name: a folder, "packaged" for the encoder that comes through pip, or a name on the hub, which
-        is looked up in the local cache. `name@revision` pins a revision. The commit is recorded as
-        the `origin` in the config.
+    name: a folder, or a name on the hub, which is looked up in the local cache. `name@revision`
+        pins a revision. The commit is recorded as the `origin` in the config.
     tokenizer_config: arguments for transformers' AutoTokenizer.from_pretrained.
     transformer_config: settings that replace those of the encoder's config.json.
     allow_download: whether an encoder that is not in the local cache may be fetched from the hub.
@@ -82,9 +80,6 @@ def load_encoder(
             "the encoder has no name: set [components.bert_crf.model.tok2vec] name to the folder "
             "of a converted encoder (see `spacy bert-crf convert-checkpoint --help`)."
         )
-    if name == PACKAGED and not Path(name).exists():
-        # The room of the project registers it. This room knows none above it.
-        name = str(registry.misc.get("spacy_bert_crf.packaged_encoder.v1")(allow_download))
     _check_folder(Path(name))
     # Code that comes with an encoder never runs. No setting overrides this.
     online: dict[str, Any] = {"local_files_only": not allow_download, "trust_remote_code": False}

@@ -5,10 +5,9 @@ cross-fitting on two halves of the docs: each half has the temperature that was 
 one. Source: Guo et al. (2017), "On Calibration of Modern Neural Networks".
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 import srsly
@@ -16,11 +15,10 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.types import Floats2d
 
-from .._files import atomic_folder, write_text
 from ..annotation.gold import BoolArray, Gold
 from ..component.decoding.allowed import Allowed
 from ..component.pipe import BertCrf
-from ..component.pipelines import check_output, find_component
+from ..component.pipelines import change_cfg, find_component
 from ..component.score_map import SCORE_MAP, ScoreMap
 from ..errors import BertCrfError
 from .gold_docs import gold_docs
@@ -160,13 +158,8 @@ def store(found: Calibration, pipeline: Path, output: Optional[Path] = None) -> 
     output: folder of the copy; None to change the pipeline itself.
     Raises BertCrfError if the folder can't be written.
     """
-    if output is None or output.resolve() == pipeline.resolve():
-        _write(pipeline / found.component / "cfg", found)
-        return
-    check_output(output)
-    with atomic_folder(output) as folder:
-        shutil.copytree(pipeline, folder, dirs_exist_ok=True)
-        _write(folder / found.component / "cfg", found)
+    changes = {"temperature": found.temperature, SCORE_MAP: found.score_map.to_cfg()}
+    change_cfg(pipeline, found.component, changes, output)
 
 
 def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
@@ -205,9 +198,3 @@ def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float,
         for entity in each.entities
         if gold.decides(*entity.span)
     ]
-
-
-def _write(path: Path, found: Calibration) -> None:
-    cfg: dict[str, Any] = srsly.read_json(path)
-    cfg |= {"temperature": found.temperature, SCORE_MAP: found.score_map.to_cfg()}
-    write_text(path, srsly.json_dumps(cfg, indent=2) + "\n")

@@ -1,21 +1,18 @@
 """How much a soft name of each label should count: fitted to the likelihood of annotated docs."""
 
-import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-import srsly
 from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.types import Floats2d
 
-from .._files import atomic_folder, write_text
 from ..component.decoding.allowed import Allowed, GoldTags
 from ..component.decoding.dictionary import DICTIONARY, SOFT, Bonus, Dictionary, Match
 from ..component.pipe import BertCrf
-from ..component.pipelines import check_output, find_component
+from ..component.pipelines import change_cfg, find_component
 from ..errors import BertCrfError
 from .gold_docs import gold_docs
 
@@ -116,13 +113,7 @@ def store_dictionary(
     output: folder of the copy; None to change the pipeline itself.
     Raises BertCrfError if the folder can't be written.
     """
-    if output is None or output.resolve() == pipeline.resolve():
-        _write(pipeline / component / "cfg", dictionary)
-        return
-    check_output(output)
-    with atomic_folder(output) as folder:
-        shutil.copytree(pipeline, folder, dirs_exist_ok=True)
-        _write(folder / component / "cfg", dictionary)
+    change_cfg(pipeline, component, {DICTIONARY: dictionary.to_cfg()}, output)
 
 
 @dataclass
@@ -156,8 +147,3 @@ def _best(task: _Task, dictionary: Dictionary, bonus: dict[str, float], label: s
 
     found = minimize_scalar(objective, bounds=_BOUNDS, method="bounded", options={"xatol": 0.01})
     return round(float(found.x), 2)
-
-
-def _write(path: Path, dictionary: Dictionary) -> None:
-    cfg = {**srsly.read_json(path), DICTIONARY: dictionary.to_cfg()}
-    write_text(path, srsly.json_dumps(cfg, indent=2) + "\n")

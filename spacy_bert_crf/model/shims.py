@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from types import FunctionType
 from typing import Any, Optional, cast
 
@@ -17,6 +18,7 @@ import safetensors.torch
 import srsly
 import torch
 from spacy.tokens import Doc
+from spacy.util import registry
 from thinc.api import Optimizer
 from thinc.shims.shim import Shim
 from thinc.util import torch2xp, xp2torch
@@ -195,7 +197,11 @@ class EncoderShim(TorchShim):
 
     def load(self) -> None:
         """Load the encoder from where the config says, to the device of the current thinc ops."""
-        self.adopt(enc.load_encoder(**self.cfg["source"]))
+        source = dict(self.cfg["source"])
+        if source["name"] == enc.PACKAGED and not Path(enc.PACKAGED).exists():
+            packaged = registry.misc.get("spacy_bert_crf.packaged_encoder.v1")
+            source["name"] = str(packaged(source.get("allow_download", False)))
+        self.adopt(enc.load_encoder(**source))
         wanted = self.cfg["max_length"]
         if self.longest < wanted:
             enc.logger.info(

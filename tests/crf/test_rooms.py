@@ -59,13 +59,11 @@ def test_only_the_plan_of_passes_and_the_tokenizer_know_spacy():
         for path in (PACKAGE / "encoder").rglob("*.py")
     }
     assert {path for path, found in names.items() if found} == {
-        "hf.py",
         "passes.py",
         "piece_tokenizer.py",  # is a tokenizer of spaCy
         "texts/doc_texts.py",
     }
     assert names["passes.py"] == {"spacy.tokens"}
-    assert names["hf.py"] == {"spacy.util"}  # the registry has the encoder `packaged`
 
 
 def test_the_cpu_layers_know_no_transformers():

