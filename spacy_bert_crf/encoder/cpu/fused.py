@@ -153,7 +153,7 @@ def _has_sdpa(attention: Any) -> bool:
 @torch.no_grad()
 def returns_tuple(layer: Any) -> bool:
     """Whether a BERT layer returns its states in a tuple, as before transformers 5."""
-    weight = LayerParts.of(layer).norm.weight
+    weight: Any = LayerParts.of(layer).norm.weight
     # shape: (1, 1, width)
     return isinstance(layer(weight.new_zeros(1, 1, len(weight))), tuple)
 
