@@ -32,13 +32,13 @@ from .calibration_inputs import FOLDER as CALIBRATION
 from .calibration_inputs import save_calibration, write_calibration
 from .formats import FORMATS, best_model
 from .formats.best_model import WEIGHTS
-from .formats.format import TRANSITIONS, Options
+from .formats.format import TRANSITIONS, Format, Options, is_reader, write_readers
 from .graphs import example_inputs, tiny_encoder
 from .open import SIDECAR, open_export
 from .trained import Trained, gather
 
 #: Files that an export may hold, and that a new one replaces.
-OURS = {WEIGHTS, SIDECAR, "config.json", "vocab.txt", "tokenizer.json"}
+OURS = {WEIGHTS, SIDECAR, TRANSITIONS, "config.json", "vocab.txt", "tokenizer.json"}
 OURS |= {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"}
 OURS |= {"merges.txt", "sentencepiece.bpe.model", "spiece.model"}
 
@@ -109,7 +109,7 @@ def export_pipeline(
     with atomic_folder(dst) as folder:
         best_model.FORMAT.write(folder, trained, Options())
         (folder / SIDECAR).write_text(_to_json(trained.info), encoding="utf8")
-        _write_companions(folder, trained)
+        _write_companions(folder, trained, best_model.FORMAT)
         inputs = None
         if calibration:
             inputs = folder / CALIBRATION
@@ -138,8 +138,17 @@ def _check_options(
         raise BertCrfError("--shape is for --to torchscript and --calibration: give one of them.")
 
 
-def _write_companions(folder: Path, trained: Trained) -> None:
-    """config.json with the tags as id2label, and the tokenizer's files."""
+def _write_companions(folder: Path, trained: Trained, written: Format) -> None:
+    """What a folder holds beside its model and description.
+
+    These are config.json with the tags as id2label, the tokenizer's files, the two files that read
+    a text, and transitions.npz. It holds the scores as trained in float32: `start` [K], `end` [K]
+    and `transitions` [K, K] (from, to). It holds their masks `legal_start`, `legal_end` and
+    `legal_transitions`, and `bias` [K], the emissions of a token without wordpieces.
+    """
+    write_readers(folder, written.reader)
+    arrays: dict[str, Any] = {**trained.chain.to_npz(), "bias": trained.bias.numpy()}
+    np.savez(folder / TRANSITIONS, **arrays)
     (folder / "config.json").write_text(_to_json(trained.hf_config()), encoding="utf8")
     tokenizer = trained.encoder.tokenizer
     save_tokenizer(tokenizer, folder)
@@ -234,17 +243,11 @@ def _format_notes(name: str, values: dict[str, str]) -> list[str]:
 def _write_format(name: str, folder: Path, trained: Trained, options: Options) -> dict[str, str]:
     """Write a further format, run it, and compare it with the component's own emissions.
 
-    Beside the model there are the companions and transitions.npz. It holds the scores as trained
-    in float32: `start` [K], `end` [K] and `transitions` [K, K] (from, to). It holds their masks
-    `legal_start`, `legal_end` and `legal_transitions`, and `bias` [K], the emissions of a token
-    without wordpieces.
     RETURNS: values for its README.
     Raises BertCrfError if the format can't represent the component, or the result is not equal.
     """
     folder.mkdir()
-    _write_companions(folder, trained)
-    arrays: dict[str, Any] = {**trained.chain.to_npz(), "bias": trained.bias.numpy()}
-    np.savez(folder / TRANSITIONS, **arrays)
+    _write_companions(folder, trained, FORMATS[name])
     (folder / SIDECAR).write_text(_to_json({"format": name, **trained.info}), encoding="utf8")
     with _named(name):
         values = FORMATS[name].write(folder, trained, options)
@@ -321,7 +324,11 @@ def _check_folder(dst: Path) -> None:
     """Raise BertCrfError if `dst`, which is replaced as a whole, holds files of no export."""
     if not dst.is_dir():
         return
-    other = sorted(item.name for item in dst.iterdir() if item.is_file() and item.name not in OURS)
+    other = sorted(
+        item.name
+        for item in dst.iterdir()
+        if item.is_file() and item.name not in OURS and not is_reader(item)
+    )
     if other:
         raise BertCrfError(
             f"{dst} holds files that are no export ({', '.join(other[:5])}): they would be lost. "
@@ -332,7 +339,8 @@ def _check_folder(dst: Path) -> None:
 def _keep_others(dst: Path, folder: Path) -> None:
     """Copy the folders of other formats from `dst`, which is about to be replaced by `folder`."""
     for item in dst.iterdir() if dst.is_dir() else ():
-        if item.is_dir() and not (folder / item.name).exists():
+        is_cache = item.name == "__pycache__"  # of reader.py
+        if item.is_dir() and not is_cache and not (folder / item.name).exists():
             shutil.copytree(item, folder / item.name)
 
 

@@ -355,6 +355,7 @@ FORMAT = Format(
     decode=DECODE,
     write=_write,
     open=_open,
+    reader="onnx.py",
     check=_need_onnx,
 )
 DYNAMIC_INT8 = replace(

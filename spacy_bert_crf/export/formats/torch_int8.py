@@ -79,4 +79,5 @@ FORMAT = Format(
     lacks=ROUNDED_SCORES,
     write=_write,
     open=open_torchscript,
+    reader="torchscript.py",
 )

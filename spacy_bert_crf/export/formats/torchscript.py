@@ -120,5 +120,10 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
 
 
 FORMAT = Format(
-    name="torchscript", emissions=EMISSIONS, decode=DECODE, write=_write, open=open_torchscript
+    name="torchscript",
+    emissions=EMISSIONS,
+    decode=DECODE,
+    write=_write,
+    open=open_torchscript,
+    reader="torchscript.py",
 )
