@@ -302,7 +302,7 @@ def test_layers_that_would_lose_too_much_stay_in_float(toys, tmp_path, monkeypat
     texts = [text for text, _ in TEXTS]
     plain = tmp_path / "plain.onnx"
     trained = gather(toys["zh"].nlp, "", {})
-    onnx_graphs._write_emissions(plain, trained, trained.smoothed_model("eager"))
+    onnx_graphs.write_emissions(plain, trained, trained.smoothed_model("eager"))
     folder = toys["zh"].out / "calibration"
     inputs = onnx_graphs.read_calibration(folder)
     ratios = onnx_graphs.rounding_ratios(plain, tmp_path / "probe.onnx", inputs)

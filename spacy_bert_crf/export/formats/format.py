@@ -25,7 +25,21 @@ TRANSITIONS = "transitions.npz"
 READER, PREDICT = "reader.py", "predict.py"
 #: Where their sources are.
 READERS = Path(__file__).parents[1] / "readers"
+#: The packages that each predict.py needs, by its source.
+NEEDS = {
+    "best_model.py": "torch, transformers and numpy",
+    "bert4torch.py": "torch, tokenizers and numpy",
+    "huggingface.py": "torch, transformers and numpy",
+    "torchscript.py": "torch, tokenizers and numpy",
+    "onnx.py": "onnxruntime, tokenizers and numpy",
+}
 #: What an int8 format lacks (see Format.lacks).
+_HALF = "the encoder is in {}: about the same entities, not always the same"
+#: What a format with an encoder of 16 bits lacks, and its tolerance.
+HALF_PRECISION = {
+    torch.float16: {"lacks": _HALF.format("float16"), "tolerance": 2e-2},
+    torch.bfloat16: {"lacks": _HALF.format("bfloat16"), "tolerance": 1e-1},
+}
 ROUNDED_SCORES = "scores are rounded: about the same entities, not always the same"
 
 #: A model on int64 arrays. Inputs are ids, mask and types [B, T], for tags also token_pieces
@@ -116,7 +130,10 @@ class Format:
     open: loads one of the files of a folder.
     reader: file in export/readers that becomes predict.py of the folder.
     decode: file of the model that computes tags; empty if the format has none.
+    weights: file of the weights of both models; empty if they are in the models' files.
     exact: whether emissions are those of the pipeline but for rounding in float32.
+    tolerance: largest difference of emissions when they are compared with those of the pipeline,
+        relative to the largest emission; 0 for no comparison.
     scores: reads the scores for decoding.
     check: raises BertCrfError if the format can't be written. Its argument is whether there are
         calibration inputs.
@@ -129,7 +146,9 @@ class Format:
     open: Callable[[Path, str], Run]
     reader: str
     decode: str = ""
+    weights: str = ""
     exact: bool = True
+    tolerance: float = 1e-4
     scores: Callable[[Path], Scores] = read_scores
     check: Callable[[bool], None] = _always
     lacks: str = ""
