@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from spacy_bert_crf.export.formats.format import READERS
-from support.exports import FLOAT_FORMATS, INT8_FORMATS
+from support.exports import FLOAT_FORMATS, ROUNDED_FORMATS
 from support.paths import ROOT
 from support.toys import TEXTS, characters
 
 READER = ROOT / "docs" / "read_export.py"
-DECODING = ["torchscript", "onnx", "torch-int8", "onnx-int8", "onnx-int8-static"]
+DECODING = ["torchscript", "onnx", *ROUNDED_FORMATS]
 #: Runs the reader over jobs from standard input, as if what is blocked were not installed.
 DRIVER = """
 import json, runpy, sys
@@ -40,7 +40,7 @@ for folder, decode, texts in json.load(sys.stdin):
 assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
 json.dump(out, sys.stdout)
 """
-JOBS = [("zh", name, False) for name in FLOAT_FORMATS + INT8_FORMATS]
+JOBS = [("zh", name, False) for name in FLOAT_FORMATS + ROUNDED_FORMATS]
 JOBS += [(toy, name, False) for toy in ("english", "bioes", "free") for name in FLOAT_FORMATS]
 JOBS += [("zh", name, True) for name in DECODING]
 JOBS += [(toy, name, True) for toy in ("english", "bioes", "free") for name in DECODING[:2]]
@@ -92,8 +92,8 @@ def test_the_toys_have_entities_to_lose(wanted, toys):
     assert len(free) > 1
 
 
-@pytest.mark.parametrize("job", [job for job in JOBS if job[1] in INT8_FORMATS], ids=str)
-def test_int8_formats_find_what_was_learned(job, read, wanted, toys):
+@pytest.mark.parametrize("job", [job for job in JOBS if job[1] in ROUNDED_FORMATS], ids=str)
+def test_rounded_formats_find_what_was_learned(job, read, wanted, toys):
     """Scores differ a little, but not on the training texts, which the toy has overfitted."""
     learned = {text for text, _ in TEXTS}
     results = list(zip(toys["zh"].texts, read[job], wanted["zh"], strict=True))
