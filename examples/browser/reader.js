@@ -95,17 +95,30 @@ export class Reader {
   }
 }
 
+// White space of Python, which is not that of JavaScript.
+const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+const WORD = "[\\p{L}\\p{N}_]";
+// What a sign of Python's `re` is in JavaScript, outside of a set of characters.
+const SIGNS = {
+  "\\s": `[${SPACE}]`,
+  "\\S": `[^${SPACE}]`,
+  "\\d": "\\p{Nd}",
+  "\\Z": "(?![\\s\\S])",
+  "\\b": `(?:(?<=${WORD})(?!${WORD})|(?<!${WORD})(?=${WORD}))`,
+};
+
+function setOfCharacters(set) {
+  if (set === "[^\\W\\d_]") return "[\\p{L}\\p{Nl}\\p{No}]";
+  // White space except for what follows.
+  if (set.startsWith("[^\\S")) return `(?:(?![${set.slice(4)})[${SPACE}])`;
+  return set.replaceAll("\\s", SPACE).replaceAll("\\d", "\\p{Nd}");
+}
+
 // A regular expression of Python's `re`, without flags, in JavaScript.
 export function toRegExp(pattern) {
-  const word = "[\\p{L}\\p{N}_]";
-  return new RegExp(
-    pattern
-      .replaceAll("[^\\W\\d_]", "[\\p{L}\\p{Nl}\\p{No}]")
-      .replaceAll("\\Z", "(?![\\s\\S])")
-      .replaceAll("\\b", `(?:(?<=${word})(?!${word})|(?<!${word})(?=${word}))`)
-      .replaceAll("\\d", "\\p{Nd}"),
-    "gu",
-  );
+  const parts = /\[(?:\\.|[^\]\\])*\]|\\./gsu;
+  const own = (part) => (part[0] === "[" ? setOfCharacters(part) : (SIGNS[part] ?? part));
+  return new RegExp(pattern.replace(parts, own), "gu");
 }
 
 // Start and end of each match, in code points.
@@ -124,12 +137,15 @@ export function matches(pattern, text) {
   ]);
 }
 
+const IS_SPACE = new RegExp(`^[${SPACE}]+$`, "u");
+const INVISIBLE = new RegExp(`^([${SPACE}]+|\\p{Cf}*)$`, "u");
+
 // Start and end of the tokens of spaCy for Chinese: characters; runs of white space.
-function split(text) {
+export function split(text) {
   const chars = Array.from(text);
   return matches("\\S ?|\\s+", text).map(([start, end]) => [
     start,
-    /\s/u.test(chars[start]) ? end : start + 1,
+    IS_SPACE.test(chars[start]) ? end : start + 1,
   ]);
 }
 
@@ -166,5 +182,5 @@ function spans(tags) {
 
 // Whether a token is white space, or only marks without width such as U+200B.
 function invisible(chars, [start, end]) {
-  return /^(\s+|\p{Cf}*)$/u.test(chars.slice(start, end).join(""));
+  return INVISIBLE.test(chars.slice(start, end).join(""));
 }
