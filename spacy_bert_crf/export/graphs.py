@@ -274,16 +274,23 @@ def check_other_shapes(run: Callable[..., Any], model: Any, longest: int) -> Non
     run: ids, mask and types [B, T] to emissions [B, T, K].
     model: an EmissionModel.
     longest: largest number of input ids of a window.
-    Raises BertCrfError if they differ: a graph holds the operations of one run, and some encoders
+    Raises BertCrfError if the model gives no numbers, or if they differ: a graph holds the operations of one run, and some encoders
         choose theirs by the length of the text.
     """
     encoder = model.encoder
+    dtype = getattr(encoder, "dtype", torch.float32)
     for batch, length in _OTHER_SHAPES:
         inputs = example_inputs(batch, min(length, longest), encoder.config.vocab_size)
         right, on = model(*inputs), inputs[1].bool()
+        if not bool(right[on].isfinite().all()):
+            name = str(dtype).removeprefix("torch.")
+            raise BertCrfError(
+                f"the encoder has values outside of the range of {name}: choose a format in "
+                "float32 or bfloat16."
+            )
         with recorded(encoder):
             found = torch.as_tensor(run(*inputs))
-        bound = _TOLERANCE[encoder.dtype] * max(1.0, float(right[on].abs().max()))
+        bound = _TOLERANCE[dtype] * max(1.0, float(right[on].abs().max()))
         if found.shape != right.shape or not float((found - right)[on].abs().max()) <= bound:
             raise _no_graph(encoder, f"recorded at one length, it is wrong for {length} wordpieces")
 

@@ -57,7 +57,7 @@ def test_a_model_that_does_not_fit_into_float16_is_refused(encoder_path, tmp_pat
     model = own_encoder_of(nlp.get_pipe("bert_crf").model).module
     with torch.no_grad():
         model.encoder.layer[0].intermediate.dense.weight.mul_(3e5)
-    with pytest.raises(BertCrfError, match="choose|does not keep"):
+    with pytest.raises(BertCrfError, match="outside of the range of float16"):
         export_pipeline(nlp, tmp_path / "out", formats=[name])
     assert not (tmp_path / "out").exists()
 
