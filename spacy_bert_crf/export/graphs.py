@@ -274,8 +274,8 @@ def check_other_shapes(run: Callable[..., Any], model: Any, longest: int) -> Non
     run: ids, mask and types [B, T] to emissions [B, T, K].
     model: an EmissionModel.
     longest: largest number of input ids of a window.
-    Raises BertCrfError if the model gives no numbers, or if they differ: a graph holds the operations of one run, and some encoders
-        choose theirs by the length of the text.
+    Raises BertCrfError if the model gives no numbers, or if they differ: a graph holds the
+        operations of one run, and some encoders choose theirs by the length of the text.
     """
     encoder = model.encoder
     dtype = getattr(encoder, "dtype", torch.float32)
