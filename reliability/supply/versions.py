@@ -36,6 +36,9 @@ SETS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
 TOOLS = "test"
 #: Lines of pytest's summary about tests that did not run to their end.
 _NOT_RUN = re.compile(r"SKIPPED|XFAIL")
+_SUMMARY = re.compile(r"\d+ (passed|failed|error)")
+#: Lines of its output that say which test failed, and why.
+_FAILED = re.compile(r"FAILED|ERROR|E  ")
 #: Versions just outside the ranges.
 UNSUPPORTED = (
     "numpy==1.26.4", "spacy==3.8.14", "spacy-transformers==1.3.9", "thinc==8.3.10",
@@ -132,14 +135,15 @@ def installed(python: Path, which: str) -> dict[str, str]:
 
 def run_tests(python: Path, tests: list[str]) -> tuple[int, str, list[str]]:
     """Exit status of pytest, its last line, and why tests are skipped or expected to fail."""
-    command = [str(python), "-m", "pytest", "-q", "-rsx", "-p", "no:cacheprovider"]
+    command = [str(python), "-m", "pytest", "-q", "-rfEsx", "-p", "no:cacheprovider"]
     command += ["-n", "2", "--dist", "loadfile", *tests]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, env=env)
-    if done.returncode:
-        print(done.stdout[-6000:], done.stderr[-2000:])
     lines = done.stdout.strip().splitlines() or [done.stderr.strip()[-200:]]
-    return done.returncode, lines[-1], [line for line in lines if _NOT_RUN.match(line)]
+    if done.returncode:
+        print("\n".join(line for line in lines if _FAILED.match(line)), done.stderr[-2000:])
+    summary = next((line for line in reversed(lines) if _SUMMARY.search(line)), lines[-1])
+    return done.returncode, summary, [line for line in lines if _NOT_RUN.match(line)]
 
 
 def main() -> int:

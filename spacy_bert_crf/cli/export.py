@@ -35,10 +35,11 @@ def export_command(
         "--calibration-data",
         help="DocBin to take these inputs from, such as the training corpus",
     ),
-    any_cpu: bool = typer.Option(
-        False,
-        "--any-cpu",
-        help="int8 weights of 7 bits, so that no product overflows on CPUs without VNNI",
+    any_cpu: Optional[bool] = typer.Option(
+        None,
+        "--any-cpu/--vnni",
+        help="int8 weights of 7 bits, so that no product overflows on CPUs without VNNI, or of 8 "
+        "bits for CPUs with it  [default: what this CPU needs]",
     ),
     component: str = typer.Option("", "--component", help="Which bert_crf, if there are several"),
     metrics: Optional[Path] = typer.Option(

@@ -24,6 +24,7 @@ from .._provenance import versions
 from .._transformers import save_tokenizer
 from ..component.pipelines import find_component
 from ..component.score_map import ScoreMap
+from ..encoder.cpu.int8 import has_vnni
 from ..encoder.hf import LoadedEncoder
 from ..encoder.passes import special_ids
 from ..errors import BertCrfError, first_line
@@ -71,7 +72,7 @@ def export_pipeline(
     shape: Optional[tuple[int, int]] = None,
     calibration: int = 0,
     calibration_texts: Sequence[str] = (),
-    any_cpu: bool = False,
+    any_cpu: Optional[bool] = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Write best_model.pt, best_model.json, config.json and tokenizer files into a folder.
@@ -85,7 +86,8 @@ def export_pipeline(
     shape: batch and length, for a TorchScript graph of a fixed shape and for calibration inputs.
     calibration: number of calibration inputs to write.
     calibration_texts: texts for the calibration inputs.
-    any_cpu: int8 weights of 7 bits, so that no product overflows on a CPU without VNNI.
+    any_cpu: int8 weights of 7 bits, so that no product overflows on a CPU without VNNI. None: if
+        this CPU has no VNNI, as in predictions in int8.
     progress: show a progress bar of the formats on stderr, if that is a terminal.
     RETURNS: the content of best_model.json, and two keys more. "stale" names the formats in `dst`
         that were made of other weights. "notes" has a line for each thing of the pipeline that the
@@ -104,7 +106,7 @@ def export_pipeline(
             f"{longest}."
         )
     _check_folder(dst)
-    options = Options(shape=shape, any_cpu=any_cpu)
+    options = Options(shape=shape, any_cpu=not has_vnni() if any_cpu is None else any_cpu)
     try_formats(formats, trained, options)
     notes = _notes(nlp, component, trained)
     with atomic_folder(dst) as folder:

@@ -196,7 +196,7 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     ratios = {name: seen.ratio() for name, seen in ranges.items()}
     need_layers(list(ratios))
     left = {copied.get_submodule(name) for name, ratio in ratios.items() if ratio < MIN_SNR}
-    bits = 8 if _has_vnni() else 7
+    bits = 8 if has_vnni() else 7
 
     def make(modules: list[nn.Module], activation: Any = None) -> nn.Module:
         scaled = [m for m in modules if isinstance(m, ScaledLinear)]
@@ -284,7 +284,7 @@ def check_kernels() -> None:
         ) from err
 
 
-def _has_vnni() -> bool:
+def has_vnni() -> bool:
     """Whether 8-bit products are summed in 32 bits. Without VNNI, oneDNN sums pairs in 16 bits."""
     found = getattr(torch.cpu, "_is_vnni_supported", None)
     return bool(found is not None and found())

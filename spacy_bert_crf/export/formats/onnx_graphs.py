@@ -104,6 +104,9 @@ def _store_weights(folder: Path) -> None:
         location=WEIGHTS,
         size_threshold=_SMALL,
     )
+    # onnx lets only the owner read this file.
+    if (folder / WEIGHTS).exists():
+        (folder / WEIGHTS).chmod((folder / EMISSIONS).stat().st_mode)
 
 
 def _add_prefix(graph: Any, prefix: str, kept: set[str]) -> None:

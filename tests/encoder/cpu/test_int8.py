@@ -32,6 +32,9 @@ from support.toys import (
     transformer_config,
 )
 
+#: Bits of a weight on this CPU.
+BITS = 8 if int8.has_vnni() else 7
+
 
 @pytest.fixture(autouse=True)
 def kernels():
@@ -60,7 +63,7 @@ def by_hand(linear, rows):
     return product + linear.bias.detach().double()
 
 
-@pytest.mark.skipif(not int8._has_vnni(), reason="weights of 7 bits on this CPU")
+@pytest.mark.skipif(not int8.has_vnni(), reason="weights of 7 bits on this CPU")
 def test_arithmetic():
     torch.manual_seed(0)
     linear, rows = nn.Linear(64, 24), torch.randn(5, 7, 64) * 3 + 1
@@ -76,8 +79,8 @@ def test_arithmetic():
 @pytest.mark.parametrize("rows", [torch.zeros(3, 16), torch.full((3, 16), 2.5), -torch.ones(1, 16)])
 def test_inputs_without_a_range(rows):
     linear = nn.Linear(16, 8)
-    out = int8.Int8Linear([linear])(rows)
-    assert torch.allclose(out, linear(rows), atol=0.02)
+    out = int8.Int8Linear([linear], bits=BITS)(rows)
+    assert torch.allclose(out, linear(rows), atol=0.02 if BITS == 8 else 0.04)
 
 
 def test_several_linears_factors_and_activation():
@@ -92,11 +95,13 @@ def test_several_linears_factors_and_activation():
 def test_seven_bits():
     torch.manual_seed(0)
     linear, rows = nn.Linear(32, 8), torch.randn(9, 32)
-    errors = [
-        float((int8.Int8Linear([linear], bits=bits)(rows) - linear(rows)).square().mean())
+    errors = {
+        bits: float((int8.Int8Linear([linear], bits=bits)(rows) - linear(rows)).square().mean())
         for bits in (8, 7)
-    ]
-    assert 0 < errors[0] < errors[1] < 1e-3
+    }
+    assert 0 < errors[7] < 1e-3
+    # Without VNNI, sums of products with 8 bits overflow.
+    assert errors[8] < errors[7] if int8.has_vnni() else errors[8] > 10 * errors[7]
 
 
 def test_sum_inside_of_the_product(monkeypatch):
@@ -136,7 +141,8 @@ def run(model, config):
 
 def is_near(model, made, config):
     want, got = run(model, config), run(made, config)
-    return 1e-5 < float((got - want).norm() / want.norm()) < 0.05
+    most = 0.05 if BITS == 8 else 0.1
+    return 1e-5 < float((got - want).norm() / want.norm()) < most
 
 
 def test_bert(encoder):
