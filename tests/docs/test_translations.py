@@ -26,7 +26,7 @@ MAIN = {
     "docs/serve.md",
 }
 _HAN = re.compile(r"[\u4e00-\u9fff]")
-#: Six English words in a row, no matter how a reader of Chinese knows each of them.
+#: Six words in Latin letters in a row.
 _ENGLISH = re.compile(r"(?:\b[A-Za-z]+[ ,]+){5,}[A-Za-z]+")
 
 
