@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from support.paths import ROOT
 
-_NUMBER = re.compile(r"(?<![A-Za-z+])\d(?:[\d.,]*\d)?")  # not in names, such as F1
+_NUMBER = re.compile(r"(?<![A-Za-z\d+])\d(?:[\d.,]*\d)?")  # not in names, such as F1
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
