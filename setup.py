@@ -76,7 +76,7 @@ setup(
             "prometheus-client>=0.20",
         ],
         # Parquet files as corpora.
-        "parquet": ["pyarrow>=15"],
+        "parquet": ["pyarrow>=16"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
