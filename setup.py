@@ -25,6 +25,7 @@ setup(
         "spacy_bert_crf": [
             "py.typed",
             "export/readme/*.md",
+            "export/readers/*.py",
             "export/package/*.md",
             "project/template/*",
             "project/packaged/*.txt",
