@@ -88,7 +88,12 @@ setup(
             "httpx>=0.27",
             "httpx2>=2.0",
         ],
-        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
+        "docs": [
+            "mkdocs>=1.6",
+            "mkdocs-material>=9.6",
+            "mkdocstrings[python]>=0.29",
+            "jieba>=0.42",
+        ],
         # The tests of pages in a browser. They are skipped where no Chromium is found.
         "browser": ["playwright>=1.40", "axe-playwright-python>=0.1.4"],
         "lint": ["ruff", "mypy", "codespell", "import-linter", "types-requests", "types-tqdm"],

@@ -23,6 +23,7 @@ PAGES = {
     "benchmarks/README.md": "benchmarks.md",
     "reliability/README.md": "reliability-suite.md",
     "README.md": "readme.md",
+    "README.zh.md": "zh/readme.md",
 }
 #: Folder whose Markdown files and pictures are pages of the site, and its name there.
 RESULTS = ("benchmarks/results", "results")
