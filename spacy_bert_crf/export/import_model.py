@@ -157,7 +157,6 @@ def read_source(src: Path) -> Source:
             f"{weights} is neither a best_model.pt (no crf.transitions), nor bert4torch's (no "
             "fc.weight), nor a token classification model (no classifier.weight): use one of these."
         )
-    # Scores in the weights themselves win: they are what was read.
     if not any(name in tensors for name in _CRF) and (folder / TRANSITIONS).is_file():
         tensors |= read_chain(folder / TRANSITIONS).to_state()
     return Source(kind, weights, tensors, config, info, folder, has_types)
