@@ -210,7 +210,9 @@ def needed(sides: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
         mine = [run for run in runs if run["seed"] in by_seed]
         if not mine:
             continue
-        goal = mean_curve([run for run in sides[RANDOM] if run["seed"] in {r["seed"] for r in mine}])
+        goal = mean_curve(
+            [run for run in sides[RANDOM] if run["seed"] in {r["seed"] for r in mine}]
+        )
         found = characters_for(mean_curve(mine), goal[-1]["f"])
         shares = {}
         for run in mine:

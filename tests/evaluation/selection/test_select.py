@@ -108,7 +108,8 @@ def test_a_text_that_the_pipeline_refuses_costs_no_other(trained_nlp):
 
 def test_predictions_have_their_probabilities_and_doubts(soft):
     pipe = soft.get_pipe("bert_crf")
-    found = select_texts(soft, [t for t in SHORT if t.strip()], number=3, uncertain=0.8)
+    texts = [text for text in SHORT if text.isalpha()]  # white space would be trimmed
+    found = select_texts(soft, texts, number=3, uncertain=0.8)
     n_doubts = 0
     for each in found.chosen:
         doc = soft.make_doc(each.text)

@@ -90,7 +90,10 @@ def test_what_is_only_predicted_is_no_gold(selection, tmp_path, to):
 def test_unchanged_tasks_of_doccano_are_counted(selection, tmp_path):
     path, records = written(selection, tmp_path, "doccano")
     assert read_corpus(path).details["as predicted"] == "6 of 6"
-    records[0]["label"] = [[0, 1, "PER"], *([[1, 2, "LOC"]] if len(records[0]["label"]) < 2 else [])]
+    records[0]["label"] = [
+        [0, 1, "PER"],
+        *([[1, 2, "LOC"]] if len(records[0]["label"]) < 2 else []),
+    ]
     path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf8")
     assert read_corpus(path).details["as predicted"] == "5 of 6"
 
@@ -148,7 +151,9 @@ def test_corrected_tasks_come_back_and_train(selection, tmp_path, encoder_path, 
     nlp = make_random(encoder_path)
     docs = read_docs(tmp_path / "more.spacy", nlp)
     texts = [each.text for each in selection.chosen]
-    assert [doc.text for doc in docs] == [t for i, t in enumerate(texts) if not (skipped and i == 1)]
+    assert [doc.text for doc in docs] == [
+        t for i, t in enumerate(texts) if not (skipped and i == 1)
+    ]
     for doc in docs[:-1]:
         assert characters(doc) == [tuple(span) for span in GOLD[doc.text]]
         assert all(token.ent_iob for token in doc)
