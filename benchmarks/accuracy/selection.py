@@ -25,7 +25,7 @@ from spacy.tokens import Doc, DocBin
 from benchmarks.accuracy.table import opening, percent
 from benchmarks.harness.common import HARNESS, Failed, parser_for, say, write_results
 from benchmarks.harness.tables import table
-from benchmarks.harness.trials import Corpus, add_options, parse, prepare, status, train_ours
+from benchmarks.harness.trials import add_options, parse, prepare, status, train_ours
 from spacy_bert_crf.component.pipelines import load_pipeline
 from spacy_bert_crf.encoder.checkpoint_files import read_json
 from spacy_bert_crf.evaluation.selection.select import select_texts
@@ -258,9 +258,9 @@ def markdown(result: dict[str, Any]) -> str:
             if there:
                 of = {key: mean(row[key] for row in there) for key in there[0]}
                 each = ", ".join(f"{percent(r['rounds'][number]['f'])} ({r['seed']})" for r in runs)
+                counts = (f"{of[key]:,.0f}" for key in ("docs", "characters", "entities"))
                 rows.append((
-                    number + 1, name, *(f"{of[k]:,.0f}" for k in ("docs", "characters", "entities")),
-                    *(percent(of[key]) for key in "prf"), each,
+                    number + 1, name, *counts, *(percent(of[key]) for key in "prf"), each,
                     f"{of['seconds']:.0f}", f"{of['choosing_seconds']:.1f}",
                 ))  # fmt: skip
     head = ("round", "", "texts", "characters", "entities", "P", "R", "F", "F of each seed (seed)")

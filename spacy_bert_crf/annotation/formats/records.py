@@ -151,9 +151,11 @@ def read_items(path: Path, parse: Parser) -> tuple[list[RawText], dict[str, str]
 def _predicted_spans(value: Any) -> Optional[set[Any]]:
     """The entities that were predicted in a task of doccano, None if it does not say so."""
     found = value.get(PROBABILITIES) if isinstance(value, dict) else None
+    if not isinstance(found, list):
+        return None
     try:
         return {span[:3] for each in found for span in parse_spans(each)}
-    except (BadRecord, TypeError):
+    except BadRecord:
         return None
 
 
