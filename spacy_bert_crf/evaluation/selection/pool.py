@@ -8,16 +8,18 @@ import heapq
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 import xxhash
 from spacy.language import Language
 from tqdm import tqdm
 
-from ...component.pipe import BertCrf
 from ...component.pipelines import docs_before
 from ...errors import BertCrfError
 from .uncertainty import Figures
+
+if TYPE_CHECKING:
+    from ...component.pipe import BertCrf
 
 #: Texts and characters of a batch, whichever is reached first.
 _BATCH_TEXTS, _BATCH_CHARACTERS = 256, 32_768
@@ -70,7 +72,7 @@ def digest(text: str) -> int:
 
 def read_pool(
     nlp: Language,
-    pipe: BertCrf,
+    pipe: "BertCrf",
     texts: Iterable[AnyText],
     *,
     by: str,
@@ -149,7 +151,7 @@ def _batches(texts: Iterable[_Numbered]) -> Iterator[list[_Numbered]]:
 
 
 def _read(
-    nlp: Language, pipe: BertCrf, batch: list[_Numbered], pool: Pool
+    nlp: Language, pipe: "BertCrf", batch: list[_Numbered], pool: Pool
 ) -> Iterator[tuple[_Numbered, Figures]]:
     """The texts of a batch that the pipeline takes, with their figures."""
     try:

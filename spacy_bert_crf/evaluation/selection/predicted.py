@@ -1,16 +1,18 @@
 """What a pipeline finds in texts, for tasks of annotation: entities, doubts and tokens."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.util import minibatch
 
 from ...component.doc_entities import writable
-from ...component.pipe import BertCrf
 from ...component.pipelines import docs_before
 from ...component.reading import Reading, corrected
+
+if TYPE_CHECKING:
+    from ...component.pipe import BertCrf
 
 #: Texts that are read together.
 _BATCH = 64
@@ -48,7 +50,7 @@ class Predicted:
     words: tuple[tuple[int, int], ...]
 
 
-def predict(nlp: Language, pipe: BertCrf, texts: list[str], uncertain: float) -> list[Predicted]:
+def predict(nlp: Language, pipe: "BertCrf", texts: list[str], uncertain: float) -> list[Predicted]:
     """What a pipeline finds in each text.
 
     Probabilities of entities are those that the pipeline would write, corrected by `calibrate`.
