@@ -18,7 +18,8 @@ def export_command(
         [],
         "--to",
         help="A further format, written to DST/FORMAT; the option may be repeated: bert4torch, "
-        "huggingface, torchscript, onnx, torch-int8, onnx-int8, onnx-int8-static, or all",
+        "huggingface, torchscript, torchscript-fp16, torchscript-bf16, onnx, onnx-fp16, "
+        "torch-int8, onnx-int8, onnx-int8-static, or all",
     ),
     shape: str = typer.Option(
         "",
@@ -41,15 +42,18 @@ def export_command(
     ),
     component: str = typer.Option("", "--component", help="Which bert_crf, if there are several"),
     metrics: Optional[Path] = typer.Option(
-        None, "--metrics", help="metrics.json; its figures are copied to best_model.json"
+        None,
+        "--metrics",
+        help="metrics.json; its figures are copied to best_model.json. Without it, known ones stay",
     ),
 ) -> None:
     """Write best_model.pt and its companions: the trained weights for use without spaCy.
 
     best_model.pt is a flat dict of float32 tensors, for torch.load with weights_only=True. Its
-    companions are config.json with id2label, the tokenizer's files, and best_model.json with the
-    tag scheme. Each --to adds a folder with a README of its own. A float32 format is run once and
-    compared with the component. If they differ, nothing is written.
+    companions are config.json with id2label, the tokenizer's files, best_model.json with the tag
+    scheme, and predict.py, which reads a text without spaCy. Each --to adds a folder with a README
+    of its own. A float32 format is run once and compared with the component. If they differ,
+    nothing is written.
 
     \b
     Example:

@@ -121,7 +121,7 @@ class Comparison:
         repeat: int,
     ) -> Row:
         name = path.name if export.format == path.name else f"{export.format}/{path.name}"
-        row = Row(name, round(path.stat().st_size / 1e6, 1))
+        row = Row(name, round(export.megabytes(path), 1))
         few = sorted(self.docs, key=len)[len(self.docs) // 2 :][:50]
         docs = self._measure(row, repeat, load, partial(predict, export, tokenizer), few)
         self._fill(row, docs, export, tokenizer)

@@ -9,7 +9,7 @@ class Row:
     """One line of the table.
 
     format: name of the format and of the model's file.
-    megabytes: size of the model's file, or of the pipeline's folder.
+    megabytes: size of the model with its weights, or of the pipeline's folder.
     load_seconds: median time to load the model, in seconds.
     characters_per_second: median speed of prediction.
     ents_f: entity F1 on the data.

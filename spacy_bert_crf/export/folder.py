@@ -32,18 +32,16 @@ from .calibration_inputs import FOLDER as CALIBRATION
 from .calibration_inputs import save_calibration, write_calibration
 from .formats import FORMATS, best_model
 from .formats.best_model import WEIGHTS
-from .formats.format import TRANSITIONS, Options
+from .formats.format import NEEDS, TRANSITIONS, Format, Options, is_reader, write_readers
 from .graphs import example_inputs, tiny_encoder
 from .open import SIDECAR, open_export
-from .trained import Trained, gather
+from .trained import METRICS, Trained, gather
 
 #: Files that an export may hold, and that a new one replaces.
-OURS = {WEIGHTS, SIDECAR, "config.json", "vocab.txt", "tokenizer.json"}
+OURS = {WEIGHTS, SIDECAR, TRANSITIONS, "config.json", "vocab.txt", "tokenizer.json"}
 OURS |= {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"}
 OURS |= {"merges.txt", "sentencepiece.bpe.model", "spiece.model"}
 
-#: Largest difference of emissions that a format may have without int8 layers.
-TOLERANCE = 1e-4
 #: Batch and length of calibration inputs without the argument `shape`.
 _DEFAULT_SHAPE = (1, 256)
 
@@ -81,7 +79,8 @@ def export_pipeline(
     nlp: a trained pipeline.
     dst: the folder. An export that is there is replaced.
     component: name of the `bert_crf` component; needed only where there are several.
-    metrics: figures to record in best_model.json.
+    metrics: figures to record in best_model.json. Without them, those that are known stay: of the
+        export in `dst`, if it has the same weights, or else `performance` in meta.json.
     formats: names of FORMATS, to be written into folders of their own below `dst`.
     shape: batch and length, for a TorchScript graph of a fixed shape and for calibration inputs.
     calibration: number of calibration inputs to write.
@@ -96,6 +95,8 @@ def export_pipeline(
     """
     _check_options(formats, shape, calibration > 0)
     trained = gather(nlp, component, metrics or {})
+    if metrics is None:
+        trained.info.update(_recorded(dst, trained.info["weights_sha256"]) or _measured(nlp))
     longest = int(trained.info["max_length"])
     if shape is not None and not (shape[0] >= 1 and 8 <= shape[1] <= longest):
         raise BertCrfError(
@@ -109,7 +110,7 @@ def export_pipeline(
     with atomic_folder(dst) as folder:
         best_model.FORMAT.write(folder, trained, Options())
         (folder / SIDECAR).write_text(_to_json(trained.info), encoding="utf8")
-        _write_companions(folder, trained)
+        _write_companions(folder, trained, best_model.FORMAT)
         inputs = None
         if calibration:
             inputs = folder / CALIBRATION
@@ -126,6 +127,29 @@ def export_pipeline(
     return {**trained.info, "stale": stale, "notes": notes}
 
 
+def _recorded(dst: Path, weights: str) -> dict[str, Any]:
+    """Figures and seed in the export that is replaced; nothing if it has other weights.
+
+    weights: weights_sha256 of the new one.
+    """
+    try:
+        former = json.loads((dst / SIDECAR).read_text(encoding="utf8"))
+        if former["weights_sha256"] == weights and former["metrics"]:
+            return {key: former[key] for key in ("seed", "metrics")}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not one that can be read
+        pass
+    return {}
+
+
+def _measured(nlp: Language) -> dict[str, Any]:
+    """What the training measured on dev, or what the maker of a package wrote into meta.json."""
+    known = nlp.meta.get("performance") or {}
+    figures = {key: known[key] for key in METRICS if known.get(key) is not None}
+    if "ents_f" not in figures:
+        return {}
+    return {"metrics": {**figures, "source": "performance in meta.json"}}
+
+
 def _check_options(
     names: Sequence[str], shape: Optional[tuple[int, int]], has_calibration: bool
 ) -> None:
@@ -138,8 +162,17 @@ def _check_options(
         raise BertCrfError("--shape is for --to torchscript and --calibration: give one of them.")
 
 
-def _write_companions(folder: Path, trained: Trained) -> None:
-    """config.json with the tags as id2label, and the tokenizer's files."""
+def _write_companions(folder: Path, trained: Trained, written: Format) -> None:
+    """What a folder holds beside its model and description.
+
+    These are config.json with the tags as id2label, the tokenizer's files, the two files that read
+    a text, and transitions.npz. It holds the scores as trained in float32: `start` [K], `end` [K]
+    and `transitions` [K, K] (from, to). It holds their masks `legal_start`, `legal_end` and
+    `legal_transitions`, and `bias` [K], the emissions of a token without wordpieces.
+    """
+    write_readers(folder, written.reader)
+    arrays: dict[str, Any] = {**trained.chain.to_npz(), "bias": trained.bias.numpy()}
+    np.savez(folder / TRANSITIONS, **arrays)
     (folder / "config.json").write_text(_to_json(trained.hf_config()), encoding="utf8")
     tokenizer = trained.encoder.tokenizer
     save_tokenizer(tokenizer, folder)
@@ -234,22 +267,16 @@ def _format_notes(name: str, values: dict[str, str]) -> list[str]:
 def _write_format(name: str, folder: Path, trained: Trained, options: Options) -> dict[str, str]:
     """Write a further format, run it, and compare it with the component's own emissions.
 
-    Beside the model there are the companions and transitions.npz. It holds the scores as trained
-    in float32: `start` [K], `end` [K] and `transitions` [K, K] (from, to). It holds their masks
-    `legal_start`, `legal_end` and `legal_transitions`, and `bias` [K], the emissions of a token
-    without wordpieces.
     RETURNS: values for its README.
     Raises BertCrfError if the format can't represent the component, or the result is not equal.
     """
     folder.mkdir()
-    _write_companions(folder, trained)
-    arrays: dict[str, Any] = {**trained.chain.to_npz(), "bias": trained.bias.numpy()}
-    np.savez(folder / TRANSITIONS, **arrays)
+    _write_companions(folder, trained, FORMATS[name])
     (folder / SIDECAR).write_text(_to_json({"format": name, **trained.info}), encoding="utf8")
     with _named(name):
         values = FORMATS[name].write(folder, trained, options)
     _write_readme(folder, trained, name, values)
-    if FORMATS[name].exact:
+    if FORMATS[name].tolerance:
         _check_equal(name, folder, trained)
     return values
 
@@ -263,6 +290,8 @@ def _write_readme(folder: Path, trained: Trained, name: str, values: dict[str, s
     tags = list(trained.tag_set.tags)
     values = {
         "tags": ", ".join(tags),
+        "needs": NEEDS[FORMATS[name].reader],
+        "about": "" if FORMATS[name].exact else ", but for what rounding changes",
         "tag_list": json.dumps(tags, ensure_ascii=False),
         "n_tags": str(len(tags)),
         "scheme": trained.tag_set.scheme,
@@ -281,7 +310,8 @@ def _write_readme(folder: Path, trained: Trained, name: str, values: dict[str, s
 def _check_equal(name: str, folder: Path, trained: Trained) -> None:
     """Run a written format on two texts of different length.
 
-    Raises BertCrfError if emissions or tags differ from those of the component.
+    Raises BertCrfError if emissions differ by more than the tolerance of the format, or tags of a
+    float32 format differ.
     """
     vocab = trained.config.vocab_size
     length = min(24, int(trained.info["max_length"]))
@@ -294,9 +324,9 @@ def _check_equal(name: str, folder: Path, trained: Trained) -> None:
     found = torch.from_numpy(export.open_emissions()(ids.numpy(), mask.numpy()))
     on = mask.bool()
     largest = float((found[on] - expected[on]).abs().max())
-    if not largest <= TOLERANCE * max(1.0, float(expected[on].abs().max())):
+    if not largest <= FORMATS[name].tolerance * max(1.0, float(expected[on].abs().max())):
         raise _not_equal(name, f"its emissions differ by up to {largest:.2g}")
-    if export.decode_file is None:
+    if export.decode_file is None or not FORMATS[name].exact:
         return
     # One token for each wordpiece but the special ones, two to a word. shape: (B, S, 3)
     first = torch.arange(1, length - 1)
@@ -321,7 +351,11 @@ def _check_folder(dst: Path) -> None:
     """Raise BertCrfError if `dst`, which is replaced as a whole, holds files of no export."""
     if not dst.is_dir():
         return
-    other = sorted(item.name for item in dst.iterdir() if item.is_file() and item.name not in OURS)
+    other = sorted(
+        item.name
+        for item in dst.iterdir()
+        if item.is_file() and item.name not in OURS and not is_reader(item)
+    )
     if other:
         raise BertCrfError(
             f"{dst} holds files that are no export ({', '.join(other[:5])}): they would be lost. "
@@ -332,7 +366,8 @@ def _check_folder(dst: Path) -> None:
 def _keep_others(dst: Path, folder: Path) -> None:
     """Copy the folders of other formats from `dst`, which is about to be replaced by `folder`."""
     for item in dst.iterdir() if dst.is_dir() else ():
-        if item.is_dir() and not (folder / item.name).exists():
+        is_cache = item.name == "__pycache__"  # of reader.py
+        if item.is_dir() and not is_cache and not (folder / item.name).exists():
             shutil.copytree(item, folder / item.name)
 
 

@@ -22,9 +22,9 @@ from ..errors import BertCrfError, first_line
 #: legal path has a result.
 FORBIDDEN = -1e4
 #: Batches and lengths at which a recorded graph is compared with its model, and the largest
-#: difference, relative to the largest emission.
+#: difference by the dtype of the encoder, relative to the largest emission.
 _OTHER_SHAPES = ((1, 6), (3, 33))
-_TOLERANCE = 1e-3
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 class EmissionModel(nn.Module):
@@ -49,7 +49,10 @@ class EmissionModel(nn.Module):
         out = self.encoder(
             input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **more
         )
-        emissions: Tensor = self.classifier(out.last_hidden_state)
+        states = out.last_hidden_state
+        # The classifier and all that follows it is in float32.
+        wide = states if states.dtype is torch.float32 else states.float()
+        emissions: Tensor = self.classifier(wide)
         return emissions
 
 
@@ -271,16 +274,23 @@ def check_other_shapes(run: Callable[..., Any], model: Any, longest: int) -> Non
     run: ids, mask and types [B, T] to emissions [B, T, K].
     model: an EmissionModel.
     longest: largest number of input ids of a window.
-    Raises BertCrfError if they differ: a graph holds the operations of one run, and some encoders
-        choose theirs by the length of the text.
+    Raises BertCrfError if the model gives no numbers, or if they differ: a graph holds the
+        operations of one run, and some encoders choose theirs by the length of the text.
     """
     encoder = model.encoder
+    dtype = getattr(encoder, "dtype", torch.float32)
     for batch, length in _OTHER_SHAPES:
         inputs = example_inputs(batch, min(length, longest), encoder.config.vocab_size)
         right, on = model(*inputs), inputs[1].bool()
+        if not bool(right[on].isfinite().all()):
+            name = str(dtype).removeprefix("torch.")
+            raise BertCrfError(
+                f"the encoder has values outside of the range of {name}: choose a format in "
+                "float32 or bfloat16."
+            )
         with recorded(encoder):
             found = torch.as_tensor(run(*inputs))
-        bound = _TOLERANCE * max(1.0, float(right[on].abs().max()))
+        bound = _TOLERANCE[dtype] * max(1.0, float(right[on].abs().max()))
         if found.shape != right.shape or not float((found - right)[on].abs().max()) <= bound:
             raise _no_graph(encoder, f"recorded at one length, it is wrong for {length} wordpieces")
 

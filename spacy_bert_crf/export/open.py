@@ -58,6 +58,15 @@ class Export:
         """The file of the model that computes tags; None if the format has none."""
         return self.folder / self._format.decode if self._format.decode else None
 
+    def megabytes(self, path: Path) -> float:
+        """Size of a model with its weights.
+
+        path: the file of the model.
+        """
+        weights = self.folder / self._format.weights
+        shared = weights.stat().st_size if weights.is_file() else 0  # exports of before have none
+        return (path.stat().st_size + shared) / 1e6
+
     def open_emissions(self) -> Emissions:
         """Load the model that computes emissions. Raises BertCrfError if it can't be read."""
         run = self._open(self.emissions_file)

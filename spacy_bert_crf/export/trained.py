@@ -24,6 +24,9 @@ from ..encoder.texts.sentences import SENTENCE_END
 from ..model import layers
 from .graphs import EmissionModel, TagDecoder, plain_encoder
 
+#: What best_model.json keeps of metrics.json.
+METRICS = ("ents_p", "ents_r", "ents_f", "ents_per_type", "best_epoch")
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -83,12 +86,15 @@ class Trained:
             config.pop(key, None)
         return config
 
-    def emission_model(self, attention: str = "eager") -> EmissionModel:
-        """A new model from input ids to emissions.
+    def emission_model(
+        self, attention: str = "eager", dtype: torch.dtype = torch.float32
+    ) -> EmissionModel:
+        """A new model from input ids to emissions, which are float32.
 
         attention: see graphs.plain_encoder.
+        dtype: of the encoder; the classifier is in float32.
         """
-        encoder = plain_encoder(self.encoder.model, attention)
+        encoder = plain_encoder(self.encoder.model, attention).to(dtype)
         return EmissionModel(encoder, self.weight, self.bias).eval()
 
     def probes(self) -> list[tuple[Tensor, Tensor]]:
@@ -178,11 +184,7 @@ def describe(
         "data_sha256": made.get("data_sha256") or {},
         "versions": versions(),
         **({"training_versions": made["versions"]} if made.get("versions") else {}),
-        "metrics": {
-            key: metrics[key]
-            for key in ("ents_p", "ents_r", "ents_f", "ents_per_type", "best_epoch")
-            if key in metrics
-        },
+        "metrics": {key: metrics[key] for key in METRICS if key in metrics},
     }
 
 

@@ -13,12 +13,15 @@ from spacy_bert_crf.export.compare_table import markdown
 from spacy_bert_crf.export.folder import export_pipeline
 from spacy_bert_crf.export.open import find_exports
 from support.commands import cli
-from support.exports import EN_TEXTS, FLOAT_FORMATS, INT8_FORMATS, several_sentences
+from support.exports import EN_TEXTS, FLOAT_FORMATS, HALF_FORMATS, INT8_FORMATS, several_sentences
 from support.toys import TEXTS, make_examples, shared_config, transformer_config
 
 FILES = {
     "bert4torch": ["best_model.pt"], "huggingface": ["model.safetensors"],
     "torchscript": ["emissions.pt", "decode.pt"], "torch-int8": ["emissions.pt", "decode.pt"],
+    "torchscript-fp16": ["emissions.pt", "decode.pt"],
+    "torchscript-bf16": ["emissions.pt", "decode.pt"],
+    "onnx-fp16": ["emissions.onnx", "decode.onnx"],
     "onnx": ["emissions.onnx", "decode.onnx"], "onnx-int8": ["emissions.onnx", "decode.onnx"],
     "onnx-int8-static": ["emissions.onnx", "decode.onnx"],
 }  # fmt: skip
@@ -60,8 +63,10 @@ def compared(toys, corpus, tmp_path_factory):
 def test_all_formats_are_compared(compared, toys, corpus):
     said, text, result = compared
     assert list(rows(result)) == ["pipeline", "best_model.pt", *[
-        f"{name}/{file}" for name in ("bert4torch", "huggingface", "torchscript", "torch-int8",
-                                      "onnx", "onnx-int8", "onnx-int8-static")
+        f"{name}/{file}" for name in (
+            "bert4torch", "huggingface", "torchscript", "torchscript-fp16", "torchscript-bf16",
+            "torch-int8", "onnx", "onnx-fp16", "onnx-int8", "onnx-int8-static",
+        )
         for file in FILES[name]
     ]]  # fmt: skip
     docs = list(DocBin().from_disk(corpus).get_docs(toys["zh"].nlp.vocab))
@@ -109,6 +114,16 @@ def test_int8_formats_differ_a_little(compared):
         assert abs(decode["same"] - emissions["same"]) < 0.1
 
 
+def test_formats_of_16_bits_differ_a_little(compared):
+    found = rows(compared[2])
+    for name in HALF_FORMATS:
+        emissions, decode = (found[f"{name}/{file}"] for file in FILES[name])
+        assert 1e-6 < emissions["largest_difference"] < 1
+        assert emissions["same"] > 0.8 and decode["same"] > 0.8
+    sizes = [found[f"{name}/emissions.onnx"]["megabytes"] for name in ("onnx-fp16", "onnx")]
+    assert sizes[0] <= sizes[1]
+
+
 def test_docs_of_several_sentences_are_decoded_in_the_graph(toys, compared):
     """A pass each, and one Viterbi: they are no docs of several windows."""
     infos = [export.info for export in find_exports(toys["zh"].out)]
@@ -119,8 +134,8 @@ def test_docs_of_several_sentences_are_decoded_in_the_graph(toys, compared):
 def test_docs_of_several_windows_are_counted(compared):
     found = rows(compared[2])
     decode = [name for name in found if "/decode." in name]
-    assert {found[name]["windows"] for name in decode} == {1} and len(decode) == 5
-    assert sum(row["windows"] for row in compared[2]["rows"]) == 5
+    assert {found[name]["windows"] for name in decode} == {1} and len(decode) == 8
+    assert sum(row["windows"] for row in compared[2]["rows"]) == 8
     assert "onnx/decode.onnx: 1 docs are longer than a window" in compared[1]
 
 

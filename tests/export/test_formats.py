@@ -19,12 +19,12 @@ from spacy_bert_crf.export.open import find_exports
 from spacy_bert_crf.export.trained import digest, gather
 from spacy_bert_crf.model.layers import head_of
 from support.commands import cli
-from support.exports import FLOAT_FORMATS, INT8_FORMATS
+from support.exports import FLOAT_FORMATS, ROUNDED_FORMATS
 from support.paths import ROOT
 
-FORMATS = FLOAT_FORMATS + INT8_FORMATS
+FORMATS = FLOAT_FORMATS + ROUNDED_FORMATS
 COMMON = {"README.md", "best_model.json", "transitions.npz", "config.json", "vocab.txt"}
-COMMON |= {"tokenizer.json", "tokenizer_config.json"}
+COMMON |= {"tokenizer.json", "tokenizer_config.json", "predict.py", "reader.py"}
 #: transformers 5 does not write it: it is part of tokenizer_config.json.
 OPTIONAL = {"special_tokens_map.json"}
 OWN = {
@@ -32,9 +32,12 @@ OWN = {
     "huggingface": {"model.safetensors"},
     "torchscript": {"emissions.pt", "decode.pt", "emissions_1x32.pt"},
     "torch-int8": {"emissions.pt", "decode.pt"},
-    "onnx": {"emissions.onnx", "decode.onnx"},
-    "onnx-int8": {"emissions.onnx", "decode.onnx"},
-    "onnx-int8-static": {"emissions.onnx", "decode.onnx"},
+    "torchscript-fp16": {"emissions.pt", "decode.pt"},
+    "torchscript-bf16": {"emissions.pt", "decode.pt"},
+    **dict.fromkeys(
+        ["onnx", "onnx-fp16", "onnx-int8", "onnx-int8-static"],
+        {"emissions.onnx", "decode.onnx", "weights.bin"},
+    ),
 }
 
 
@@ -58,8 +61,8 @@ def test_the_export_holds_the_formats_and_nothing_else(toys):
     assert {path.name for path in out.iterdir() if path.is_dir()} == {*FORMATS, "calibration"}
     assert not list(out.parent.glob(".*"))
     assert [export.format for export in find_exports(out)] == ["best_model.pt", *[
-        "bert4torch", "huggingface", "torchscript", "torch-int8", "onnx", "onnx-int8",
-        "onnx-int8-static",
+        "bert4torch", "huggingface", "torchscript", "torchscript-fp16", "torchscript-bf16",
+        "torch-int8", "onnx", "onnx-fp16", "onnx-int8", "onnx-int8-static",
     ]]  # fmt: skip
 
 

@@ -93,6 +93,7 @@ NOTES = {
     "bert4torch": "token types other than 0 are left out",
     "huggingface": "CRF is not in the model",
     "torch-int8": "scores are rounded",
+    "torchscript-bf16": "the encoder is in bfloat16",
 }
 
 

@@ -16,6 +16,8 @@ EXPORTED = {
 }
 FLOAT_FORMATS = ["bert4torch", "huggingface", "torchscript", "onnx"]
 INT8_FORMATS = ["torch-int8", "onnx-int8", "onnx-int8-static"]
+HALF_FORMATS = ["torchscript-fp16", "torchscript-bf16", "onnx-fp16"]
+ROUNDED_FORMATS = INT8_FORMATS + HALF_FORMATS
 #: Texts of Chinese toys that fit one window: wordpieces of several characters, white space, none.
 ZH_TEXTS = [text + other for text, _ in TEXTS for other, _ in TEXTS[::3]]
 ZH_TEXTS += ["张", "张三", " 张三\u3000在  北京\n\n南京 ", "1998年 iphone", "\u200b张三😀", " \n"]

@@ -19,8 +19,11 @@ FORMATS: dict[str, Format] = {
         bert4torch.FORMAT,
         huggingface.FORMAT,
         torchscript.FORMAT,
+        torchscript.FLOAT16,
+        torchscript.BFLOAT16,
         torch_int8.FORMAT,
         onnx.FORMAT,
+        onnx.FLOAT16,
         onnx.DYNAMIC_INT8,
         onnx.STATIC_INT8,
     )

@@ -171,6 +171,7 @@ FORMAT = Format(
     emissions=WEIGHTS,
     write=_write,
     open=_open,
+    reader="bert4torch.py",
     scores=lambda folder: scores_in_weights(folder, bias="fc.bias"),
     lacks="token types other than 0 are left out, scores that the scheme forbids are -1e4, and "
     "bert4torch decodes wordpieces of whole texts, and may cut words",

@@ -80,4 +80,11 @@ def _open(folder: Path, file: str) -> Run:
     return open_tensors(read_tensors(folder / file), folder)
 
 
-FORMAT = Format(name=WEIGHTS, emissions=WEIGHTS, write=_write, open=_open, scores=scores_in_weights)
+FORMAT = Format(
+    name=WEIGHTS,
+    emissions=WEIGHTS,
+    write=_write,
+    open=_open,
+    reader="best_model.py",
+    scores=scores_in_weights,
+)

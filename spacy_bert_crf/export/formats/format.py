@@ -1,5 +1,6 @@
 """The description of an export format: how it is written and opened, and where its scores are."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,26 @@ if TYPE_CHECKING:
 
 #: File with the scores of the CRF in the folder of every further format.
 TRANSITIONS = "transitions.npz"
+#: Files that read a text in a folder, without spaCy and this package. The second is that of a
+#: format, and imports the first.
+READER, PREDICT = "reader.py", "predict.py"
+#: Where their sources are.
+READERS = Path(__file__).parents[1] / "readers"
+#: The packages that each predict.py needs, by its source.
+NEEDS = {
+    "best_model.py": "torch, transformers and numpy",
+    "bert4torch.py": "torch, tokenizers and numpy",
+    "huggingface.py": "torch, transformers and numpy",
+    "torchscript.py": "torch, tokenizers and numpy",
+    "onnx.py": "onnxruntime, tokenizers and numpy",
+}
 #: What an int8 format lacks (see Format.lacks).
+_HALF = "the encoder is in {}: about the same entities, not always the same"
+#: What a format with an encoder of 16 bits lacks, and its tolerance.
+HALF_PRECISION: dict[torch.dtype, dict[str, Any]] = {
+    torch.float16: {"lacks": _HALF.format("float16"), "tolerance": 2e-2},
+    torch.bfloat16: {"lacks": _HALF.format("bfloat16"), "tolerance": 1e-1},
+}
 ROUNDED_SCORES = "scores are rounded: about the same entities, not always the same"
 
 #: A model on int64 arrays. Inputs are ids, mask and types [B, T], for tags also token_pieces
@@ -108,8 +128,12 @@ class Format:
     emissions: file of the model that computes emissions.
     write: writes the model into a folder that has all other files; returns values for the README.
     open: loads one of the files of a folder.
+    reader: file in export/readers that becomes predict.py of the folder.
     decode: file of the model that computes tags; empty if the format has none.
+    weights: file of the weights of both models; empty if they are in the models' files.
     exact: whether emissions are those of the pipeline but for rounding in float32.
+    tolerance: largest difference of emissions when they are compared with those of the pipeline,
+        relative to the largest emission; 0 for no comparison.
     scores: reads the scores for decoding.
     check: raises BertCrfError if the format can't be written. Its argument is whether there are
         calibration inputs.
@@ -120,11 +144,31 @@ class Format:
     emissions: str
     write: "Callable[[Path, Trained, Options], dict[str, str]]"
     open: Callable[[Path, str], Run]
+    reader: str
     decode: str = ""
+    weights: str = ""
     exact: bool = True
+    tolerance: float = 1e-4
     scores: Callable[[Path], Scores] = read_scores
     check: Callable[[bool], None] = _always
     lacks: str = ""
+
+
+def write_readers(folder: Path, reader: str) -> None:
+    """Write predict.py and reader.py into a folder of an export.
+
+    reader: see Format.
+    """
+    for source, name in ((READER, READER), (reader, PREDICT)):
+        shutil.copyfile(READERS / source, folder / name)
+
+
+def is_reader(path: Path) -> bool:
+    """Whether a file is a reader that an export wrote, of this version or another one."""
+    if path.name not in (READER, PREDICT):
+        return False
+    with path.open(encoding="utf8", errors="replace") as lines:
+        return "spacy-bert-crf" in lines.readline()
 
 
 def on_arrays(module: Callable[..., Any]) -> Run:

@@ -89,6 +89,7 @@ FORMAT = Format(
     emissions=_FILE,
     write=_write,
     open=_open,
+    reader="huggingface.py",
     lacks="the CRF is not in the model, but in transitions.npz; transformers' own pipeline takes "
     "the best tag of each wordpiece",
 )

@@ -76,7 +76,9 @@ FORMAT = Format(
     emissions=EMISSIONS,
     decode=DECODE,
     exact=False,
+    tolerance=0,
     lacks=ROUNDED_SCORES,
     write=_write,
     open=open_torchscript,
+    reader="torchscript.py",
 )

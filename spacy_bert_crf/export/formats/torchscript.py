@@ -1,5 +1,7 @@
 """TorchScript: a traced encoder, a scripted Viterbi."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..graphs import DecodeModel, EmissionModel, check_other_shapes, example_inputs, recorded
-from .format import Format, Options, Run, on_arrays
+from .format import HALF_PRECISION, Format, Options, Run, on_arrays
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -119,6 +121,31 @@ def _write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]
     }
 
 
+def _write_half(dtype: torch.dtype) -> Callable[..., dict[str, str]]:
+    """How a format is written whose encoder has a dtype of 16 bits."""
+
+    def write(folder: Path, trained: "Trained", options: Options) -> dict[str, str]:
+        write_pair(folder, trained, trained.emission_model("sdpa", dtype))
+        return {"dtype": str(dtype).removeprefix("torch.")}
+
+    return write
+
+
 FORMAT = Format(
-    name="torchscript", emissions=EMISSIONS, decode=DECODE, write=_write, open=open_torchscript
+    name="torchscript",
+    emissions=EMISSIONS,
+    decode=DECODE,
+    write=_write,
+    open=open_torchscript,
+    reader="torchscript.py",
+)
+FLOAT16, BFLOAT16 = (
+    replace(
+        FORMAT,
+        name=f"torchscript-{name}",
+        write=_write_half(dtype),
+        exact=False,
+        **HALF_PRECISION[dtype],
+    )
+    for name, dtype in (("fp16", torch.float16), ("bf16", torch.bfloat16))
 )
