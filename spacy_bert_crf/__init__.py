@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .encoder.checkpoint import convert_checkpoint
     from .evaluation.calibrate import calibrate
     from .evaluation.evaluate import evaluate
+    from .evaluation.selection.select import select_texts
     from .evaluation.suspects import find_errors
     from .export.compare import compare_exports
     from .export.folder import export_pipeline
@@ -54,6 +55,7 @@ _HOMES = {
     "export_pipeline": "export.folder",
     "find_errors": "evaluation.suspects",
     "import_model": "export.import_model",
+    "select_texts": "evaluation.selection.select",
     "train": "training.loop",
 }
 
@@ -76,6 +78,7 @@ __all__ = [
     "export_pipeline",
     "find_errors",
     "import_model",
+    "select_texts",
     "train",
 ]
 

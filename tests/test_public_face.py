@@ -20,7 +20,7 @@ FUNCTIONS = [
     "convert_corpus",
     "distill",
 ]
-FUNCTIONS += ["evaluate", "export_pipeline", "find_errors", "import_model", "train"]
+FUNCTIONS += ["evaluate", "export_pipeline", "find_errors", "import_model", "select_texts", "train"]
 
 
 def test_the_public_names_are_these():

@@ -91,6 +91,10 @@ def commands(out: Path, url: str) -> dict[str, tuple[Path, Callable[[], Any]]]:
             out / "t.json",
             bert_crf("compare-exports", pipeline, dev, export, "-o", out / "t", "--limit", 2),
         ),
+        "select": (
+            out / "tasks.jsonl",
+            bert_crf("select", pipeline, dev, "-n", 3, "-o", out / "tasks.jsonl"),
+        ),
         "train": (out / "train", bert_crf("train", cfg, out / "train", "--save-minutes", 0)),
         "multiply_corpus.py": (out / "corpus", multiply(out / "corpus")),
         "download": (out / "f.bin", download(url, out / "f.bin")),

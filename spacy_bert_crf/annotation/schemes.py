@@ -144,6 +144,22 @@ class TagSet:
             for a, label in self.roles
         ]
 
+    def begun(self) -> list[list[bool]]:
+        """Whether an entity begins at the second of two tags, as `decode` reads them.
+
+        RETURNS: [from][to] [K, K].
+        """
+        inside = self.inside()
+        return [
+            [bool(label) and not within for (_, label), within in zip(self.roles, row, strict=True)]
+            for row in inside
+        ]
+
+    def label_ids(self) -> list[int]:
+        """The number of each tag's label, from 1; 0 for `O`. [K]"""
+        numbers = {label: i for i, label in enumerate(("", *self.labels))}
+        return [numbers[label] for _, label in self.roles]
+
     def encode(self, spans: Iterable[tuple[int, int, str]], length: int) -> list[int]:
         """Tag ids of a sequence.
 

@@ -180,19 +180,25 @@ class BertCrf(Learning):
                 error_handler(self.name, self, docs, err)
 
     def read(
-        self, docs: Iterable[Doc], *, candidates: float = 0.0, requested: Sequence[Spans] = ()
+        self,
+        docs: Iterable[Doc],
+        *,
+        candidates: float = 0.0,
+        requested: Sequence[Spans] = (),
+        expected: bool = False,
     ) -> list[Reading]:
         """Probabilities of each doc, whatever the settings. The docs are not changed.
 
         docs: as for `predict`. Their entities are not trimmed of white space.
         candidates: smallest probability of entities beyond those of the best path; 0 for none.
         requested: entities (start, end, label) of each doc to compute the probability of, or empty.
+        expected: whether the expected numbers of entities and of wrong tokens are computed.
         Raises BertCrfError for labels that the component does not have.
         """
         with named(self.name):
             reading.check_labels(requested, self.labels)
             candidates = Settings(candidates=candidates).candidates  # checked
-        return self._read(self._begin(list(docs)), candidates, requested)
+        return self._read(self._begin(list(docs)), candidates, requested, expected)
 
     def nbest(self, docs: Iterable[Doc], k: int) -> list[list[Alternative]]:
         """The k best tag paths of each doc, the most probable first. The docs are not changed.
@@ -330,12 +336,16 @@ class BertCrf(Learning):
         return tags
 
     def _read(
-        self, begun: Begun, candidates: float, requested: Sequence[Spans] = ()
+        self,
+        begun: Begun,
+        candidates: float,
+        requested: Sequence[Spans] = (),
+        expected: bool = False,
     ) -> list[Reading]:
         """End a prediction, see `read`."""
         readings = self.chains.read(
             begun.emissions.wait(), begun.allowed, temperature=self.temperature,
-            min_probability=candidates, requested=requested,
+            min_probability=candidates, requested=requested, expected=expected,
         )  # fmt: skip
         self._warn_impossible(sum(not each.within_allowed for each in readings))
         return readings

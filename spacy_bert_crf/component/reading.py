@@ -80,6 +80,9 @@ class Reading:
     requested: probability of each span that was requested, in the order of the request.
     log_probability: natural logarithm of the best path's probability.
     entropy: entropy of the distribution over paths, in nats.
+    expected_entities: expected number of entities, if it was requested.
+    expected_wrong: expected number of tokens whose label is not that of the best path, if it was
+        requested. A token in no entity has a label of its own.
     within_allowed: False where no legal path keeps to the tags allowed on the doc. The figures
         are then those without that restriction.
     """
@@ -90,6 +93,8 @@ class Reading:
     requested: list[float] = field(default_factory=list)
     log_probability: float = 0.0
     entropy: float = 0.0
+    expected_entities: float = 0.0
+    expected_wrong: float = 0.0
     within_allowed: bool = True
 
 
@@ -155,6 +160,7 @@ def read(
     temperature: float = 1.0,
     min_probability: float = 0.0,
     requested: Sequence[Spans] = (),
+    expected: bool = False,
 ) -> list[Reading]:
     """A Reading of each doc, under the constraints of decoding.
 
@@ -167,6 +173,7 @@ def read(
     temperature: see LinearChainCRF.posterior. The best path does not depend on it.
     min_probability: smallest probability of a candidate. 0 for no candidates.
     requested: spans of each doc whose probability is computed too, or empty.
+    expected: whether the expected numbers are computed.
     """
     joined = Emissions.of(emissions, crf.legal_start.device)
     crf = crf_on(crf, joined.rows.device)
@@ -179,6 +186,7 @@ def read(
                 batch.emissions, batch.mask, allowed=batch.allowed, temperature=temperature
             )
             figures = [tags, score, posterior.log_probability(tags), posterior.entropy()]
+            figures += _expected_numbers(posterior, tags, batch.mask, tag_set) if expected else []
             batches.append(batch)
             posteriors.append(posterior)
             results.append([*figures, *([posterior.marginals()] if min_probability > 0 else [])])
@@ -192,11 +200,14 @@ def read(
                 reading.within_allowed = is_free or bool(arrays[1][row] != -np.inf)
                 reading.log_probability = float(arrays[2][row])
                 reading.entropy = float(arrays[3][row])
+                if expected:
+                    reading.expected_entities = float(arrays[4][row])
+                    reading.expected_wrong = float(arrays[5][row])
                 best = tag_set.decode(reading.tags.tolist()) if reading.tags.any() else []
                 others: list[EntitySpan] = []
                 if min_probability > 0:
                     found = candidate_spans(
-                        arrays[4][row, :length], tag_set, min_probability, constrained
+                        arrays[-1][row, :length], tag_set, min_probability, constrained
                     )
                     others = sorted(set(found) - set(best))
                 own = [EntitySpan(*span) for span in requested[i]] if requested else []
@@ -217,11 +228,34 @@ def read(
             temperature=temperature,
             min_probability=min_probability,
             requested=[requested[i] for i in impossible] if requested else (),
+            expected=expected,
         )
         for i, reading in zip(impossible, again, strict=True):
             reading.within_allowed = False
             out[i] = reading
     return out
+
+
+def _expected_numbers(
+    posterior: Posterior, tags: Tensor, mask: Tensor, tag_set: TagSet
+) -> list[Tensor]:
+    """Expected numbers of entities, and of tokens with another label than on a path. [B], [B]
+
+    tags: the path of each sequence. [B, T]
+    mask: True on real steps. bool [B, T]
+    """
+    # shape: (B, T, K)
+    marginals = posterior.marginals()
+    has_label, begins = (
+        torch.tensor(rows, dtype=marginals.dtype, device=marginals.device)
+        for rows in ([bool(label) for _, label in tag_set.roles], tag_set.begun())
+    )
+    # shape: (B,)
+    n_entities = marginals[:, 0] @ has_label + (posterior.pair_counts() * begins).sum((1, 2))
+    labels = torch.tensor(tag_set.label_ids(), device=tags.device)
+    # shape: (B, T, K)
+    is_other = labels[tags.masked_fill(~mask, 0)].unsqueeze(-1) != labels
+    return [n_entities, (marginals * is_other).sum((1, 2))]
 
 
 def _add_probabilities(

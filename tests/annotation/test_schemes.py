@@ -111,3 +111,15 @@ def test_no_entity_begins_or_ends_inside_of_an_entity_or_outside(scheme):
     for a, b in itertools.product(range(len(tags.tags)), repeat=2):
         borders = {edge for span in tags.decode([a, b]) for edge in (span.start, span.end)}
         assert inside[a][b] == (1 not in borders), (tags.tags[a], tags.tags[b])
+
+
+@given(data=st.data(), scheme=st.sampled_from(sorted(SCHEMES)))
+def test_entities_begin_where_decoding_says_so(data, scheme):
+    """In any sequence of tags, also one that is not legal."""
+    tags = TagSet(LABELS, scheme)
+    path = data.draw(st.lists(st.integers(0, len(tags.tags) - 1), min_size=1, max_size=12))
+    begun, labels = tags.begun(), tags.label_ids()
+    found = [0] if path[0] else []
+    found += [i for i in range(1, len(path)) if begun[path[i - 1]][path[i]]]
+    assert found == [span.start for span in tags.decode(path)]
+    assert [("", *LABELS)[labels[tag]] for tag in path] == [tags.roles[tag][1] for tag in path]

@@ -73,6 +73,30 @@ def test_a_reading_equals_enumeration(any_soft, temperature, least):
     assert bool(n_candidates) == bool(least)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_expected_numbers_equal_enumeration(any_soft, temperature):
+    pipe = any_soft.get_pipe("bert_crf")
+    docs = [any_soft.make_doc(text) for text in SHORT]
+    pipe.temperature = temperature
+    readings = pipe.read(docs, expected=True)
+    pipe.temperature = 1.0
+    label_of = {i: label for i, (_, label) in enumerate(pipe.tag_set.roles)}
+    for doc, reading in zip(docs, readings, strict=True):
+        if not len(doc):
+            assert reading.expected_entities == reading.expected_wrong == 0
+            continue
+        truth = Truth(pipe, doc, temperature)
+        want = sum(truth.entities.values())
+        assert reading.expected_entities == pytest.approx(want, **CLOSE)
+        best = truth.paths[0][1]
+        wrong = sum(
+            np.exp(log_p) * sum(label_of[a] != label_of[b] for a, b in zip(tags, best, strict=True))
+            for log_p, tags, _ in truth.paths
+        )
+        assert reading.expected_wrong == pytest.approx(wrong, **CLOSE)
+    assert sum(reading.expected_entities for reading in readings) > 1
+
+
 @pytest.mark.parametrize("k", [1, 4, 1000])
 def test_nbest_equals_enumeration(any_soft, k):
     soft = any_soft

@@ -33,6 +33,7 @@ __all__ = [
     "detect_format",
     "make_doc",
     "read_corpus",
+    "read_texts",
     "text_of",
     "to_docs",
     "write_corpus",
@@ -179,6 +180,16 @@ def examine(
     if overlap == "fail" and checked.overlaps:
         raise BertCrfError(problem_list(checked.overlaps, "choose --overlap longest or first"))
     return Examined(name, items, notes, details)
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts of a corpus or of a file of tasks, whether they are annotated or not.
+
+    Raises BertCrfError for a file that can't be read or is of no known format.
+    """
+    path = Path(path)
+    raws, _ = FORMATS[detect_format(path)].read(path, Options())
+    return [raw.text for raw in raws if raw.text]
 
 
 def write_corpus(

@@ -29,6 +29,10 @@ _LABEL = ("label", "labels", "type", "entity", "entity_type", "tag")
 _SURFACE = ("text", "surface", "value", "mention")
 #: Key of a record with the (start, end) of parts whose annotation is unknown.
 UNKNOWN = "unknown"
+#: Keys of tasks that `select` writes: whether the entities are only predicted; which of them are
+#: uncertain; all of them with their probabilities. The last two are never gold.
+PREDICTED, UNCERTAIN, PROBABILITIES = "predicted", "uncertain", "probabilities"
+_NO_GOLD = ("tokens", UNCERTAIN, PROBABILITIES)
 _DOCUMENT = ("document", "doc_id", "document_id", "doc")
 
 
@@ -126,6 +130,7 @@ def read_items(path: Path, parse: Parser) -> tuple[list[RawText], dict[str, str]
         record without annotation.
     """
     raws = []
+    n_tasks = n_same = 0
     for record in read_records(path, read_text(path)):
         raw = RawText("", [], record.place, record.number)
         raws.append(raw)
@@ -136,7 +141,22 @@ def read_items(path: Path, parse: Parser) -> tuple[list[RawText], dict[str, str]
         except BadRecord as err:
             noted = isinstance(err, Unannotated)
             raw.problems.append(Problem(raw.number, str(err), SKIPPED, raw.place, noted))
-    return raws, {}
+        else:
+            predicted = _predicted_spans(record.value)
+            n_tasks += predicted is not None
+            n_same += predicted == {span[:3] for span in raw.spans}
+    return raws, {"as predicted": f"{n_same:,} of {n_tasks:,}"} if n_tasks else {}
+
+
+def _predicted_spans(value: Any) -> Optional[set[Any]]:
+    """The entities that were predicted in a task of doccano, None if it does not say so."""
+    found = value.get(PROBABILITIES) if isinstance(value, dict) else None
+    if not isinstance(found, list):
+        return None
+    try:
+        return {span[:3] for each in found for span in parse_spans(each)}
+    except BadRecord:
+        return None
 
 
 def read_flat(path: Path, options: Options) -> tuple[list[RawText], dict[str, str]]:
@@ -151,6 +171,10 @@ def parse_flat(value: Any, raw: RawText) -> None:
     find_marks(value, raw)
     if value.get("answer") in ("reject", "ignore"):
         raise Unannotated(f"the answer is {value['answer']!r}")
+    if value.get(PREDICTED) is True and "answer" not in value:
+        raise Unannotated(
+            f"the entities are only predicted: set {PREDICTED!r} to false once they are corrected"
+        )
     spans = find_list(value)
     if spans is None:
         raise Unannotated("no entities: the record is not annotated")
@@ -167,7 +191,7 @@ def as_object(value: Any) -> dict[str, Any]:
 
 def find_list(value: dict[str, Any]) -> Optional[list[Any]]:
     """The list of entities of a record, None if it has none."""
-    lists = {key: each for key, each in value.items() if isinstance(each, list) and key != "tokens"}
+    lists = {key: v for key, v in value.items() if isinstance(v, list) and key not in _NO_GOLD}
     full = [each for each in lists.values() if each and is_span(each[0])]
     if full:
         return full[0]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def _parse_task(value: Any, raw: RawText) -> None:
     done = [each for each in done if isinstance(each, dict)] if isinstance(done, list) else []
     done = [each for each in done if not each.get("was_cancelled")]
     if not done:
+        with suppress(BadRecord):
+            raw.text = _task_text(data, ())
         raise Unannotated("the task is not annotated")
     if len(done) > 1:
         message = f"{len(done)} annotations of one task: the first is read"

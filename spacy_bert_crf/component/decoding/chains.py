@@ -178,6 +178,7 @@ class Chains:
         temperature: float = 1.0,
         min_probability: float = 0.0,
         requested: Sequence[Spans] = (),
+        expected: bool = False,
     ) -> list[Reading]:
         """A Reading of each doc, see `reading.read`."""
 
@@ -186,6 +187,7 @@ class Chains:
                 part.crf, part.emissions, part.tags, constrained=self.constrained, allowed=own,
                 temperature=temperature, min_probability=min_probability,
                 requested=[requested[i] for i in part.members] if requested else (),
+                expected=expected,
             )  # fmt: skip
             for each in found:
                 each.tags = part.narrow(each.tags)

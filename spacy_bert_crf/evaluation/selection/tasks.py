@@ -1,0 +1,171 @@
+"""Write texts that are to be annotated as tasks of annotation tools, with what was predicted."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..._files import write_text
+from ...annotation.formats.records import PREDICTED, PROBABILITIES, UNCERTAIN, write_lines
+from .predicted import Prediction
+from .select import Selected, Selection
+from .uncertainty import check_choice
+
+
+def write_tasks(selection: Selection, path: Path, to: str = "jsonl") -> None:
+    """Write the texts that were chosen, with predicted entities, their probabilities and doubts.
+
+    `convert-corpus` reads all of these formats once they are annotated.
+
+    selection: the texts.
+    path: the file.
+    to: a key of TASKS.
+    Raises BertCrfError for another format, or if the file can't be written.
+    """
+    check_choice("to", to, tuple(TASKS))
+    TASKS[to](Path(path), selection)
+
+
+def _write_jsonl(path: Path, selection: Selection) -> None:
+    write_lines(path, (_jsonl_record(each) for each in selection.chosen))
+
+
+def _jsonl_record(each: Selected) -> dict[str, Any]:
+    entities = [
+        {
+            "start": start,
+            "end": end,
+            "label": label,
+            "text": each.text[start:end],
+            "probability": probability,
+        }
+        for start, end, label, probability in each.predicted.entities
+    ]
+    figures = each.figures
+    return {
+        "text": each.text,
+        "entities": entities,
+        UNCERTAIN: each.predicted.uncertain,
+        **_origin(each),
+        "entropy": round(figures.entropy, 6),
+        "best_path": _best_path(each),
+        "expected_errors": round(figures.errors, 6),
+        PREDICTED: True,
+    }
+
+
+def _write_doccano(path: Path, selection: Selection) -> None:
+    """doccano keeps the keys that it does not know as metadata of the text."""
+    write_lines(
+        path,
+        (
+            {
+                "text": each.text,
+                "label": [entity[:3] for entity in each.predicted.entities],
+                PROBABILITIES: each.predicted.entities,
+                UNCERTAIN: each.predicted.uncertain,
+                **_origin(each),
+            }
+            for each in selection.chosen
+        ),
+    )
+
+
+def _write_label_studio(path: Path, selection: Selection) -> None:
+    tasks = []
+    for number, each in enumerate(selection.chosen, 1):
+        data = {
+            "text": each.text,
+            **_origin(each),
+            UNCERTAIN: each.predicted.uncertain,
+            "doubts": _doubts(each),
+        }
+        result = [_result(each, f"{number}-{i}", e) for i, e in enumerate(each.predicted.entities)]
+        prediction = {
+            "model_version": selection.model,
+            "score": _best_path(each),
+            "result": result,
+        }
+        tasks.append({"id": number, "data": data, "predictions": [prediction]})
+    write_text(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
+
+
+def _result(each: Selected, ident: str, entity: Prediction) -> dict[str, Any]:
+    start, end, label, probability = entity
+    doubt = {}
+    if entity in each.predicted.uncertain:
+        doubt = {"meta": {"text": [f"uncertain: {probability:.2f}"]}}
+    return {
+        "id": ident,
+        "from_name": "label",
+        "to_name": "text",
+        "type": "labels",
+        "value": {"start": start, "end": end, "text": each.text[start:end], "labels": [label]},
+        "score": probability,
+        **doubt,
+    }
+
+
+def _write_prodigy(path: Path, selection: Selection) -> None:
+    """Without an answer, which Prodigy adds."""
+    records = []
+    for each in selection.chosen:
+        words = each.predicted.words
+        tokens = [
+            {
+                "text": each.text[start:end],
+                "start": start,
+                "end": end,
+                "id": index,
+                "ws": each.text[end : end + 1] == " ",
+            }
+            for index, (start, end) in enumerate(words)
+        ]
+        first = {start: index for index, (start, _) in enumerate(words)}
+        last = {end: index for index, (_, end) in enumerate(words)}
+        spans = [
+            {
+                "start": start,
+                "end": end,
+                "token_start": first[start],
+                "token_end": last[end],
+                "label": label,
+                "score": probability,
+            }
+            for start, end, label, probability in each.predicted.entities
+        ]
+        doubts = {"uncertain": _doubts(each)} if each.predicted.uncertain else {}
+        records.append(
+            {
+                "text": each.text,
+                "tokens": tokens,
+                "spans": spans,
+                UNCERTAIN: each.predicted.uncertain,
+                "meta": {**_origin(each), **doubts},
+                PREDICTED: True,
+            }
+        )
+    write_lines(path, records)
+
+
+def _origin(each: Selected) -> dict[str, Any]:
+    return {"where": each.name, "score": round(each.score, 6)}
+
+
+def _best_path(each: Selected) -> float:
+    return round(1 - each.figures.score("best-path", "text"), 6)
+
+
+def _doubts(each: Selected) -> str:
+    """What is uncertain, for people."""
+    found = (f"{each.text[s:e]} {label} {p:.2f}" for s, e, label, p in each.predicted.uncertain)
+    return "; ".join(found)
+
+
+#: The formats of tasks, by name.
+TASKS: dict[str, Callable[[Path, Selection], None]] = {
+    "jsonl": _write_jsonl,
+    "doccano": _write_doccano,
+    "label-studio": _write_label_studio,
+    "prodigy": _write_prodigy,
+}
