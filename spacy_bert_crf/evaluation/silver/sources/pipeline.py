@@ -92,7 +92,7 @@ class PipelineSource:
                 done += 1
             return
         except Exception as err:
-            if is_out_of_memory(err):
+            if is_out_of_memory(err) or isinstance(err, MemoryError):
                 raise
             if len(texts) == 1:
                 yield f"{type(err).__name__}: {first_line(err)}"

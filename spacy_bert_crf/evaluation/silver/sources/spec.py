@@ -20,6 +20,9 @@ EVERY = "*"
 #: What a name means that occurs several times in its text: nothing is known, or each is an entity.
 UNKNOWN, ALL = "unknown", "all"
 _SETTINGS = ("name", "map", "outside", "unknown", "covers", "weight", "min_probability", "repeats")
+_SETTINGS += ("id_field",)
+#: What happens to bad records of a file: an error, or the source says nothing of their texts.
+FAIL, SKIP = "fail", "skip-text"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Spec:
     weight: how much it counts.
     min_probability: entities of a pipeline below this probability are in doubt. 0 for none.
     repeats: what a name of a file means that is given without a place and occurs several times.
+    id_field: the field of a file's records with the id of their text; "" for none.
+    on_error: FAIL or SKIP.
     place: where it was named, for messages.
     """
 
@@ -46,6 +51,8 @@ class Spec:
     weight: float = 1.0
     min_probability: float = 0.0
     repeats: str = UNKNOWN
+    id_field: str = ""
+    on_error: str = FAIL
     place: str = "--source"
 
     def __post_init__(self) -> None:
