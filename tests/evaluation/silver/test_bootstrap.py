@@ -262,7 +262,8 @@ def test_an_old_file_stays_if_a_source_is_bad(folder):
 
 
 def test_the_function_returns_what_the_command_prints(folder):
-    texts = [RawText("a", line) for line in (folder / "texts.txt").open(encoding="utf8")]
+    lines = (folder / "texts.txt").read_text(encoding="utf8").splitlines()
+    texts = [RawText("a", line) for line in lines]
     specs = [parse_source(f"file:{folder / name}.jsonl") for name in ("good", "bad")]
     settings = Settings(rule=Rule.of("1"))
     report = bootstrap(texts, open_sources(specs), folder / "a.spacy", settings=settings)

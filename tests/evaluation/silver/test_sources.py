@@ -30,7 +30,9 @@ def ruler(tmp_path_factory):
 def texts(*words, ids=()):
     nlp = spacy.blank("en")
     made = [Text(f"t{i}", f"texts:{i}", nlp.make_doc(each)) for i, each in enumerate(words)]
-    return [text._replace(id=own, has_id=True) for text, own in zip(made, ids, strict=True)] or made
+    if ids:
+        made = [t._replace(id=own, has_id=True) for t, own in zip(made, ids, strict=True)]
+    return made
 
 
 def said(spec, *words, label_map=None, ids=()):
