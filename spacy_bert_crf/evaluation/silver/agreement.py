@@ -28,12 +28,15 @@ class Opinion:
         for all labels. The empty set is for a source that finds some entities only.
     doubts: (start, end) of tokens of which it says nothing.
     denied: spans that are no entity of their label.
+    parts: whether its entities may be parts of longer ones, as names of a dictionary may. It is not
+        against a longer entity then.
     """
 
     entities: tuple[Span, ...]
     covers: Optional[frozenset[str]] = None
     doubts: tuple[tuple[int, int], ...] = ()
     denied: frozenset[Span] = frozenset()
+    parts: bool = False
 
     def is_covered(self, label: str) -> bool:
         """Whether it would have found every entity of this label."""
@@ -66,8 +69,11 @@ class Opinion:
         start, end, label = span
         if span in self._own:
             return FOR
-        if span in self.denied or self.near(start, end):
+        if span in self.denied:
             return AGAINST
+        if near := self.near(start, end):
+            is_whole = self.parts and all(is_part(each, span) for each in near)
+            return SILENT if is_whole else AGAINST
         if any(i in self._doubtful for i in range(start, end)):
             return SILENT
         return AGAINST if self.is_covered(label) else SILENT
@@ -135,7 +141,8 @@ def agree(
 
     A span that the rule takes is an entity. The tokens of other spans that a source has are
     unknown, and so are tokens that a source doubts, unless they are in an entity. If two spans that
-    overlap are both taken, neither is. The other tokens are outside.
+    overlap are both taken, neither is. The other tokens are outside. A name that may be a part of a
+    longer entity is no disagreement with it.
 
     opinions: what each source says; None for one that failed. At least one must not be None.
     rule: the rule; None for "nobody is against it".
@@ -154,13 +161,24 @@ def agree(
         if rule.takes(support, against):
             taken.append(span)
     entities = tuple(_alone(taken))
-    left = [span[:2] for span in spans if span not in set(entities)]
+    whole = {
+        span for opinion, _ in heard if not opinion.parts for span in opinion.entities
+    }  # fmt: skip
+    left = [
+        span[:2] for span in sorted(set(spans) - set(entities))
+        if span in whole or not any(is_part(span, entity) for entity in entities)
+    ]  # fmt: skip
     doubts = tuple(unions([*left, *(part for opinion, _ in heard for part in opinion.doubts)]))
     known = {i for start, end, _ in entities for i in range(start, end)}
     unknown = tuple(i for start, end in doubts for i in range(start, end) if i not in known)
     covers = [opinion.covers for opinion, _ in heard]
     every = None if None in covers else frozenset().union(*(each or () for each in covers))
     return Agreement(entities, doubts, unknown, every)
+
+
+def is_part(span: Span, whole: Span) -> bool:
+    """Whether a span lies in a longer one."""
+    return whole[0] <= span[0] and span[1] <= whole[1] and span[:2] != whole[:2]
 
 
 def _alone(spans: Sequence[Span]) -> Iterator[Span]:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Optional
 
-from .agreement import Agreement, Opinion, Span
+from .agreement import SILENT, Agreement, Opinion, Span, is_part
 
 #: How two sources compare in a span: both have it, only one of them has it, they have other
 #: borders, they have the same borders and other labels.
-SAME, FIRST, SECOND, BORDERS, LABEL = "same", "first", "second", "borders", "label"
+SAME, FIRST, SECOND = "same", "only_first", "only_second"
+BORDERS, LABEL = "other_borders", "other_label"
 KINDS = (SAME, FIRST, SECOND, BORDERS, LABEL)
 
 
@@ -26,7 +27,8 @@ class Disagreement(NamedTuple):
 def compare(first: Opinion, second: Opinion) -> Iterator[tuple[str, str]]:
     """Compare two sources. RETURNS: label and kind, one of KINDS, of each span of either.
 
-    A span of which the other source says nothing is left out. Overlapping spans of one label and
+    A span of which the other source says nothing is left out, and so is a name that may be a part
+    of a longer entity. Overlapping spans of one label and
     other borders count once. With other labels they count for both labels.
     """
     for own, other, alone in ((first, second, FIRST), (second, first, SECOND)):
@@ -38,6 +40,9 @@ def compare(first: Opinion, second: Opinion) -> Iterator[tuple[str, str]]:
             elif any(each[:2] == span[:2] for each in near):
                 yield span[2], LABEL
             elif near:
+                is_inside = own.parts and all(is_part(span, each) for each in near)
+                if is_inside or other.stance(span) == SILENT:
+                    continue
                 if own is first or all(each[2] != span[2] for each in near):
                     yield span[2], BORDERS
             elif other.stance(span):

@@ -41,6 +41,7 @@ opinions = st.builds(
     st.none() | st.frozensets(st.sampled_from(LABELS)),
     st.lists(spans().map(lambda span: span[:2]), max_size=2).map(tuple),
     st.frozensets(spans(), max_size=2),
+    st.booleans(),
 )
 rules = st.sampled_from(["all", "majority", "1", "2", "2.5"]).map(Rule.of)
 several = st.lists(st.none() | opinions, min_size=1, max_size=4).filter(any)
@@ -151,6 +152,16 @@ def test_silence_counts_only_where_a_label_is_covered():
 def test_a_name_of_another_label_is_against_a_label_that_is_not_covered():
     other = Opinion(((4, 6, "WORK"),), frozenset({"WORK"}))
     assert agree([A, other]).entities == ((0, 2, "PER"),)
+
+
+def test_a_name_may_be_a_part_of_a_longer_entity():
+    names = Opinion(((0, 1, "LOC"), (4, 6, "ORG")), frozenset(), parts=True)
+    found = agree([A, names])
+    # The first name is in a person; the second has the borders of a place and another label.
+    assert found == Agreement(((0, 2, "PER"),), ((4, 6),), (4, 5), None)
+    assert agree([A, Opinion(names.entities, frozenset())]).entities == ()
+    longer = Opinion(((0, 3, "PER"),), frozenset(), parts=True)
+    assert agree([A, longer]).unknown == (0, 1, 2)
 
 
 def test_what_is_denied_or_in_doubt():

@@ -152,8 +152,9 @@ def test_the_report_and_the_disagreements(folder):
     assert 0 < found["unknown_share"] < 0.5
     total = sum(len(spans) for _, spans in TEXTS) * TIMES
     assert sum(pair["same"] for pair in found["pairs"]) == sum(found["entities"].values()) < total
-    assert {"first", "borders", "label"} <= {k for pair in found["pairs"] for k, n in pair.items()
-                                             if k in ("first", "borders", "label") and n}  # fmt: skip
+    for kind in ("only_first", "other_borders", "other_label"):
+        assert sum(pair[kind] for pair in found["pairs"]) > 0
+    assert {pair["label"] for pair in found["pairs"]} == {"LOC", "ORG", "PER"}
     records = [json.loads(line) for line in (folder / "dis.jsonl").open(encoding="utf8")]
     places = [place for record in records for place in record["disagreements"]]
     assert len(places) == found["disagreements"] == sum(s["count"] for s in found["strings"])

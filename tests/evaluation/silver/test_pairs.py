@@ -40,6 +40,8 @@ def test_where_a_source_says_nothing_there_is_nothing_to_compare():
     names = Opinion(((0, 2, "PER"),), frozenset())
     assert Counter(compare(FIRST_ONE, names)) == {("PER", SAME): 1}
     assert list(compare(FIRST_ONE, Opinion((), None, ((0, 8),)))) == []
+    parts = Opinion(((0, 1, "LOC"),), frozenset(), parts=True)
+    assert list(compare(FIRST_ONE, parts)) == list(compare(parts, FIRST_ONE)) == []
 
 
 def test_a_disagreement_has_what_each_source_says_there():

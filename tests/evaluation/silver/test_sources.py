@@ -196,7 +196,7 @@ def test_a_dictionary_finds_some_entities_and_its_silence_says_nothing(tmp_path)
     pytest.importorskip("ahocorasick_rs")
     (opinion,) = said(spec_of(path, "dictionary"), WORDS)
     denied = frozenset({(5, 6, "LOC")})
-    assert opinion == Opinion(((0, 1, "PER"),), frozenset(), ((2, 3),), denied)
+    assert opinion == Opinion(((0, 1, "PER"),), frozenset(), ((2, 3),), denied, True)
     covers = said(spec_of(path, "dictionary", covers=("PER",)), WORDS)[0].covers
     assert covers == {"PER"}
 

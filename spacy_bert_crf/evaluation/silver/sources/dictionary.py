@@ -57,4 +57,4 @@ class DictionarySource:
             elif labels or any(unknown and mode != NOT for (_, unknown), mode in fates):
                 doubts.append((start, end))
         covers = self.spec.covered(()) if self.spec.covers else frozenset()
-        return Opinion(tuple(entities), covers, tuple(doubts), frozenset(denied))
+        return Opinion(tuple(entities), covers, tuple(doubts), frozenset(denied), parts=True)
