@@ -161,13 +161,14 @@ def agree(
         if rule.takes(support, against):
             taken.append(span)
     entities = tuple(_alone(taken))
-    whole = {
-        span for opinion, _ in heard if not opinion.parts for span in opinion.entities
-    }  # fmt: skip
+    kept = frozenset(entities)
+    whole = {span for opinion, _ in heard if not opinion.parts for span in opinion.entities}
     left = [
-        span[:2] for span in sorted(set(spans) - set(entities))
-        if span in whole or not any(is_part(span, entity) for entity in entities)
-    ]  # fmt: skip
+        span[:2]
+        for span in spans
+        if span not in kept
+        and (span in whole or not any(is_part(span, entity) for entity in entities))
+    ]
     doubts = tuple(unions([*left, *(part for opinion, _ in heard for part in opinion.doubts)]))
     known = {i for start, end, _ in entities for i in range(start, end)}
     unknown = tuple(i for start, end in doubts for i in range(start, end) if i not in known)
