@@ -28,7 +28,12 @@ from benchmarks.harness.trials import (
     train_ours,
 )
 from spacy_bert_crf.evaluation.silver.agreement import Rule
-from spacy_bert_crf.evaluation.silver.bootstrap import OUTSIDE, UNKNOWN, RawText, Settings, bootstrap
+from spacy_bert_crf.evaluation.silver.bootstrap import (
+    OUTSIDE,
+    RawText,
+    Settings,
+    bootstrap,
+)
 from spacy_bert_crf.evaluation.silver.sources import (
     Source,
     open_sources,
@@ -68,7 +73,7 @@ def variants(args: argparse.Namespace, sources: list[Source]) -> dict[str, Any]:
         SILVER: (sources, Settings(lang, rule)),
         NAIVE: (sources, Settings(lang, rule, OUTSIDE)),
     }
-    alone = {f"{s.spec.name} alone": ([s], Settings(lang, doubt=UNKNOWN)) for s in sources}
+    alone = {f"{s.spec.name} alone": ([s], Settings(lang)) for s in sources}
     return made | alone if len(sources) > 1 else alone
 
 

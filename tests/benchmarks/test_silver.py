@@ -23,7 +23,12 @@ def test_it_trains_on_gold_on_silver_and_on_each_source(encoder_path, tmp_path, 
         (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf8")
     words = ["--encoder", encoder_path, "--train", tmp_path / "docs.spacy"]
     words += ["--dev", tmp_path / "docs.spacy", "--epochs", 1, "--threads", 1]
-    words += ["--source", f"file:{tmp_path / 'a.jsonl'}", "--source", f"file:{tmp_path / 'b.jsonl'}"]
+    words += [
+        "--source",
+        f"file:{tmp_path / 'a.jsonl'}",
+        "--source",
+        f"file:{tmp_path / 'b.jsonl'}",
+    ]
     words += ["--only", silver.SILVER, "--output", tmp_path / "table"]
     monkeypatch.setattr(sys, "argv", ["silver", *map(str, words)])
     assert silver.main() == 0

@@ -112,7 +112,9 @@ def test_json_lines_and_the_folder_say_the_same_as_the_docbin(folder, monkeypatc
 
     def facts(docs):
         golds = [read_gold(Example(doc.copy(), doc)) for doc in docs]
-        return [(d.text, g.spans, g.known.tolist(), g.covers) for d, g in zip(docs, golds, strict=True)]
+        return [
+            (d.text, g.spans, g.known.tolist(), g.covers) for d, g in zip(docs, golds, strict=True)
+        ]
 
     want = facts(docs_of(folder / "silver.spacy"))
     assert facts(docs_of(folder / "again.spacy")) == want

@@ -234,7 +234,7 @@ def test_sources_of_a_file_have_settings_of_their_own(tmp_path):
         ({"name": "a"}, "give one of pipeline, file, dictionary"),
         ({"file": "a", "pipeline": "b"}, "give one of"),
         ({"file": 1}, "give one of"),
-        ({"file": "a", "wieght": 2}, "no setting 'wieght'"),
+        ({"file": "a", "size": 2}, "no setting 'size'"),
         ({"file": "a", "weight": 0}, "weight is 0: it must be a number above 0"),
         ({"file": "a", "weight": True}, "weight is True"),
         ({"pipeline": "a", "min_probability": 1.5}, "from 0 to 1"),
@@ -263,7 +263,11 @@ def test_a_file_of_sources_must_be_a_list(tmp_path, text):
 def test_a_map_must_name_labels_that_are_there(tmp_path):
     a = lines(tmp_path / "a.jsonl", {"text": "Anna", "entities": [[0, 4, "PERSON"]]})
     b = lines(tmp_path / "b.jsonl", {"text": "Anna", "entities": [[0, 4, "PER"]]})
-    both = [parse_source(f"file:{a}"), parse_source(f"same=file:{b}"), parse_source(f"same=file:{b}")]
+    both = [
+        parse_source(f"file:{a}"),
+        parse_source(f"same=file:{b}"),
+        parse_source(f"same=file:{b}"),
+    ]
     sources = open_sources(both, LabelMap.of({"PERSON": "PER"}))
     assert [source.spec.name for source in sources] == ["a", "same", "same-2"]
     assert {source.opinions(texts("Anna"))[0] for source in sources} == {
