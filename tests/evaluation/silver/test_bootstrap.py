@@ -143,7 +143,7 @@ def test_what_is_unknown_is_not_learned(encoder_path):
     example = Example(nlp.make_doc(TEXT), doc)
     pipe.add_label("PER")
     pipe.add_label("LOC")
-    nlp.initialize()
+    nlp.initialize(lambda: [example])
     assert nlp.update([example])["bert_crf"] > 0
 
 

@@ -22,6 +22,8 @@ from .spec import Spec
 class PipelineSource:
     """A pipeline that writes entities. Its entities of low probability are in doubt.
 
+    It covers the labels of the components that declare that they write entities.
+
     spec: its settings.
     nlp: the pipeline.
     Raises BertCrfError if it writes no entities, or has no probabilities where they are needed.
@@ -36,7 +38,8 @@ class PipelineSource:
                 f"no component of {spec.path} writes entities, only {nlp.pipe_names} are there: "
                 "name another pipeline"
             )
-        if self.labels is None and spec.covers is None:
+        self._declared = _declared_labels(nlp)
+        if self.labels is None and not self._declared and spec.covers is None:
             raise spec.error(
                 f"the labels of {spec.path} are not known, because a component does not say them: "
                 "set covers in --sources"
@@ -70,7 +73,7 @@ class PipelineSource:
 
     def opinions(self, texts: Sequence[Text]) -> list[Outcome]:
         """The entities of each text, or why the pipeline raised an error."""
-        covers = self.spec.covered(self.labels or ())
+        covers = self.spec.covered(self._declared)
         outcomes: list[Outcome] = []
         with _memory_zone(self.nlp):
             for text, found in zip(texts, self._run([t.doc.text for t in texts]), strict=True):
@@ -110,6 +113,15 @@ class PipelineSource:
             else:
                 item.entities.append(Entity(ent.start_char, ent.end_char, ent.label_))
         return item
+
+
+def _declared_labels(nlp: Language) -> list[str]:
+    """The labels of the components that are known to write entities."""
+    labels: set[str] = set()
+    for name, pipe in nlp.pipeline:
+        if "doc.ents" in nlp.get_pipe_meta(name).assigns:
+            labels.update(getattr(pipe, "labels", None) or ())
+    return sorted(labels)
 
 
 def _memory_zone(nlp: Language) -> AbstractContextManager[Any]:
