@@ -54,6 +54,10 @@ def disagreements(
 ) -> list[Disagreement]:
     """The places where sources do not agree, in order, and what each of them says there."""
     return [
-        Disagreement(start, end, tuple(each and tuple(each.near(start, end)) for each in opinions))
+        Disagreement(
+            start,
+            end,
+            tuple(None if each is None else tuple(each.near(start, end)) for each in opinions),
+        )
         for start, end in agreement.doubts
     ]

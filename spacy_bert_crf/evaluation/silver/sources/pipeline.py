@@ -77,9 +77,11 @@ class PipelineSource:
         outcomes: list[Outcome] = []
         with _memory_zone(self.nlp):
             for text, found in zip(texts, self._run([t.doc.text for t in texts]), strict=True):
-                if isinstance(found, AnnotatedText):
-                    found = aligned(text.doc, self.spec.label_map.apply(found), covers)
-                outcomes.append(found)
+                if isinstance(found, str):
+                    outcomes.append(found)
+                else:
+                    item = self.spec.label_map.apply(found)
+                    outcomes.append(aligned(text.doc, item, covers))
         return outcomes
 
     def close(self, asked: int) -> list[str]:

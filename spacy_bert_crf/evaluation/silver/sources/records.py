@@ -59,7 +59,7 @@ class Parsed(NamedTuple):
     @property
     def labels(self) -> set[str]:
         """The labels of its entities."""
-        return {each.label for each in (*self.spans, *self.names)}
+        return {span.label for span in self.spans} | {name.label for name in self.names}
 
 
 def parse_record(value: Any, place: str, number: int, id_field: str = "") -> Parsed:

@@ -19,8 +19,9 @@ KINDS = (PIPELINE, FILE, DICTIONARY)
 EVERY = "*"
 #: What a name means that occurs several times in its text: nothing is known, or each is an entity.
 UNKNOWN, ALL = "unknown", "all"
-_SETTINGS = ("name", "map", "outside", "unknown", "covers", "weight", "min_probability", "repeats")
-_SETTINGS += ("id_field",)
+#: Settings that Spec has by the same names, and all settings.
+_PLAIN = ("weight", "min_probability", "repeats", "id_field")
+_SETTINGS = ("name", "map", "outside", "unknown", "covers", *_PLAIN)
 #: What happens to bad records of a file: an error, or the source says nothing of their texts.
 FAIL, SKIP = "fail", "skip-text"
 
@@ -152,7 +153,9 @@ def _source(value: Any, place: str) -> Spec:
     is_map = isinstance(names, dict) and all(isinstance(new, str) for new in names.values())
     if not is_map:
         raise BertCrfError(f'{place}: map is {names!r}: write {{"OLD": "NEW"}}.')
-    dropped = [checked(value.get(key, ()), f"{place}: {key}") or () for key in _SETTINGS[2:4]]
+    dropped = [
+        checked(value.get(key, ()), f"{place}: {key}") or () for key in ("outside", "unknown")
+    ]
     covers = checked(value.get("covers"), f"{place}: covers")
     path = value[kinds[0]]
     return Spec(
@@ -162,7 +165,7 @@ def _source(value: Any, place: str) -> Spec:
         LabelMap.of(names, *dropped),
         None if covers is None else tuple(sorted(covers)),
         place=place,
-        **{key: value[key] for key in _SETTINGS[5:] if key in value},
+        **{key: value[key] for key in _PLAIN if key in value},
     )
 
 
