@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from support.exports import EN_TEXTS, EXPORTED, FLOAT_FORMATS, ZH_TEXTS, Toy
@@ -14,7 +15,9 @@ from support.toys import TEXTS, randomise_head, train_toy, write_encoder
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # A busy machine must not fail a property that holds.
-hypothesis_settings.register_profile("project", deadline=None)
+hypothesis_settings.register_profile(
+    "project", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("project")
 warnings.filterwarnings("ignore", message=".*W095.*")
 

@@ -82,6 +82,10 @@ def commands(out: Path, url: str) -> dict[str, tuple[Path, Callable[[], Any]]]:
         "convert-checkpoint": (out / "enc", bert_crf("convert-checkpoint", made, out / "enc")),
         "convert-corpus": (out / "c.spacy", bert_crf("convert-corpus", columns, out / "c.spacy")),
         "convert-corpus back": (out / "c.txt", bert_crf("convert-corpus", dev, out / "c.txt")),
+        "bootstrap": (
+            out / "s.spacy",
+            bert_crf("bootstrap", dev, out / "s.spacy", "-s", f"pipeline:{pipeline}"),
+        ),
         "evaluate": (out / "m.json", bert_crf("evaluate", pipeline, dev, "-o", out / "m.json")),
         "export": (
             out / "export", bert_crf("export", pipeline, out / "export", "--to", "huggingface")

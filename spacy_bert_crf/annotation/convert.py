@@ -208,7 +208,7 @@ class _DocBinWriter:
     """Makes docs of texts and writes them to a DocBin."""
 
     def __init__(self, lang: str) -> None:
-        self.nlp = _blank(lang)
+        self.nlp = blank(lang)
         self.docs = DocBinWriter()
 
     def prepare(self, item: AnnotatedText) -> list[Problem]:
@@ -255,7 +255,11 @@ class _TextWriter:
         write_corpus(path, self.texts, self.format, scheme=scheme, join=self.join)
 
 
-def _blank(lang: str) -> "Language":
+def blank(lang: str) -> "Language":
+    """The blank pipeline of a language, for texts of any length.
+
+    Raises BertCrfError for an unknown language, or one whose tokenizer lacks its library.
+    """
     import spacy
 
     try:

@@ -19,7 +19,7 @@ from . import (  # noqa: F401
     train,
 )
 from .app import cli
-from .texts import annotate, select, serve  # noqa: F401
+from .texts import annotate, bootstrap, select, serve  # noqa: F401
 
 spacy_app.add_typer(cli, name="bert-crf")
 

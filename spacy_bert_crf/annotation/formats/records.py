@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from ..._files import write_text
+from ..._files import atomic_file, write_text
 from ...errors import BertCrfError
 from ..coverage.covers import COVERS, checked
 from ..tags import quote
@@ -315,35 +315,37 @@ def _first(value: dict[str, Any], keys: Sequence[str]) -> Any:
 
 def write_lines(path: Path, records: Iterable[Any]) -> None:
     """Write a JSON value a line."""
-    lines = [json.dumps(record, ensure_ascii=False) for record in records]
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    with atomic_file(path) as tmp, tmp.open("w", encoding="utf8", newline="\n") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def write_doccano(path: Path, texts: Sequence[AnnotatedText], options: Options) -> None:
+def write_doccano(path: Path, texts: Iterable[AnnotatedText], options: Options) -> None:
     """Write doccano's JSONL, with [start, end, label] of each entity in `label`."""
     write_lines(
         path, ({"text": item.text, "label": item.entities, **marks(item)} for item in texts)
     )
 
 
-def write_prodigy(path: Path, texts: Sequence[AnnotatedText], options: Options) -> None:
+def write_prodigy(path: Path, texts: Iterable[AnnotatedText], options: Options) -> None:
     """Write Prodigy's JSONL, with tokens where the texts have them."""
-    records = []
-    for item in texts:
-        record: dict[str, Any] = {"text": item.text, "spans": [_named(e) for e in item.entities]}
-        if item.words is not None:
-            record["tokens"] = [
-                {
-                    "text": item.text[start:end],
-                    "start": start,
-                    "end": end,
-                    "id": index,
-                    "ws": item.text[end : end + 1] == " ",
-                }
-                for index, (start, end) in enumerate(item.words)
-            ]
-        records.append({**record, "meta": marks(item), "answer": "accept"})
-    write_lines(path, records)
+    write_lines(path, map(_prodigy_record, texts))
+
+
+def _prodigy_record(item: AnnotatedText) -> dict[str, Any]:
+    record: dict[str, Any] = {"text": item.text, "spans": [_named(e) for e in item.entities]}
+    if item.words is not None:
+        record["tokens"] = [
+            {
+                "text": item.text[start:end],
+                "start": start,
+                "end": end,
+                "id": index,
+                "ws": item.text[end : end + 1] == " ",
+            }
+            for index, (start, end) in enumerate(item.words)
+        ]
+    return {**record, "meta": marks(item), "answer": "accept"}
 
 
 def write_spacy_json(path: Path, texts: Sequence[AnnotatedText], options: Options) -> None:
