@@ -18,7 +18,7 @@ from .agreement import Agreement, Opinion, Rule, agree
 from .output import check_output, disagreement_record, write_docs
 from .pairs import Disagreement, disagreements
 from .report import SilverReport
-from .sources import Source, Text
+from .sources.source import Source, Text
 
 #: What becomes of tokens on which sources do not agree.
 UNKNOWN, OUTSIDE = "unknown", "outside"
