@@ -25,7 +25,7 @@ _ORDER = (
     *("new", "init-config", "convert-corpus", "convert-checkpoint", "train", "distill"),
     *("evaluate", "report"),
     *("find-errors", "calibrate", "nbest", "export", "compare-exports", "import-model"),
-    *("package", "annotate", "serve"),
+    *("package", "card", "push", "annotate", "serve"),
 )
 
 
