@@ -36,7 +36,9 @@ def push_command(
     branch: str = typer.Option("main", "--branch", "--revision", help="Branch to commit to"),
     message: str = typer.Option("", "--message", "-m", help="Message of the commit"),
     token_file: Optional[Path] = typer.Option(
-        None, "--token-file", help="File with the token; else HF_TOKEN, else that of `hf auth login`"
+        None,
+        "--token-file",
+        help="File with the token; else HF_TOKEN, else that of `hf auth login`",
     ),
     dry_run: Optional[Path] = typer.Option(
         None, "--dry-run", help="Write the complete folder here, and contact nobody"
@@ -114,7 +116,10 @@ def push_command(
         print(f"removed there: {path}")
     _print_gaps(layout)
     print("Next:")
-    print(f'  python -c "{DOWNLOAD}; import spacy; spacy.load(snapshot_download({repo_id!r}))"')
+    mirror = f"HF_ENDPOINT={endpoint} " if endpoint else ""
+    print(
+        f'  {mirror}python -c "{DOWNLOAD}; import spacy; spacy.load(snapshot_download({repo_id!r}))"'
+    )
 
 
 def _check_folder(folder: Path) -> None:

@@ -26,9 +26,7 @@ _SPLITS = {"test": "test", "dev": "validation", "validation": "validation", "tra
 _METRICS = {"p": ("precision", "precision"), "r": ("recall", "recall"), "f": ("f1", "F1")}
 
 
-def card_data(
-    meta: dict[str, Any], metrics: Optional[dict[str, Any]] = None
-) -> "ModelCardData":
+def card_data(meta: dict[str, Any], metrics: Optional[dict[str, Any]] = None) -> "ModelCardData":
     """The metadata of a pipeline. What is not known is left out.
 
     meta: a meta.json, as `complete_meta` returns it.
@@ -150,7 +148,7 @@ def _result(name: str, found: dict[str, Any]) -> Iterator["EvalResult"]:
                 dataset_name=name,
                 dataset_split=_SPLITS.get(Path(found.get("data") or "").stem),
                 metric_type=metric,
-                metric_name=f"{title} of {label}" if label else f"Entity {title}",
+                metric_name=f"{title} of {label}" if label else f"entity {title}",
                 metric_value=round(float(row[key]), 6),
                 metric_args={"label": label} if label else None,
             )

@@ -1,7 +1,7 @@
 """The folder of a repository on a model hub: pipeline, wheel, exports, card.
 
-The files of the pipeline stand at the top, as spacy-huggingface-hub puts them. So `spacy.load` takes
-a clone of the repository.
+The files of the pipeline stand at the top, as spacy-huggingface-hub puts them. So `spacy.load`
+takes a clone of the repository.
 """
 
 import json

@@ -110,8 +110,8 @@ def push_folder(
     message: message of the commit.
     force: also upload to a repository of something else than a spaCy pipeline.
     RETURNS: the repository, once its files are listed there with their sizes.
-    Raises BertCrfError where the endpoint can't be reached or refuses, for a repository of something
-    else, and if files are missing after the upload.
+    Raises BertCrfError where the endpoint can't be reached or refuses, for a repository of
+    something else, and if files are missing after the upload.
     """
     check_repo_id(repo_id)
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi

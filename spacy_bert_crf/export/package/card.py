@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Optional
 
-from packaging.requirements import Requirement
-
 from ..._provenance import META
 from ...component.meta.keys import is_encoder, labels_of, package_name
 
 #: Versions that the card lists, of those that the training recorded.
 _VERSIONS = ("python", "spacy-bert-crf", "spacy", "torch", "transformers")
+_OURS = "spacy-bert-crf"
 #: Pairs of labels that the card lists, of those that are taken for each other.
 _PAIRS = 5
 
@@ -75,7 +74,9 @@ def model_card(
         "spent": _spent(metrics.get("seconds")),
         "place": place or Place(),
         "needs": [json.dumps(line) for line in meta["requirements"]],
-        "served": [json.dumps(_with_extra(line, "serve")) for line in meta["requirements"]],
+        "served": [
+            json.dumps(line.replace(_OURS, f"{_OURS}[serve]", 1)) for line in meta["requirements"]
+        ],
         "seed": own.get("seed"),
         "versions": {k: v for k, v in (own.get("versions") or {}).items() if k in _VERSIONS},
     }
@@ -178,14 +179,6 @@ def _spent(seconds: Optional[float]) -> str:
 
 def _bounds(interval: Any) -> str:
     return f"{_percent(interval[0])} to {_percent(interval[1])}" if interval else ""
-
-
-def _with_extra(line: str, extra: str) -> str:
-    """A requirement, with an extra if it is one of this package."""
-    requirement = Requirement(line)
-    if requirement.name == "spacy-bert-crf":
-        requirement.extras = {extra}
-    return str(requirement)
 
 
 def _percent(share: float) -> str:
