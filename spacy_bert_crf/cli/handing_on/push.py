@@ -117,9 +117,8 @@ def push_command(
     _print_gaps(layout)
     print("Next:")
     mirror = f"HF_ENDPOINT={endpoint} " if endpoint else ""
-    print(
-        f'  {mirror}python -c "{DOWNLOAD}; import spacy; spacy.load(snapshot_download({repo_id!r}))"'
-    )
+    code = f"{DOWNLOAD}; import spacy; spacy.load(snapshot_download({repo_id!r}))"
+    print(f'  {mirror}python -c "{code}"')
 
 
 def _check_folder(folder: Path) -> None:
