@@ -119,7 +119,7 @@ def push_folder(
     api = HfApi(endpoint=endpoint or None, token=token)
     where = str(api.endpoint)
     files = files_of(folder)
-    with _by_lfs(where != HUB):
+    with _at(where):
         is_new = _create(api, repo_id, private)
         if branch != MAIN:
             with explained(where, f"to make the branch {branch} of {repo_id}"):
@@ -201,13 +201,18 @@ def _check_complete(files: dict[str, Path], there: dict[str, int], repo_id: str)
 
 
 @contextmanager
-def _by_lfs(is_wanted: bool) -> Iterator[None]:
-    """Within the block, huggingface_hub uploads by Git LFS and not by Xet, if wanted."""
+def _at(endpoint: str) -> Iterator[None]:
+    """Within the block, huggingface_hub works with an endpoint, and there without Xet.
+
+    Its version 0.36 reads the address of a finished commit by the default endpoint, whatever
+    endpoint it was made at.
+    """
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_DISABLE_XET
-    constants.HF_HUB_DISABLE_XET = before or is_wanted
+    before = constants.ENDPOINT, constants.HF_HUB_DISABLE_XET
+    constants.ENDPOINT = endpoint
+    constants.HF_HUB_DISABLE_XET = before[1] or endpoint != HUB
     try:
         yield
     finally:
-        constants.HF_HUB_DISABLE_XET = before
+        constants.ENDPOINT, constants.HF_HUB_DISABLE_XET = before

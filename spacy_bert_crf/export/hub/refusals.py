@@ -46,6 +46,7 @@ def _message(err: Exception, endpoint: str, wish: str, files: dict[str, Path]) -
             break
         chain.append(cause)
     nothing = " No commit was made." if files else ""
+    perhaps = " Look there for a new commit before you push again." if files else ""
     response = next((r for e in chain if (r := getattr(e, "response", None)) is not None), None)
     if response is not None:
         status = int(response.status_code)
@@ -53,11 +54,12 @@ def _message(err: Exception, endpoint: str, wish: str, files: dict[str, Path]) -
         if status == 413 and files:
             name, path = max(files.items(), key=lambda item: item[1].stat().st_size)
             todo += f". The largest is {name} ({path.stat().st_size / 1e6:.1f} MB)"
-        return f"{endpoint} refuses {wish} ({status}: {_reason(chain)}): {todo}.{nothing}"
+        done = perhaps if status >= 500 else nothing
+        return f"{endpoint} refuses {wish} ({status}: {_reason(chain)}): {todo}.{done}"
     if any(_is_network(each) for each in chain):
         return (
             f"{endpoint} can't be asked {wish} ({_reason(chain[:1])}): check the network and the "
-            f"endpoint, or name a mirror with --endpoint.{nothing}"
+            f"endpoint, or name a mirror with --endpoint.{perhaps}"
         )
     return f"{endpoint} refuses {wish}: {_reason(chain[:1])}.{nothing}"
 
