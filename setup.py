@@ -71,12 +71,12 @@ setup(
         "serve": [
             "fastapi>=0.115",
             "uvicorn>=0.30",
-            "starlette>=0.40",
+            "starlette>=0.37.2",
             "pydantic>=2.7",
             "prometheus-client>=0.20",
         ],
         # Parquet files as corpora.
-        "parquet": ["pyarrow>=15"],
+        "parquet": ["pyarrow>=16"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
@@ -84,6 +84,7 @@ setup(
             "seqeval>=1.2.2",
             "pytorch-crf==0.7.2",
             "build",
+            "httpx>=0.27",
             "httpx2>=2.0",
         ],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],

@@ -8,14 +8,16 @@ Versions outside the ranges (UNSUPPORTED) must be named at import, with what to 
 Each set gets a virtual environment of its own under --venvs. Results of several calls add up.
 """
 
-import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import venv
+from email import message_from_string
+from functools import cache
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -23,11 +25,12 @@ from packaging.requirements import Requirement
 from reliability.common import ROOT, WORK, Result, parser_for
 
 #: The extras of each set, and versions of its own.
+_EXTRAS = ("onnx", "project", "parquet", "package", "dictionary", "annotate", "serve")
 SETS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-    "oldest": (("onnx", "project"), {}),
-    "shared": (("onnx", "project", "shared"), {}),
-    "transformers-4": (("onnx", "project"), {"transformers": "==4.57.*"}),
-    "newest": (("onnx", "project"), {}),
+    "oldest": (_EXTRAS, {}),
+    "shared": ((*_EXTRAS, "shared"), {}),
+    "transformers-4": (_EXTRAS, {"transformers": "==4.57.*"}),
+    "newest": (_EXTRAS, {}),
 }
 #: The extra for the tests themselves. pip takes its newest versions.
 TOOLS = "test"
@@ -42,18 +45,30 @@ UNSUPPORTED = (
 
 def requirements(names: tuple[str, ...], tools: bool = False) -> list[str]:
     """The requirements in setup.py with the extras `names`, or those of the extra TOOLS only."""
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf8"))
-    call = next(
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
-    )
-    arguments = {word.arg: word.value for word in call.keywords}
-    extras = ast.literal_eval(arguments["extras_require"])
-    if tools:
-        return list(extras[TOOLS])
-    required = ast.literal_eval(arguments["install_requires"])
-    return [*required, *(r for extra in names for r in extras[extra])]
+    extras = [TOOLS] if tools else names
+    out = []
+    for requirement in map(Requirement, _metadata()):
+        needed = requirement.marker is None and not tools
+        if needed or any(_is_of(requirement, extra) for extra in extras):
+            requirement.marker = None
+            out.append(str(requirement))
+    return list(dict.fromkeys(out))
+
+
+@cache
+def _metadata() -> list[str]:
+    """The Requires-Dist lines that setup.py gives."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", folder]
+        subprocess.run(command, check=True, cwd=ROOT)
+        (info,) = Path(folder).glob("*.egg-info/PKG-INFO")
+        return message_from_string(info.read_text(encoding="utf8")).get_all("Requires-Dist") or []
+
+
+def _is_of(requirement: Requirement, extra: str) -> bool:
+    """Whether a requirement belongs to an extra."""
+    marker = requirement.marker
+    return marker is not None and marker.evaluate({"extra": extra})
 
 
 def pins(which: str) -> list[str]:

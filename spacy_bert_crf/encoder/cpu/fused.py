@@ -2,14 +2,17 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attended, read_length
 from .linear import FUSED_ACTIVATIONS
 
+#: Whether oneDNN's products with an activation inside of them are fast here.
+HAS_AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
 #: Number of rows for which oneDNN lays out the weights. Other numbers work as well.
 TYPICAL_ROWS = 1024
 #: Layer classes that compute the same as BERT's, with the same attribute names.
@@ -22,12 +25,45 @@ _BERT_LAYERS = {
 Make = Callable[..., nn.Module]
 
 
+class LayerParts(NamedTuple):
+    """The modules of a layer that computes as BERT's does, whatever their names in transformers."""
+
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+    n_heads: int
+    attended: nn.Module
+    attended_norm: nn.Module
+    inner: nn.Module
+    activation: Any
+    outer: nn.Module
+    norm: nn.Module
+
+    @classmethod
+    def of(cls, layer: Any) -> "LayerParts":
+        """The parts of a layer for which can_fuse is true."""
+        attention = layer.attention
+        if _is_distilbert_block(layer):
+            return cls(
+                *(attention.q_lin, attention.k_lin, attention.v_lin, attention.n_heads),
+                *(attention.out_lin, layer.sa_layer_norm),
+                *(layer.ffn.lin1, layer.ffn.activation, layer.ffn.lin2, layer.output_layer_norm),
+            )
+        own, output = attention.self, attention.output
+        return cls(
+            *(own.query, own.key, own.value, own.num_attention_heads),
+            *(output.dense, output.LayerNorm),
+            *(layer.intermediate.dense, layer.intermediate.intermediate_act_fn),
+            *(layer.output.dense, layer.output.LayerNorm),
+        )
+
+
 class FusedBertLayer(nn.Module):
     """A BERT layer (Devlin et al. 2019) with query, key and value as one product.
 
     The activation is part of the product before it.
 
-    layer: a layer for which is_bert_layer is true.
+    layer: a layer for which can_fuse is true.
     make: makes a product, see Make.
     """
 
@@ -36,15 +72,15 @@ class FusedBertLayer(nn.Module):
 
     def __init__(self, layer: Any, make: Make) -> None:
         super().__init__()
-        attention = layer.attention.self
+        parts = LayerParts.of(layer)
         self.returns_tuple = returns_tuple(layer)
-        self.n_heads = attention.num_attention_heads
-        self.qkv = make([attention.query, attention.key, attention.value])
-        self.attended = make([layer.attention.output.dense])
-        self.attended_norm = layer.attention.output.LayerNorm
-        self.inner = make([layer.intermediate.dense], layer.intermediate.intermediate_act_fn)
-        self.outer = make([layer.output.dense])
-        self.norm = layer.output.LayerNorm
+        self.n_heads = parts.n_heads
+        self.qkv = make([parts.query, parts.key, parts.value])
+        self.attended = make([parts.attended])
+        self.attended_norm = parts.attended_norm
+        self.inner = make([parts.inner], parts.activation)
+        self.outer = make([parts.outer])
+        self.norm = parts.norm
 
     def forward(
         self, hidden_states: Tensor, attention_mask: Optional[Tensor] = None, *args: Any, **kw: Any
@@ -84,10 +120,25 @@ def round_size(n_rows: int) -> int:
     return -(-n_rows // step) * step
 
 
-def is_bert_layer(layer: Any) -> bool:
+def can_fuse(layer: Any) -> bool:
     """Whether a FusedBertLayer can replace this module."""
+    return is_bert_layer(layer) or (_is_distilbert_block(layer) and _has_sdpa(layer.attention))
+
+
+def is_bert_layer(layer: Any) -> bool:
+    """Whether a module is a BERT layer, also by its attribute names, with torch's attention."""
     # Only layers with torch's attention get a mask that the attention here takes.
     return computes_as_bert(layer) and _has_sdpa(layer.attention.self)
+
+
+def _is_distilbert_block(layer: Any) -> bool:
+    """Whether a module is DistilBERT's layer (Sanh et al. 2019): BERT's, with other names."""
+    kind = type(layer)
+    return (
+        kind.__name__ == "TransformerBlock"
+        and kind.__module__.endswith("modeling_distilbert")
+        and layer.ffn.chunk_size_feed_forward == 0
+    )
 
 
 def _has_sdpa(attention: Any) -> bool:
@@ -102,7 +153,7 @@ def _has_sdpa(attention: Any) -> bool:
 @torch.no_grad()
 def returns_tuple(layer: Any) -> bool:
     """Whether a BERT layer returns its states in a tuple, as before transformers 5."""
-    weight = layer.output.LayerNorm.weight
+    weight: Any = LayerParts.of(layer).norm.weight
     # shape: (1, 1, width)
     return isinstance(layer(weight.new_zeros(1, 1, len(weight))), tuple)
 
@@ -157,6 +208,35 @@ class PackedLinear(nn.Module):
         return self(rows).add_(to)
 
 
+class JoinedLinear(nn.Module):
+    """PackedLinear for CPUs without AVX-512: torch's own product, and the activation after it.
+
+    oneDNN's activations inside of a product take several times as long there as those after it.
+
+    linears: layers [width, n_i]. Their outputs are concatenated.
+    activation: the module of the activation of the outputs, or None.
+    """
+
+    def __init__(self, linears: list[nn.Linear], activation: Any = None) -> None:
+        super().__init__()
+        # A single layer is used as it is, so that its weights are not copied.
+        weight: Tensor = linears[0].weight
+        bias: Optional[Tensor] = linears[0].bias
+        if len(linears) > 1:
+            weight, bias = joined(linears)
+        self.weight, self.bias = weight, bias
+        self.activation = activation
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[..., width] to [..., sum of n_i]"""
+        out = F.linear(rows, self.weight, self.bias)
+        return out if self.activation is None else self.activation(out)
+
+    def add(self, rows: Tensor, to: Tensor) -> Tensor:
+        """The outputs plus `to`, which may change. [..., width] and [..., n] to [..., n]"""
+        return self(rows).add_(to)
+
+
 @torch.no_grad()
 def packed_encoder(model: Any) -> Any:
     """A faster copy of a Hugging Face encoder with the same results, except for rounding.
@@ -166,24 +246,31 @@ def packed_encoder(model: Any) -> Any:
         layers hold copies of the weights, so make a new one when those change (`weights_stamp`).
     """
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not has_onednn or not any(map(is_bert_layer, model.modules())):
+    if not has_onednn or not any(map(can_fuse, model.modules())):
         return model
     shared: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
     copied = copy.deepcopy(model, shared)
 
     def make(linears: list[nn.Linear], activation: Any = None) -> nn.Module:
-        name = "" if activation is None else str(model.config.hidden_act)
+        if not HAS_AVX512:
+            return JoinedLinear(linears, activation)
+        name = "" if activation is None else activation_name(model.config)
         if activation is None or name in FUSED_ACTIVATIONS:
             return PackedLinear(linears, name)
         return nn.Sequential(PackedLinear(linears), activation)
 
     for name, module in list(copied.named_modules()):
-        if is_bert_layer(module):
+        if can_fuse(module):
             try:
                 copied.set_submodule(name, FusedBertLayer(module, make))
             except (RuntimeError, AttributeError, NotImplementedError):
                 return model  # This torch has no such kernels.
     return copied
+
+
+def activation_name(config: Any) -> str:
+    """The name of the activation in a config of transformers; DistilBERT's has a key of its own."""
+    return str(getattr(config, "hidden_act", None) or getattr(config, "activation", ""))
 
 
 def weights_stamp(model: nn.Module) -> int:

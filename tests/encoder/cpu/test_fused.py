@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, DistilBertConfig
+from transformers import AutoModel, BertConfig, DistilBertConfig, MPNetConfig
 
 from spacy_bert_crf.encoder.cpu import fused
 from spacy_bert_crf.encoder.cpu.fused import (
     FusedBertLayer,
+    JoinedLinear,
+    PackedLinear,
     packed_encoder,
     round_size,
     weights_stamp,
@@ -21,9 +23,17 @@ SIZES = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3, "num_atten
 
 def make(activation="gelu", kind=BertConfig, **settings):
     torch.manual_seed(0)
-    if kind is BertConfig:
+    if kind is DistilBertConfig:
+        settings["activation"] = activation
+    else:
         settings = {**SIZES, "intermediate_size": 64, "hidden_act": activation, **settings}
     return AutoModel.from_config(kind(initializer_range=0.2, **settings)).eval()
+
+
+@pytest.fixture(params=[True, False], ids=["AVX-512", "no AVX-512"])
+def avx512(request, monkeypatch):
+    monkeypatch.setattr(fused, "HAS_AVX512", request.param)
+    return request.param
 
 
 def run(model, mask):
@@ -38,14 +48,33 @@ def run(model, mask):
 
 @pytest.mark.parametrize("mask", [False, True])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", "silu"])
-def test_computes_the_same(activation, mask):
+def test_computes_the_same(activation, mask, avx512):
     model = make(activation)
     before = run(model, mask)
     packed = packed_encoder(model)
     assert [type(layer) for layer in packed.encoder.layer] == [FusedBertLayer] * 3
+    assert type(packed.encoder.layer[0].outer) is (PackedLinear if avx512 else JoinedLinear)
     torch.testing.assert_close(run(packed, mask), before, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(run(model, mask), before, rtol=0, atol=0)
     assert not any(isinstance(layer, FusedBertLayer) for layer in model.modules())
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_distilbert_computes_the_same(activation, mask, avx512):
+    sizes = {"vocab_size": 50, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+    model = make(kind=DistilBertConfig, activation=activation, **sizes)
+    before = run(model, mask)
+    packed = packed_encoder(model)
+    assert [type(layer) for layer in packed.transformer.layer] == [FusedBertLayer] * 2
+    torch.testing.assert_close(run(packed, mask), before, rtol=1e-4, atol=1e-5)
+
+
+def test_without_avx512_single_products_share_their_weights(monkeypatch):
+    monkeypatch.setattr(fused, "HAS_AVX512", False)
+    model = make()
+    weight = model.encoder.layer[0].output.dense.weight
+    assert packed_encoder(model).encoder.layer[0].outer.weight is weight
 
 
 def test_few_sizes_for_all_passes():
@@ -63,7 +92,8 @@ def test_the_embeddings_are_shared():
 
 
 def test_other_encoders_stay_what_they_are(monkeypatch):
-    other = make(kind=DistilBertConfig, vocab_size=50, dim=32, n_layers=1, n_heads=2, hidden_dim=64)
+    monkeypatch.setattr(fused, "HAS_AVX512", True)
+    other = make(kind=MPNetConfig)
     assert packed_encoder(other) is other
     model = make()
 
