@@ -175,7 +175,10 @@ class _Handler(BaseHTTPRequestHandler):
                 fnmatch(path.split("/")[-1], p) for p in ("*.whl", "*.pt", "model", "*.json")
             )
             row = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
-            rows.append(row | ({"oid": blob(files[path])} if path in files and not large else {}))
+            if path in files:
+                digest = hashlib.sha256(files[path]).hexdigest() if large else blob(files[path])
+                row["oid"] = digest
+            rows.append(row)
         self.answer(200, {"files": rows})
 
     def batch(self, body, name):
