@@ -19,6 +19,7 @@ from . import (  # noqa: F401
     train,
 )
 from .app import cli
+from .handing_on import card, push  # noqa: F401
 from .texts import annotate, bootstrap, select, serve  # noqa: F401
 
 spacy_app.add_typer(cli, name="bert-crf")

@@ -25,7 +25,8 @@ _ORDER = (
     *("new", "init-config", "convert-corpus", "convert-checkpoint", "train", "distill"),
     *("evaluate", "report"),
     *("find-errors", "calibrate", "nbest", "export", "compare-exports", "import-model"),
-    *("package", "select", "bootstrap", "annotate", "serve"),
+    *("package", "card", "push"),
+    *("select", "bootstrap", "annotate", "serve"),
 )
 
 

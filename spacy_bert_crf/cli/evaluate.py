@@ -29,6 +29,9 @@ def evaluate_command(
     confused: Optional[Path] = typer.Option(
         None, "--confusion", help="Confusion matrix of DATA to write (.svg)"
     ),
+    intervals: bool = typer.Option(
+        False, "--intervals", help="Also write 95 % intervals of the scores to the JSON file"
+    ),
     gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU number, -1 for the CPU"),
 ) -> None:
     """Score a pipeline's entities: precision, recall and F1, in total and for each label.
@@ -62,7 +65,8 @@ def evaluate_command(
     for path in (data, dev):
         if path is not None:
             docs = read_docs(path, nlp)
-            found.append(evaluate(nlp, docs, confusion=confused is not None, progress=True))
+            wanted = {"confusion": confused is not None, "intervals": intervals}
+            found.append(evaluate(nlp, docs, **wanted, progress=True))
             print(f"{found[-1].tables(path.name)}\n", flush=True)
     figures = metrics(
         found[0],

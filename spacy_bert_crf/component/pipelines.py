@@ -18,7 +18,6 @@ from .._files import atomic_folder, write_text
 from .._provenance import missing_shared
 from ..encoder import hf as enc
 from ..errors import BertCrfError, first_line
-from ..model import layers
 
 if TYPE_CHECKING:
     from .pipe import BertCrf
@@ -164,7 +163,9 @@ def find_component(nlp: Language, name: str = "") -> "BertCrf":
             else f"the pipeline has no bert_crf component, only {nlp.pipe_names}."
         )
     pipe = found[name] if name else next(iter(found.values()))
-    if not layers.head_of(pipe.model).is_built:
+    from ..model.layers import head_of  # late, since half of the package stands behind it
+
+    if not head_of(pipe.model).is_built:
         raise BertCrfError(f"component {pipe.name!r} is not trained: name a trained pipeline.")
     return pipe
 
@@ -174,7 +175,9 @@ def find_encoder(nlp: Language, pipe: "BertCrf") -> enc.LoadedEncoder:
 
     Raises BertCrfError if it is no Hugging Face encoder with a fast tokenizer.
     """
-    encoder = layers.encoder_of(pipe.model)
+    from ..model.layers import encoder_of
+
+    encoder = encoder_of(pipe.model)
     if encoder is not None:
         return encoder.loaded
     models = [pipe.model.get_ref("tok2vec")]

@@ -20,6 +20,7 @@ from ..component.pipe import BertCrf
 from ..component.pipelines import check_labels
 from ..errors import BertCrfError
 from .reliability import Reliability, reliability
+from .report.intervals import Intervals, bootstrap
 from .scores import Confusion, Scores, SpanTuple, score
 from .scores import confusion as count_confusion
 
@@ -33,6 +34,8 @@ class Evaluation:
     confusion: how predicted entities differ from gold ones; None if it was not requested.
     characters: length of the texts, in characters.
     seconds: time that prediction took, in seconds.
+    intervals: 95 % intervals of the scores by label, and of all labels under ""; None if they were
+        not requested.
     """
 
     scores: Scores
@@ -40,6 +43,7 @@ class Evaluation:
     confusion: Optional[Confusion]
     characters: int
     seconds: float
+    intervals: Optional[dict[str, Intervals]] = None
 
     @property
     def characters_per_second(self) -> float:
@@ -55,6 +59,11 @@ class Evaluation:
             out["reliability"] = self.reliability.to_dict()
         if self.confusion is not None:
             out["confusion"] = self.confusion.to_dict()
+        if self.intervals is not None:
+            out["intervals"] = {
+                label: {key: list(bounds) for key, bounds in found._asdict().items()}
+                for label, found in self.intervals.items()
+            }
         return out
 
     def tables(self, title: str) -> str:
@@ -66,7 +75,12 @@ class Evaluation:
 
 
 def evaluate(
-    nlp: Language, docs: list[Doc], *, confusion: bool = False, progress: bool = False
+    nlp: Language,
+    docs: list[Doc],
+    *,
+    confusion: bool = False,
+    intervals: bool = False,
+    progress: bool = False,
 ) -> Evaluation:
     """Score a pipeline's entities on annotated docs.
 
@@ -76,12 +90,14 @@ def evaluate(
     nlp: a trained pipeline.
     docs: annotated docs. The pipeline reads only their texts.
     confusion: also count how predicted entities differ from gold ones.
+    intervals: also compute intervals of the scores, by the bootstrap over docs.
     progress: show a progress bar on stderr, if that is a terminal.
     RETURNS: scores, calibration and speed.
     Warns of labels that the pipeline does not have.
     Raises BertCrfError if no doc is annotated, or the pipeline has none of their labels.
     """
-    return predict(nlp, docs, progress=progress).evaluation(confusion=confusion)
+    found = predict(nlp, docs, progress=progress)
+    return found.evaluation(confusion=confusion, intervals=intervals)
 
 
 @dataclass(frozen=True)
@@ -101,8 +117,8 @@ class Predictions:
     scheme: str
     seconds: float
 
-    def evaluation(self, *, confusion: bool) -> Evaluation:
-        """The figures. confusion: also count how predicted entities differ from gold ones."""
+    def evaluation(self, *, confusion: bool, intervals: bool = False) -> Evaluation:
+        """The figures. Arguments are those of `evaluate`."""
         pairs = list(aligned_spans(self.docs, self.gold))
         return Evaluation(
             score(pairs, self.scheme),
@@ -110,6 +126,7 @@ class Predictions:
             count_confusion((ours, gold) for ours, gold, _ in pairs) if confusion else None,
             sum(len(doc.text) for doc in self.gold),
             self.seconds,
+            bootstrap((ours, gold) for ours, gold, _ in pairs) if intervals else None,
         )
 
 

@@ -60,6 +60,15 @@ class Reliability:
         ]
         return {"ece": self.ece, "brier": self.brier, "entities": self.count, "bins": bins}
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Reliability":
+        """The reliability that `to_dict` made these values of. Raises KeyError where one lacks."""
+        bins = [
+            Bin(b["low"], b["high"], b["count"], b.get("probability", 0.0), b.get("right", 0.0))
+            for b in values["bins"]
+        ]
+        return cls(tuple(bins), values["ece"], values["brier"], values["entities"])
+
     def table(self) -> str:
         """Return a table as text, one line per bin."""
         lines = ["probability  entities    mean   right"]

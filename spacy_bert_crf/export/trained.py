@@ -13,6 +13,7 @@ from .._provenance import META, config_hash, settings_of, versions
 from .._transformers import without_dtype
 from ..annotation.schemes import TagSet
 from ..annotation.word_runs import WORD
+from ..component.meta.keys import is_encoder
 from ..component.pipe import BertCrf
 from ..component.pipelines import find_component, find_encoder
 from ..crf.chain_weights import ChainWeights
@@ -164,6 +165,8 @@ def describe(
     seed = metrics.get("seed", (config.get("training") or {}).get("seed"))
     # Origin and license of the encoder, from the config.json of its checkpoint.
     source = {key: getattr(encoder.model.config, key, None) for key in ("origin", "license")}
+    sources = nlp.meta.get("sources") or []
+    texts = [s for s in sources if not (isinstance(s, dict) and is_encoder(s))]
     return {
         "scheme": pipe.scheme,
         "labels": list(pipe.labels),
@@ -178,7 +181,7 @@ def describe(
         **({"whole_pieces": True} if isinstance(nlp.tokenizer, PieceTokenizer) else {}),
         **({"encoder": source} if any(source.values()) else {}),
         # Origin and license of the training texts.
-        **({"sources": nlp.meta["sources"]} if nlp.meta.get("sources") else {}),
+        **({"sources": texts} if texts else {}),
         "weights_sha256": "",
         "config_sha256": made.get("config_sha256") or config_hash(settings_of(config)),
         "data_sha256": made.get("data_sha256") or {},

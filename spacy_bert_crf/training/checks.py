@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from .._devices import default_device
 from .._files import remove_folder
 from ..annotation.coverage.table import coverage_table
+from ..component.meta.describe import describe
 from ..component.pipe import BertCrf
 from ..component.pipelines import check_labels
 from ..errors import BertCrfError, first_line
@@ -91,10 +92,13 @@ def read_sources(config: Config) -> list[dict[str, str]]:
     return list(sources)
 
 
-def record_sources(nlp: Language, config: Config) -> None:
-    """Write the sources that a config names to the meta.json of its pipeline."""
-    if sources := read_sources(config):
-        nlp.meta["sources"] = sources
+def record_description(nlp: Language, config: Config) -> None:
+    """Write name, description, encoders and sources to the meta.json of a pipeline in training.
+
+    nlp: the pipeline, initialised.
+    config: its training config.
+    """
+    describe(nlp, read_sources(config))
 
 
 def check_tokenizer(settings: dict[str, Any]) -> None:

@@ -161,7 +161,7 @@ class _Run:
             **ts.hashes(self.belongs_to),
             "versions": versions(),
         }
-        checks.record_sources(nlp, config)
+        checks.record_description(nlp, config)
         self.state = ts.TrainingState()
         self.random: Optional[dict[str, Any]] = None
         self.history = ts.read_history(output) if resume else {}

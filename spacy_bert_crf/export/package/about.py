@@ -12,6 +12,8 @@ from ...errors import BertCrfError, first_line
 
 #: Names that pip, spaCy and Python take as they are.
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+#: What may be said of emissions beside their grams, by the names of the hub's model cards.
+EMISSIONS = ("source", "training_type", "geographical_location", "hardware_used")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class About:
     scored_on: the texts that the scores are of.
     limits: what to know before relying on it, one sentence for each.
     example: a text. The model card shows its entities.
+    base_model: name on a model hub of the encoder that was fine-tuned, such as bert-base-chinese.
+    datasets: names on a model hub of the data sets that it was trained on.
+    emissions: carbon dioxide of the training: `grams`, and `source`, `geographical_location` and
+        `hardware_used` where they are known. Nothing measures it here.
     """
 
     name: str = ""
@@ -44,6 +50,9 @@ class About:
     scored_on: str = ""
     limits: list[str] = field(default_factory=list)
     example: str = ""
+    base_model: str = ""
+    datasets: list[str] = field(default_factory=list)
+    emissions: dict[str, Any] = field(default_factory=dict)
 
 
 def read_about(path: Path) -> About:
@@ -93,11 +102,26 @@ def check_about(about: About, where: str = "the description of the package") -> 
         raise BertCrfError(f"{where}: there is no license_file {about.license_file}.")
 
 
+def _is_emissions(value: dict[str, Any]) -> bool:
+    grams = value.get("grams")
+    texts = {key: text for key, text in value.items() if key != "grams"}
+    return (
+        isinstance(grams, (int, float))
+        and not isinstance(grams, bool)
+        and grams >= 0
+        and texts.keys() <= set(EMISSIONS)
+        and all(isinstance(text, str) for text in texts.values())
+    )
+
+
 def _checked(path: Path, key: str, value: Any) -> Any:
     """The value of a key, if its type is right. Texts lose white space at their ends."""
-    if key == "limits":
+    if key in ("limits", "datasets"):
         right = isinstance(value, list) and all(isinstance(line, str) for line in value)
-        expected = "a list of sentences"
+        expected = "a list of sentences" if key == "limits" else "a list of names"
+    elif key == "emissions":
+        right = isinstance(value, dict) and _is_emissions(value)
+        expected = f"grams: NUMBER, and texts for {', '.join(EMISSIONS)}"
     elif key == "labels":
         texts = [*value, *value.values()] if isinstance(value, dict) else [None]
         right, expected = all(isinstance(text, str) for text in texts), "a text for each label"

@@ -1,6 +1,5 @@
 """Completes the meta.json of a trained pipeline before it is handed on."""
 
-from collections.abc import Iterator
 from typing import Any, Optional
 
 from packaging.version import Version
@@ -8,10 +7,10 @@ from spacy.language import Language
 
 from ... import __version__
 from ..._provenance import META
-from ...component.pipelines import find_component, find_encoder, is_bert_crf
-from ...errors import BertCrfError
+from ...component.meta.encoders import describe_encoders
+from ...component.meta.keys import is_encoder
+from ...component.pipelines import is_bert_crf
 from .about import About
-from .keys import ENCODER, PART, is_encoder
 
 #: What tokenizers need beside spaCy: by their names, and for Chinese by the segmenter.
 _TOKENIZERS = {
@@ -29,7 +28,7 @@ def complete_meta(
     """The meta.json of a pipeline with all that a reader of the package needs.
 
     nlp: a trained pipeline.
-    about: what its maker says.
+    about: what its maker says. Where that is nothing, what the meta.json has stays.
     metrics: the content of metrics.json, as `evaluate` writes it. Without it, `performance` stays
         what the training measured on dev.
     RETURNS: the keys of spaCy's meta.json. `sources` has the encoders too, marked by `part`. The
@@ -39,25 +38,32 @@ def complete_meta(
     meta["name"] = (about.name or meta["name"]).removeprefix(f"{meta['lang']}_")
     for key in ("version", "description", "author", "email", "url", "license"):
         meta[key] = getattr(about, key) or meta.get(key, "")
-    encoders = list(_encoders(nlp))
-    named = [s if isinstance(s, dict) else {"name": s} for s in meta.get("sources") or []]
-    meta["sources"] = [*(s for s in named if not is_encoder(s)), *_sources(encoders)]
+    encoders, meta["sources"] = describe_encoders(nlp)
     if metrics and "ents_f" in metrics:
         meta["performance"] = _performance(metrics)
     meta["requirements"] = requirements(nlp)
-    entities = [[ent.text, ent.label_] for ent in nlp(about.example).ents] if about.example else []
-    meta[META] = {
-        **(meta.get(META) or {}),
-        "encoders": [{k: v for k, v in one.items() if k not in _SOURCE} for one in encoders],
-        "card": {
-            "purpose": about.purpose,
-            "labels": {label: text for label, text in about.labels.items() if text},
-            "scored_on": about.scored_on,
-            "limits": about.limits,
-            "example": {"text": about.example, "entities": entities} if about.example else None,
-        },
-    }
+    own = meta.get(META) or {}
+    card = {**(own.get("card") or {}), **{k: v for k, v in _card(nlp, about).items() if v}}
+    meta[META] = {**own, "encoders": encoders, "card": card}
     return meta
+
+
+def _card(nlp: Language, about: About) -> dict[str, Any]:
+    """What the maker says for the model card."""
+    example = None
+    if about.example:
+        found = [[ent.text, ent.label_] for ent in nlp(about.example).ents]
+        example = {"text": about.example, "entities": found}
+    return {
+        "purpose": about.purpose,
+        "labels": {label: text for label, text in about.labels.items() if text},
+        "scored_on": about.scored_on,
+        "limits": about.limits,
+        "example": example,
+        "base_model": about.base_model,
+        "datasets": about.datasets,
+        "emissions": about.emissions,
+    }
 
 
 def requirements(nlp: Language) -> list[str]:
@@ -93,44 +99,6 @@ def gaps(meta: dict[str, Any]) -> list[str]:
         if not source.get("license")
     ]
     return lines
-
-
-#: What says where an encoder comes from, in the config.json of its checkpoint.
-_SOURCE = ("origin", "license")
-
-
-def _encoders(nlp: Language) -> Iterator[dict[str, Any]]:
-    """Sizes and origin of the encoder of each bert_crf; a shared one comes once."""
-    seen = set()
-    for name in nlp.component_names:
-        if not is_bert_crf(nlp, name):
-            continue
-        try:
-            pipe = find_component(nlp, name)
-            model = find_encoder(nlp, pipe).model
-        except BertCrfError:  # no Hugging Face encoder, or a component that is disabled
-            continue
-        if id(model) in seen:
-            continue
-        seen.add(id(model))
-        config = model.config
-        yield {
-            "component": name,
-            "model_type": config.model_type,
-            "layers": getattr(config, "num_hidden_layers", None),
-            "width": getattr(config, "hidden_size", None),
-            "parameters": sum(weight.numel() for weight in model.parameters()),
-            "quantize": pipe.quantize,
-            "scheme": pipe.scheme,
-            **{key: getattr(config, key, None) or "" for key in _SOURCE},
-        }
-
-
-def _sources(encoders: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
-    for one in encoders:
-        if one["origin"]:
-            known = {"license": one["license"]} if one["license"] else {}
-            yield {"name": one["origin"], **known, PART: ENCODER}
 
 
 def _performance(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -7,21 +7,18 @@ import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, Optional
 
-import srsly
 from packaging.version import Version
-from spacy.language import Language
-from thinc.api import Config
 
 from ..._files import atomic_file
-from ..._provenance import META
+from ...component.meta.keys import package_name
 from ...component.pipelines import load_pipeline
 from ...errors import BertCrfError
 from .about import About, check_about
 from .card import model_card
-from .keys import package_name
+from .files import write_pipeline
 from .meta import complete_meta, gaps
 
 #: The first setuptools that builds wheels without the package wheel.
@@ -81,15 +78,9 @@ def package_pipeline(
     meta = complete_meta(nlp, about, metrics)
     with tempfile.TemporaryDirectory(prefix="spacy-package-") as tmp:
         source = Path(tmp) / "pipeline"
-        _copy(pipeline, source, nlp)
-        size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-        meta[META]["bytes"] = size
+        write_pipeline(pipeline, source, nlp, meta, about)
         card = model_card(meta, metrics)
-        srsly.write_json(source / "meta.json", meta)
         (source / "README.md").write_text(card, encoding="utf8", newline="\n")
-        (source / "LICENSES_SOURCES").write_text(_licenses(meta), encoding="utf8", newline="\n")
-        if about.license_file:
-            shutil.copyfile(about.license_file, source / "LICENSE")
         built = _build(_make_package(source, Path(tmp) / "package"), Path(tmp) / "wheel")
         wheel = Path(dst) / built.name
         with atomic_file(wheel) as file:
@@ -102,43 +93,6 @@ def _check_build() -> None:
         metadata.version("build")  # a folder of this name in the working directory is no package
     except metadata.PackageNotFoundError as err:
         raise BertCrfError("a wheel needs the package build. Run: pip install build") from err
-
-
-def _copy(pipeline: Path, source: Path, nlp: Language) -> None:
-    """Copy the files of the pipeline itself, and clean its config."""
-    source.mkdir()
-    for name in ("tokenizer", "vocab", *nlp.component_names):
-        path = pipeline / name
-        if path.is_dir():
-            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns(".*"))
-        elif path.is_file():
-            shutil.copyfile(path, source / name)
-    config = Config().from_disk(pipeline / "config.cfg", interpolate=False)
-    Config(_cut_paths(config)).to_disk(source / "config.cfg", interpolate=False)
-
-
-def _cut_paths(value: Any) -> Any:
-    """A copy of a value of a config in which absolute paths are cut to their last part."""
-    if isinstance(value, dict):
-        return {key: _cut_paths(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_cut_paths(inner) for inner in value]
-    for kind in (PurePosixPath, PureWindowsPath) if isinstance(value, str) else ():
-        path = kind(value)
-        if path.is_absolute() and len(path.parts) > 2:
-            return path.name
-    return value
-
-
-def _licenses(meta: dict[str, Any]) -> str:
-    """Name, author and licence of each source, as text."""
-    lines = ["This pipeline was made from:", ""]
-    for source in meta["sources"]:
-        lines.append(f"* {source['name']}")
-        lines += [
-            f"  {key}: {source[key]}" for key in ("url", "author", "license") if key in source
-        ]
-    return "\n".join(lines if meta["sources"] else ["The sources are not recorded."]) + "\n"
 
 
 def _make_package(source: Path, dst: Path) -> Path:

@@ -2,53 +2,8 @@
 
 import copy
 
-from spacy_bert_crf.export.package.card import model_card
-
-META = {
-    "lang": "zh",
-    "name": "names",
-    "version": "1.2.3",
-    "spacy_version": ">=3.8,<3.9",
-    "description": "Finds names.",
-    "author": "us",
-    "email": "us@example.org",
-    "url": "https://example.org",
-    "license": "MIT",
-    "pipeline": ["bert_crf"],
-    "labels": {"bert_crf": ["PER", "LOC"]},
-    "requirements": ["spacy-bert-crf>=0.2,<1"],
-    "sources": [
-        {"name": "texts", "url": "https://example.org/t", "author": "them", "license": "CC0"},
-        {"name": "others"},
-        {"name": "toy-bert", "license": "Apache-2.0", "part": "encoder"},
-    ],
-    "performance": {"ents_p": 0.9, "ents_r": 0.8, "ents_f": 0.847},
-    "spacy_bert_crf": {
-        "seed": 7,
-        "versions": {"python": "3.11", "torch": "2.13", "numpy": "2.4"},
-        "bytes": 12_400_000,
-        "encoders": [
-            {"component": "bert_crf", "model_type": "bert", "layers": 4, "width": 384,
-             "parameters": 12_345_678, "quantize": "int8", "scheme": "BIOES"}
-        ],
-        "card": {
-            "purpose": "For news.",
-            "labels": {"PER": "people | persons"},
-            "scored_on": "On held-out texts",
-            "limits": ["No poems."],
-            "example": {"text": "王明在\"京\"。", "entities": [["王明", "PER"]]},
-        },
-    },
-}  # fmt: skip
-ROW = {"p": 0.5, "r": 0.25, "f": 0.3333, "gold": 1200}
-METRICS = {
-    "ents_p": 0.9123, "ents_r": 0.8, "ents_f": 0.85,
-    "ents_per_type": {"LOC": ROW, "PER": {**ROW, "gold": 34}},
-    "docs": 2318, "characters": 99000, "data": "test.spacy",
-    "reliability": {"ece": 0.0557},
-    "dev": {"ents_p": 0.7, "ents_r": 0.6, "ents_f": 0.65, "ents_per_type": {"PER": ROW},
-            "docs": 10, "characters": 100},
-}  # fmt: skip
+from spacy_bert_crf.export.package.card import Place, model_card
+from support.cards import META, METRICS
 
 
 def test_the_card_says_what_a_reader_needs():
@@ -108,3 +63,61 @@ def test_without_metrics_it_has_the_scores_of_the_training():
     unnamed = copy.deepcopy(META)
     unnamed["spacy_bert_crf"]["card"]["scored_on"] = ""
     assert "On test.spacy (2,318 texts" in model_card(unnamed, METRICS)
+
+
+def test_figures_of_an_evaluation_are_shown():
+    """Intervals, calibration, errors, and the time of the training."""
+    bins = [{"low": 0.8, "high": 0.9, "count": 1500, "probability": 0.85, "right": 0.9},
+            {"low": 0.1, "high": 0.2, "count": 0}]  # fmt: skip
+    confusion = {
+        "gold": 1234, "predicted": 1100, "exact": 1000, "same_span_other_label": 20,
+        "other_borders_same_label": {"too short": 1, "too long": 2, "shifted": 3},
+        "other_borders_other_label": 4, "missed": 204, "spurious": 70,
+        "same_span_by_label": {"LOC": {"LOC": 900, "PER": 8}, "PER": {"LOC": 12, "PER": 100}},
+    }  # fmt: skip
+    metrics = METRICS | {
+        "reliability": {"ece": 0.0557, "bins": bins},
+        "confusion": confusion,
+        "intervals": {"": {"f": [0.84, 0.86]}, "LOC": {"f": [0.3, 0.36]}},
+        "seconds": 5400.0,
+    }
+    lines = model_card(META, metrics, Place(picture="calibration.svg")).split("\n")
+    for line in (
+        "| label | precision | recall | F1 | F1, 95 % interval | entities |",
+        "| LOC | 50.00 | 25.00 | 33.33 | 30.00 to 36.00 | 1,200 |",
+        "| PER | 50.00 | 25.00 | 33.33 |  | 34 |",
+        "| 0.8 to 0.9 | 1,500 | 0.850 | 0.900 |",
+        "![Share of right entities by their probability](calibration.svg)",
+        "| right label, borders too long | 2 |",
+        "| missed | 204 |",
+        "Most frequent mistakes of the label: PER read as LOC (12), LOC read as PER (8).",
+        "The training took 90 minutes.",
+    ):
+        assert line in lines, line
+    assert not any(line.startswith("| 0.1 to") for line in lines)
+    assert "\n\n\n" not in "\n".join(lines)
+
+
+def test_three_ways_to_use_a_folder_and_a_repository():
+    text = model_card(META, METRICS, Place(folder="training/model-best"))
+    assert 'spacy.load("training/model-best")' in text and "pip install zh_names" not in text
+    assert 'pip install "spacy-bert-crf[serve]>=0.2,<1"' in text
+    assert "bert-crf serve training/model-best" in text
+    assert "bert-crf export training/model-best export" in text
+    there = Place(
+        folder="names", repo="us/names", download="from hub import snapshot_download",
+        wheel="zh_names-1.2.3-py3-none-any.whl", export="export",
+    )  # fmt: skip
+    text = model_card(META, METRICS, there)
+    assert 'nlp = spacy.load(snapshot_download("us/names"))' in text
+    assert 'torch.load("export/best_model.pt", weights_only=True)' in text
+    assert "`zh_names-1.2.3-py3-none-any.whl` is the same" in text and "bert-crf export" not in text
+    assert "\n\n\n" not in text and text.count("```") % 2 == 0
+
+
+def test_emissions_are_only_those_that_the_maker_states():
+    assert "carbon" not in model_card(META, METRICS)
+    meta = copy.deepcopy(META)
+    meta["spacy_bert_crf"]["card"]["emissions"] = {"grams": 12.5, "hardware_used": "a laptop"}
+    text = model_card(meta, METRICS)
+    assert "states 12.5 g of carbon dioxide for it; hardware used: a laptop." in text

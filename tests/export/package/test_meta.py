@@ -6,8 +6,8 @@ from packaging.requirements import Requirement
 from spacy.schemas import ModelMetaSchema, validate
 
 from spacy_bert_crf import __version__
+from spacy_bert_crf.component.meta.keys import package_name
 from spacy_bert_crf.export.package.about import About
-from spacy_bert_crf.export.package.keys import package_name
 from spacy_bert_crf.export.package.meta import complete_meta, gaps, requirements
 from support.toys import (
     TEXTS,
