@@ -39,7 +39,8 @@ def test_help_lists_the_commands_in_the_order_of_use():
         "export",
         "compare-exports",
     ]
-    order += ["import-model", "package", "annotate", "serve", "dictionary"]
+    order += ["import-model", "package", "card", "push", "select", "bootstrap", "annotate"]
+    order += ["serve", "dictionary"]
     assert listed == [name for name in order if name in listed] and len(listed) >= 11
 
 

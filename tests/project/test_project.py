@@ -73,9 +73,10 @@ def test_toy_from_end_to_end_with_a_kill(project):
     exported = json.loads((project / "export/toy-small/best_model.json").read_text("utf8"))
     assert exported["metrics"]["ents_f"] == scores["ents_f"] != metrics["ents_f"]
     assert run(project, *words).count("Skipping") == 11
-    again = run(project, *TOY, "--vars.seed", "9", "--vars.max_epochs", "1")
+    short = [*TOY, "--vars.seed", "9", "--vars.max_steps", "4"]
+    again = run(project, *short)
     assert again.count("Skipping") == 3 and "best epoch" in again
-    none = [*TOY, "--vars.seed", "9", "--vars.max_epochs", "1", "--vars.student_layers", "none"]
+    none = [*short, "--vars.student_layers", "none"]
     assert "no student: student.layers is 0" in run(project, *none)
     assert not [
         path

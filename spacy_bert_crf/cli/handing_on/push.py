@@ -62,7 +62,7 @@ def push_command(
     --dry-run writes the folder to look at. --to modelscope writes it in ModelScope's layout.
 
     \b
-    Examples:
+    Example:
       python -m spacy bert-crf push training/mine/model-best me/zh_names \\
         --metrics training/mine/metrics.json --about package.yml --dry-run hub
       python -m spacy bert-crf push training/mine/model-best me/zh_names \\
