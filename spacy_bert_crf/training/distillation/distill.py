@@ -19,6 +19,8 @@ from .student import STUDENT, check_config, check_labels, holding, load_teacher,
 from .teacher import Teacher
 from .texts import add_texts, read_texts
 
+#: No batch is likely to have more texts.
+_TEXTS_OF_AN_UPDATE = 256
 #: A warning that does not hold here: texts without gold train the student.
 _NO_GOLD = r".* training texts have no entity annotation and train nothing"
 logger = logging.getLogger("spacy_bert_crf.training")
@@ -84,8 +86,11 @@ def distill(
         student = student_of(nlp)
         check_labels(student, pipe)
         student.teacher = expert = Teacher(pipe, own, student.settings.constrain_training)
-        # Components before the student may change the docs of each batch.
-        if examples and not nlp.config["training"]["annotating_components"]:
+        training = nlp.config.interpolate()["training"]
+        # A training of few updates takes few of the texts. The teacher reads those as they come,
+        # as it does where components before the student may change the docs of each batch.
+        is_short = 0 < training["max_steps"] * _TEXTS_OF_AN_UPDATE < len(examples)
+        if examples and not is_short and not training["annotating_components"]:
             expert.read(examples)
 
     with warnings.catch_warnings(), holding(teacher, nlp, pipe):

@@ -17,6 +17,7 @@ from spacy_bert_crf.component.pipelines import load_pipeline
 from spacy_bert_crf.encoder.fewer_layers import count_layers
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.layers import own_encoder_of
+from spacy_bert_crf.training.distillation import distill as distill_module
 from spacy_bert_crf.training.loop import train
 from support.commands import cli, kill_once_saved
 from support.paths import CONFIG
@@ -217,6 +218,21 @@ def test_the_config_of_a_student_makes_another_student(teacher, settings, tmp_pa
     assert weights(tmp_path / "two" / "model-last") == weights(tmp_path / "one" / "model-last")
     with pytest.warns(UserWarning, match=r"section \[distillation\] has no effect on `train`"):
         train(config, tmp_path / "three")
+
+
+def test_in_a_short_training_the_teacher_reads_only_what_is_learned(
+    teacher, settings, tmp_path, caplog, monkeypatch
+):
+    caplog.set_level("INFO", logger="spacy_bert_crf")
+    settings = {**settings, "training.max_steps": 2}
+    run(teacher, settings, tmp_path / "before")
+    assert "the teacher reads" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(distill_module, "_TEXTS_OF_AN_UPDATE", 1)
+    run(teacher, settings, tmp_path / "while")
+    assert "the teacher reads" not in caplog.text
+    best = [weights(tmp_path / name / "model-best") for name in ("before", "while")]
+    assert best[0] == best[1]
 
 
 def test_a_component_before_the_student_annotates_what_the_teacher_reads(
