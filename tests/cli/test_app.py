@@ -301,7 +301,8 @@ def test_a_signal_within_a_write(tmp_path, monkeypatch, name, code):
     # A job in the background is started with SIGINT ignored.
     interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(os, "fsync", lambda f: os.kill(os.getpid(), getattr(signal, name)))
+    # os.kill may wake another thread, and this one would go on for a moment.
+    monkeypatch.setattr(os, "fsync", lambda f: signal.raise_signal(getattr(signal, name)))
     words = ["convert-corpus", tmp_path / "a.txt", tmp_path / "a.spacy"]
     try:
         assert "interrupted" in cli(*words, code=code)

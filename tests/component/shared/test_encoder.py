@@ -369,7 +369,7 @@ def test_8_bit_integers_are_a_setting_of_the_encoder(two_path, tmp_path):
     plain = spacy.load(two_path)(TEXTS[0][0]).tensor
     assert nlp.get_pipe("people").quantize == "int8" == nlp.get_pipe(ENCODER).quantize
     assert found(nlp) == gold()
-    assert 0 < np.abs(nlp(TEXTS[0][0]).tensor - plain).max() < 0.2
+    assert 0 < np.abs(nlp(TEXTS[0][0]).tensor - plain).max() < 0.4
     nlp.to_disk(tmp_path / "p")
     assert spacy.load(tmp_path / "p").get_pipe(ENCODER).quantize == "int8"
 
