@@ -7,14 +7,13 @@ python -m benchmarks.accuracy.coverage --encoder encoders/people-daily --train T
 import argparse
 import random
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from spacy.tokens import Doc, DocBin
 
-from benchmarks.accuracy.table import by_epoch, by_type, opening
-from benchmarks.harness.common import parser_for, say, write_results
+from benchmarks.accuracy.table import curves, opening
+from benchmarks.harness.common import parser_for, write_results
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import (
     Corpus,
@@ -22,9 +21,8 @@ from benchmarks.harness.trials import (
     count,
     parse,
     prepare,
-    say_epochs,
     status,
-    train_ours,
+    train_sides,
 )
 from spacy_bert_crf.annotation.coverage.covers import set_covers
 
@@ -70,36 +68,26 @@ def run(args: argparse.Namespace, work: Path) -> None:
     encoder, corpus, about = prepare(args, work)
     names = [args.only] if args.only else list(VARIANTS)
     made = {name: make(name, args, corpus, work / f"{name}.spacy") for name in names}
-    sides: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    result = {**about, "variants": made, "choice": args.choice, "set": args.set, "sides": sides}
-    for seed in args.seeds:
-        for name in names:
-            say(f"{name}, seed {seed}")
-            with tempfile.TemporaryDirectory(dir=work) as folder:
-                train = work / f"{name}.spacy"
-                found = train_ours(args, encoder, corpus, train, seed, Path(folder))
-            say_epochs(name, found)
-            sides[name].append(found)
-            write_results(args.stem, result, markdown(result))
+    known = {**about, "variants": made, "choice": args.choice, "set": args.set}
+
+    def write(sides: dict[str, list[dict[str, Any]]]) -> None:
+        result = {**known, "sides": sides}
+        write_results(args.stem, result, markdown(result))
+
+    files = {name: work / f"{name}.spacy" for name in names}
+    train_sides(args, encoder, corpus, files, work, write)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The result for people."""
     sides = {name: runs for name, runs in result["sides"].items() if runs}
-    longest = max(len(run["epochs"]) for runs in sides.values() for run in runs)
     rows = [(name, f"{made['entities']:,}") for name, made in result["variants"].items()]
     lines = [
         *opening("Each part annotated for one label", result, sides),
         "",
         *table(("", "entities in train"), rows),
         "",
-        "## Entity precision, recall and F1 on dev in percent, means over seeds",
-        "",
-        *by_epoch(sides, longest),
-        "",
-        "## Per type, after the last epoch",
-        "",
-        *by_type(sides),
+        *curves(sides),
     ]
     return "\n".join(lines) + "\n"
 

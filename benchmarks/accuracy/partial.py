@@ -16,7 +16,7 @@ from typing import Any
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from benchmarks.accuracy.table import by_epoch, by_type, opening
+from benchmarks.accuracy.table import curves, opening
 from benchmarks.harness.common import parser_for, say, write_results
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import (
@@ -151,7 +151,6 @@ def earlier(path: Path, result: dict[str, Any]) -> dict[str, Any]:
 def markdown(result: dict[str, Any]) -> str:
     """The result for people."""
     sides = result["sides"]
-    longest = max(len(run["epochs"]) for runs in sides.values() for run in runs)
     rows = [
         (
             name,
@@ -168,13 +167,7 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         *table(("", "docs reduced", "entities", "tokens with annotation"), rows),
         "",
-        "## Entity precision, recall and F1 on dev in percent, means over seeds",
-        "",
-        *by_epoch(sides, longest),
-        "",
-        "## Per type, after the last epoch",
-        "",
-        *by_type(sides),
+        *curves(sides),
     ]
     return "\n".join(lines) + "\n"
 

@@ -8,14 +8,13 @@ python -m benchmarks.accuracy.silver --encoder encoders/people-daily --train TRA
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from spacy.tokens import DocBin
 
-from benchmarks.accuracy.table import by_epoch, by_type, opening, percent
-from benchmarks.harness.common import Failed, parser_for, say, write_results
+from benchmarks.accuracy.table import curves, opening, percent
+from benchmarks.harness.common import Failed, parser_for, write_results
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import (
     Corpus,
@@ -23,9 +22,8 @@ from benchmarks.harness.trials import (
     count,
     parse,
     prepare,
-    say_epochs,
     status,
-    train_ours,
+    train_sides,
 )
 from spacy_bert_crf.evaluation.silver.agreement import Rule
 from spacy_bert_crf.evaluation.silver.bootstrap import (
@@ -114,22 +112,17 @@ def run(args: argparse.Namespace, work: Path) -> None:
             made[name]["recall"] = 1.0
         else:
             made[name] = make(corpus, *every[name], files[name])
-    sides: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    result = {**about, "variants": made, "set": args.set, "sides": sides}
-    for seed in args.seeds:
-        for name in names:
-            say(f"{name}, seed {seed}")
-            with tempfile.TemporaryDirectory(dir=work) as folder:
-                found = train_ours(args, encoder, corpus, files[name], seed, Path(folder))
-            say_epochs(name, found)
-            sides[name].append(found)
-            write_results(args.stem, result, markdown(result))
+
+    def write(sides: dict[str, list[dict[str, Any]]]) -> None:
+        result = {**about, "variants": made, "set": args.set, "sides": sides}
+        write_results(args.stem, result, markdown(result))
+
+    train_sides(args, encoder, corpus, files, work, write)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The result for people."""
     sides = {name: runs for name, runs in result["sides"].items() if runs}
-    longest = max(len(run["epochs"]) for runs in sides.values() for run in runs)
     keys = ("precision", "recall", "unknown")
     rows = [
         (name, f"{made['docs']:,}", f"{made['entities']:,}", *(percent(made[key]) for key in keys))
@@ -142,13 +135,7 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         *table(("", "docs", "entities", *keys), rows),
         "",
-        "## Entity precision, recall and F1 on dev in percent, means over seeds",
-        "",
-        *by_epoch(sides, longest),
-        "",
-        "## Per type, after the last epoch",
-        "",
-        *by_type(sides),
+        *curves(sides),
     ]
     return "\n".join(lines) + "\n"
 

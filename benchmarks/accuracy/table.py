@@ -73,6 +73,24 @@ def opening(title: str, result: dict[str, Any], sides: dict[str, Runs]) -> list[
     ]
 
 
+def curves(sides: dict[str, Runs]) -> list[str]:
+    """Scores after each epoch, and those of each type after the last one, under headings.
+
+    sides: the runs of each side. Those without a run are left out.
+    """
+    there = {name: runs for name, runs in sides.items() if runs}
+    longest = max(len(run["epochs"]) for runs in there.values() for run in runs)
+    return [
+        "## Entity precision, recall and F1 on dev in percent, means over seeds",
+        "",
+        *by_epoch(there, longest),
+        "",
+        "## Per type, after the last epoch",
+        "",
+        *by_type(there),
+    ]
+
+
 def by_epoch(sides: dict[str, Runs], epochs: int) -> list[str]:
     """Means over seeds after each epoch, F of each seed, seconds of training so far."""
     rows = []

@@ -250,6 +250,31 @@ def _run(what: str, *words: Any, threads: int, log: Path) -> None:
         raise Failed(f"spacy bert-crf {what} failed:\n" + "\n".join(said))
 
 
+def train_sides(
+    args: argparse.Namespace,
+    encoder: Path,
+    corpus: Corpus,
+    files: dict[str, Path],
+    work: Path,
+    write: Callable[[dict[str, list[dict[str, Any]]]], None],
+) -> None:
+    """Train on each of several files, with each seed.
+
+    files: the DocBin of each side, by its name.
+    work: folder for the trainings, which are removed.
+    write: called after each training, with the runs of each side so far.
+    """
+    sides: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
+    for seed in args.seeds:
+        for name, file in files.items():
+            say(f"{name}, seed {seed}")
+            with tempfile.TemporaryDirectory(dir=work) as folder:
+                found = train_ours(args, encoder, corpus, file, seed, Path(folder))
+            say_epochs(name, found)
+            sides[name].append(found)
+            write(sides)
+
+
 def say_epochs(name: str, run: dict[str, Any]) -> None:
     """A line for each epoch of a run."""
     for row in run["epochs"]:

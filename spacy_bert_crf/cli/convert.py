@@ -10,6 +10,16 @@ import typer
 from ..errors import first_of
 from .app import command
 
+LANG = typer.Option("zh", "--lang", help="Language whose tokenizer is used")
+TO = typer.Option("", "--to", help="Format of DST if it is no .spacy file")
+LABEL_MAP = typer.Option("", "--map", help="New names of labels, such as PERSON=PER,GPE=LOC")
+OUTSIDE = typer.Option(
+    "", "--outside", help="Labels to drop; their tokens are no entity (*: all others)"
+)
+UNKNOWN = typer.Option(
+    "", "--unknown", help="Labels to drop; their tokens are unknown (*: all others)"
+)
+
 
 class Case(str, Enum):
     """Whether the tokenizer lower-cases texts."""
@@ -76,7 +86,7 @@ def convert_corpus_command(
     src: Path = typer.Argument(..., help="Annotated corpus: a file, or a folder of brat"),
     dst: Path = typer.Argument(..., help="DocBin to write (.spacy), or another file; see --to"),
     format: str = typer.Option("auto", "--format", help="Format of SRC; auto finds it"),
-    to: str = typer.Option("", "--to", help="Format of DST if it is no .spacy file"),
+    to: str = TO,
     columns: str = typer.Option(
         "", "--columns", help="Columns of token and tag (0,3), or of text and spans in CSV"
     ),
@@ -84,7 +94,7 @@ def convert_corpus_command(
     names: str = typer.Option(
         "", "--names", help="Names of ner_tags that are numbers: O,B-PER,I-PER"
     ),
-    lang: str = typer.Option("zh", "--lang", help="Language whose tokenizer is used"),
+    lang: str = LANG,
     join: Optional[str] = typer.Option(
         None, "--join", help='Text between tokens: "" for characters, " " for words; else found'
     ),
@@ -97,15 +107,9 @@ def convert_corpus_command(
     covers: str = typer.Option(
         "", "--covers", help="Labels that are annotated, such as PER,LOC; else all are"
     ),
-    label_map: str = typer.Option(
-        "", "--map", help="New names of labels, such as PERSON=PER,GPE=LOC"
-    ),
-    outside: str = typer.Option(
-        "", "--outside", help="Labels to drop; their tokens are no entity (*: all others)"
-    ),
-    unknown: str = typer.Option(
-        "", "--unknown", help="Labels to drop; their tokens are unknown (*: all others)"
-    ),
+    label_map: str = LABEL_MAP,
+    outside: str = OUTSIDE,
+    unknown: str = UNKNOWN,
     on_error: OnError = typer.Option(
         OnError.fail,
         "--on-error",

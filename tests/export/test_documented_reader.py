@@ -10,29 +10,17 @@ import pytest
 
 from spacy_bert_crf.export.formats.format import READERS
 from support.exports import FLOAT_FORMATS, ROUNDED_FORMATS
+from support.hiding import HIDING
 from support.paths import ROOT
 from support.toys import TEXTS, characters
 
 READER = ROOT / "docs" / "read_export.py"
 DECODING = ["torchscript", "onnx", *ROUNDED_FORMATS]
 #: Runs the reader over jobs from standard input, as if what is blocked were not installed.
-DRIVER = """
-import json, runpy, sys
-
-BLOCKED = set(sys.argv[2].split(","))
-
-class Hide:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-    def find_spec(self, name, *more):
-        return None if name.partition(".")[0] in BLOCKED else self.finder.find_spec(name, *more)
-
-sys.meta_path[:] = [Hide(finder) for finder in sys.meta_path]
-reader = runpy.run_path(sys.argv[1])
+DRIVER = (
+    HIDING
+    + """
+reader = runpy.run_path(sys.argv[2])
 out = []
 for folder, decode, texts in json.load(sys.stdin):
     model = reader["load"](folder, decode)
@@ -40,6 +28,7 @@ for folder, decode, texts in json.load(sys.stdin):
 assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
 json.dump(out, sys.stdout)
 """
+)
 JOBS = [("zh", name, False) for name in FLOAT_FORMATS + ROUNDED_FORMATS]
 JOBS += [(toy, name, False) for toy in ("english", "bioes", "free") for name in FLOAT_FORMATS]
 JOBS += [("zh", name, True) for name in DECODING]
@@ -49,7 +38,7 @@ JOBS += [(toy, name, True) for toy in ("english", "bioes", "free") for name in D
 def run(jobs, toys, blocked):
     given = [[str(toys[toy].out / name), decode, toys[toy].texts] for toy, name, decode in jobs]
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, str(READER), blocked],
+        [sys.executable, "-c", DRIVER, blocked, str(READER)],
         input=json.dumps(given), capture_output=True, text=True, encoding="utf8",
         env={**os.environ, "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip

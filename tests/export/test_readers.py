@@ -12,6 +12,7 @@ from spacy_bert_crf.export.formats import READABLE
 from spacy_bert_crf.export.formats.best_model import WEIGHTS
 from spacy_bert_crf.export.formats.format import NEEDS, PREDICT, READER, READERS
 from support.exports import FLOAT_FORMATS, ROUNDED_FORMATS
+from support.hiding import HIDING
 from support.toys import TEXTS, characters
 
 OURS = "spacy,spacy_bert_crf,thinc,spacy_transformers"
@@ -24,23 +25,11 @@ BLOCKED = {
     "best_model.py": OURS,
 }
 #: Runs the predict.py of folders over jobs from standard input, as if packages were not installed.
-DRIVER = """
-import json, runpy, sys
+DRIVER = (
+    HIDING
+    + """
 from pathlib import Path
 
-blocked = set(sys.argv[1].split(","))
-
-class Hide:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-    def find_spec(self, name, *more):
-        return None if name.partition(".")[0] in blocked else self.finder.find_spec(name, *more)
-
-sys.meta_path[:] = [Hide(finder) for finder in sys.meta_path]
 out = []
 for folder, texts in json.load(sys.stdin):
     sys.path.insert(0, folder)
@@ -48,9 +37,10 @@ for folder, texts in json.load(sys.stdin):
     out.append([read(text) for text in texts])
     sys.path.remove(folder)
     del sys.modules["reader"]
-assert not blocked & {name.partition(".")[0] for name in sys.modules}
+assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
 json.dump(out, sys.stdout)
 """
+)
 #: Several sentences, Latin words, and texts of more than one window: by sentences and within one.
 MORE = [
     "王小明在北京。他喜欢南京！\n张三呢？",

@@ -11,6 +11,7 @@ import typer
 
 from ...errors import BertCrfError, first_of
 from ..app import command, write_json
+from ..convert import LABEL_MAP, LANG, OUTSIDE, TO, UNKNOWN
 
 if TYPE_CHECKING:
     from ...bulk.sources.files import SourceFile
@@ -60,21 +61,15 @@ def bootstrap_command(
     doubt: Doubt = typer.Option(
         Doubt.unknown, "--doubt", help="What tokens become on which the sources do not agree"
     ),
-    label_map: str = typer.Option(
-        "", "--map", help="New names of labels, such as PERSON=PER,GPE=LOC"
-    ),
-    outside: str = typer.Option(
-        "", "--outside", help="Labels to drop; their tokens are no entity (*: all others)"
-    ),
-    unknown: str = typer.Option(
-        "", "--unknown", help="Labels to drop; their tokens are unknown (*: all others)"
-    ),
-    lang: str = typer.Option("zh", "--lang", help="Language whose tokenizer is used"),
+    label_map: str = LABEL_MAP,
+    outside: str = OUTSIDE,
+    unknown: str = UNKNOWN,
+    lang: str = LANG,
     text_field: str = typer.Option("text", "--text-field", help="Field of the text in TEXTS"),
     id_field: str = typer.Option(
         "", "--id-field", help="Field of the id, in TEXTS and in files of annotation"
     ),
-    to: str = typer.Option("", "--to", help="Format of DST if it is no .spacy file"),
+    to: str = TO,
     disagreements: Optional[Path] = typer.Option(
         None, "--disagreements", "-d", help="JSON lines of the texts with disagreements"
     ),

@@ -20,6 +20,7 @@ from ...errors import BertCrfError, first_line
 from .fused import (
     TYPICAL_ROWS,
     FusedBertLayer,
+    activation_name,
     is_bert_layer,
     joined,
 )
@@ -202,7 +203,7 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
         scaled = [m for m in modules if isinstance(m, ScaledLinear)]
         factors = scaled[0].factors if scaled else None
         linears: list[Any] = [m.linear if isinstance(m, ScaledLinear) else m for m in modules]
-        name = "" if activation is None else str(model.config.hidden_act)
+        name = "" if activation is None else activation_name(model.config)
         if not left.isdisjoint(linears):
             return FloatLinear(linears, activation, factors)
         if activation is None or name in FUSED_ACTIVATIONS:

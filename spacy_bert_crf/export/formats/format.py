@@ -33,13 +33,13 @@ NEEDS = {
     "torchscript.py": "torch, tokenizers and numpy",
     "onnx.py": "onnxruntime, tokenizers and numpy",
 }
-#: What an int8 format lacks (see Format.lacks).
 _HALF = "the encoder is in {}: about the same entities, not always the same"
 #: What a format with an encoder of 16 bits lacks, and its tolerance.
 HALF_PRECISION: dict[torch.dtype, dict[str, Any]] = {
     torch.float16: {"lacks": _HALF.format("float16"), "tolerance": 2e-2},
     torch.bfloat16: {"lacks": _HALF.format("bfloat16"), "tolerance": 1e-1},
 }
+#: What an int8 format lacks (see Format.lacks).
 ROUNDED_SCORES = "scores are rounded: about the same entities, not always the same"
 
 #: A model on int64 arrays. Inputs are ids, mask and types [B, T], for tags also token_pieces

@@ -92,7 +92,7 @@ def write_repository(
         place = replace(place, export=EXPORT)
     if source.wheel:
         package = package_pipeline(
-            source.pipeline, folder, about=source.about, metrics=source.metrics
+            source.pipeline, folder, about=source.about, metrics=source.metrics, nlp=nlp
         )
         place = replace(place, wheel=package.wheel.name)
     for name, text in hub_card(meta, source.metrics, place).items():

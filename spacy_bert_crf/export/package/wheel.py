@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from packaging.version import Version
+from spacy.language import Language
 
 from ..._files import atomic_file
 from ...component.meta.keys import package_name
@@ -57,6 +58,7 @@ def package_pipeline(
     *,
     about: Optional[About] = None,
     metrics: Optional[dict[str, Any]] = None,
+    nlp: Optional[Language] = None,
 ) -> Package:
     """Build an installable wheel of a trained pipeline, with complete meta.json and model card.
 
@@ -67,6 +69,7 @@ def package_pipeline(
     dst: folder for the wheel. A wheel of the same name and version is replaced.
     about: what the maker of the pipeline says about it.
     metrics: the content of metrics.json, as `evaluate` writes it.
+    nlp: the pipeline, if it is loaded already.
     RETURNS: the package.
     Raises BertCrfError if the package `build` is missing, the pipeline can't be loaded, a value of
     `about` does not suit a package, or the wheel can't be built.
@@ -74,7 +77,7 @@ def package_pipeline(
     about = about or About()
     check_about(about)
     _check_build()
-    nlp = load_pipeline(pipeline)
+    nlp = nlp or load_pipeline(pipeline)
     meta = complete_meta(nlp, about, metrics)
     with tempfile.TemporaryDirectory(prefix="spacy-package-") as tmp:
         source = Path(tmp) / "pipeline"

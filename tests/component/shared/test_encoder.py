@@ -14,6 +14,7 @@ from spacy.training.loop import train as spacy_train
 from thinc.api import Adam
 
 from spacy_bert_crf.component.pipelines import find_encoder
+from spacy_bert_crf.encoder.cpu.int8 import has_vnni
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.layers import encoder_of, head_of, own_encoder_of
 from spacy_bert_crf.training.loop import train
@@ -369,7 +370,8 @@ def test_8_bit_integers_are_a_setting_of_the_encoder(two_path, tmp_path):
     plain = spacy.load(two_path)(TEXTS[0][0]).tensor
     assert nlp.get_pipe("people").quantize == "int8" == nlp.get_pipe(ENCODER).quantize
     assert found(nlp) == gold()
-    assert 0 < np.abs(nlp(TEXTS[0][0]).tensor - plain).max() < 0.4
+    most = 0.2 if has_vnni() else 0.4  # weights of 7 bits
+    assert 0 < np.abs(nlp(TEXTS[0][0]).tensor - plain).max() < most
     nlp.to_disk(tmp_path / "p")
     assert spacy.load(tmp_path / "p").get_pipe(ENCODER).quantize == "int8"
 

@@ -10,6 +10,7 @@ import spacy
 import torch
 from thinc.api import Adam
 
+from spacy_bert_crf.encoder.cpu.fused import HAS_AVX512
 from spacy_bert_crf.model.layers import head_of, own_encoder_of, predict_emissions
 from spacy_bert_crf.model.optimizer import create_adamw
 from support.toys import TEXTS, entities, load_pipeline, make_examples, own_config
@@ -78,7 +79,8 @@ def test_products(trained_path, card, setting, dtype):
         if dtype is None:
             assert error == 0
         else:  # 16 bits are seen, and no more than that
-            assert 0.1 < error / torch.finfo(dtype).eps < 20
+            most = 10 if HAS_AVX512 else 20  # other CPUs sum these products in another way
+            assert 0.1 < error / torch.finfo(dtype).eps < most
     assert own.grad_scaler.is_on is (dtype is torch.float16)
     assert [entities(doc) for doc in nlp.pipe(ALL_TEXTS)] == [
         entities(doc) for doc in exact.pipe(ALL_TEXTS)
