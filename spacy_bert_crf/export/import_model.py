@@ -35,6 +35,7 @@ from .formats.bert4torch import (
     CONFIG_FILE,
     from_bert4torch,
     is_bert4torch,
+    with_scores,
     without_special_tokens,
 )
 from .formats.best_model import WEIGHTS
@@ -157,8 +158,8 @@ def read_source(src: Path) -> Source:
             f"{weights} is neither a best_model.pt (no crf.transitions), nor bert4torch's (no "
             "fc.weight), nor a token classification model (no classifier.weight): use one of these."
         )
-    if not any(name in tensors for name in _CRF) and (folder / TRANSITIONS).is_file():
-        tensors |= read_chain(folder / TRANSITIONS).to_state()
+    if (folder / TRANSITIONS).is_file():
+        tensors = with_scores(tensors, read_chain(folder / TRANSITIONS))
     return Source(kind, weights, tensors, config, info, folder, has_types)
 
 
@@ -222,9 +223,8 @@ def _blank(source: Source, requested: Requested, tokenizer: Any) -> Language:
     # Models of this package decode tokens, and were trained so even where tokens share wordpieces.
     if source.info and not source.info.get("whole_pieces"):
         return nlp
-    base = nlp.config["nlp"]["tokenizer"]
-    config = {"nlp": {"tokenizer": {"@tokenizers": PIECE_TOKENIZER, "base": base}}}
-    nlp = spacy.blank(lang, config=config)
+    joining = {"@tokenizers": PIECE_TOKENIZER, "base": nlp.config["nlp"]["tokenizer"]}
+    nlp = spacy.blank(lang, config={"nlp": {"tokenizer": joining}})
     joined: Any = nlp.tokenizer
     joined.set_wordpieces(tokenizer)
     return nlp

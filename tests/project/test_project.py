@@ -105,8 +105,9 @@ def test_quickstart_with_a_few_updates(project):
     told = json.loads((project / "export/quickstart/best_model.json").read_text("utf8"))
     assert told["encoder"]["license"] == "MIT"
     assert "multilingual-e5-small" in told["encoder"]["origin"]
-    (source,) = told["sources"]
-    assert "assets/quickstart" in source["name"] and source["license"] == "MIT"
+    text, encoder = told["sources"]
+    assert "assets/quickstart" in text["name"] and text["license"] == "MIT"
+    assert encoder["part"] == "encoder" and encoder["name"] == told["encoder"]["origin"]
     meta = json.loads((project / "training/quickstart/model-best/meta.json").read_text("utf8"))
     assert meta["sources"] == told["sources"]
     asset = project / "assets" / "quickstart" / "encoder"

@@ -137,6 +137,24 @@ def from_bert4torch(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
     return out
 
 
+def with_scores(tensors: dict[str, Tensor], beside: ChainWeights) -> dict[str, Tensor]:
+    """The tensors, with the scores of a CRF as they were trained.
+
+    Scores in the weights win, as they are what was read. FORBIDDEN is none: it hides a score.
+
+    tensors: under the names of a best_model.pt, with all scores of the CRF, or with none.
+    beside: the scores in the file beside the weights.
+    """
+    scores = beside.to_state()
+    if not scores.keys() & tensors.keys():
+        return tensors | scores
+    both = {name for name in scores.keys() & tensors if tensors[name].shape == scores[name].shape}
+    return tensors | {
+        name: torch.where(tensors[name] == FORBIDDEN, scores[name].to(tensors[name]), tensors[name])
+        for name in both
+    }
+
+
 def config_text(config: dict[str, Any]) -> str:
     """bert4torch_config.json: keys of a Hugging Face config, and bert4torch's name of the model."""
     kept = {key: config[key] for key in _CONFIG_KEYS if key in config}
