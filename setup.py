@@ -48,7 +48,7 @@ setup(
         "tqdm>=4.60",
         "packaging>=22",
         "xxhash>=3.2",
-        "jinja2>=3.1",
+        "jinja2>=3.0.3",
         "huggingface-hub>=0.30",
         "markupsafe>=2.1",
     ],
@@ -76,6 +76,9 @@ setup(
             "pydantic>=2.7",
             "prometheus-client>=0.20",
         ],
+        # Pipelines inside of other tools. Prodigy's adapter needs Prodigy, which has a licence.
+        "presidio": ["presidio-analyzer>=2.2.355"],
+        "label-studio": ["label-studio-ml>=1.0.9", "redis>=4", "rq>=1.16", "requests>=2.32.2"],
         # Parquet files as corpora.
         "parquet": ["pyarrow>=16"],
         "test": [
@@ -112,6 +115,10 @@ setup(
             "spacy_bert_crf.Encoder.v1 = spacy_bert_crf.model.architectures:create_encoder",
             "spacy_bert_crf.EncoderListener.v1 = "
             "spacy_bert_crf.model.architectures:create_encoder_listener",
+        ],
+        # Without Prodigy this is not imported.
+        "prodigy_recipes": [
+            "bert-crf.correct = spacy_bert_crf.adapters.prodigy:correct",
         ],
         "spacy_tokenizers": [
             "spacy_bert_crf.WholePieces.v1 = "

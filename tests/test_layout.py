@@ -20,6 +20,7 @@ BELOW["export"] = {"evaluation", *BELOW["evaluation"]}
 BELOW["project"] = {"training", *BELOW["training"]}
 BELOW["serving"] = {"component", *BELOW["component"]}
 BELOW["cli"] = {"project", "serving", "export", "training", "evaluation", "bulk", *BELOW["export"]}
+BELOW["adapters"] = {"evaluation", *BELOW["evaluation"]}
 #: Modules that all rooms may import, and that import no room.
 KNOWN_TO_ALL = {"errors", "_files", "_signals", "_provenance", "_host", "_memory", "_devices"}
 KNOWN_TO_ALL |= {"_transformers"}

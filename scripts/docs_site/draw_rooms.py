@@ -21,6 +21,7 @@ BEGIN, END = "<!-- rooms: written by scripts/docs_site/draw_rooms.py -->\n", "<!
 #: The purpose of each room, and its column (0 to 2).
 CAPTIONS = {
     "cli": ("the commands", 1.0),
+    "adapters": ("pipelines inside of other tools", 2.0),
     "export": ("files for other programs, and back", 1.5),
     "project": ("a project of one's own", 0.0),
     "training": ("the loop of the train command", 0.5),

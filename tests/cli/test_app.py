@@ -17,7 +17,8 @@ from support.toys import TEXTS, make_examples
 GOOD = "王 B-PER\n明 I-PER\n在 O\n京 B-LOC\n\n没 O\n有 O\n"
 
 
-def command(*words, code=0):
+def process(*words, code=0):
+    """Run a command as a person does, in a process of its own, which takes seconds to start."""
     done = subprocess.run(
         [sys.executable, "-m", "spacy", "bert-crf", *map(str, words)],
         capture_output=True, text=True,
@@ -25,6 +26,18 @@ def command(*words, code=0):
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def spacy_cli(*words):
+    """Run a command of spaCy's own in this process. RETURNS what it prints."""
+    from spacy.cli._util import app
+    from typer.testing import CliRunner
+
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def test_help_lists_the_commands_in_the_order_of_use():
@@ -45,11 +58,11 @@ def test_help_lists_the_commands_in_the_order_of_use():
 
 
 def test_help_lists_the_commands():
-    text = command("--help")
+    text = process("--help")
     names = ["convert-checkpoint", "convert-corpus", "train", "evaluate", "export"]
     for name in [*names, "calibrate", "find-errors", "nbest"]:
         assert name in text
-        assert "Usage" in command(name, "--help")
+        assert "Usage" in cli(name, "--help")
 
 
 BAD = {
@@ -103,7 +116,7 @@ def test_bad_corpus_lines(tmp_path, name):
     content, pattern = BAD[name]
     src, dst = tmp_path / "bad.txt", tmp_path / "out.spacy"
     src.write_bytes(content if isinstance(content, bytes) else content.encode("utf8"))
-    text = command("convert-corpus", src, dst, "--scheme", "bio", code=1)
+    text = cli("convert-corpus", src, dst, "--scheme", "bio", code=1)
     assert re.search(pattern, text), text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.txt"]
 
@@ -120,12 +133,12 @@ def test_bad_corpus_lines(tmp_path, name):
 )
 def test_accepted_variants(tmp_path, change):
     (tmp_path / "a.txt").write_bytes(change(GOOD).encode("utf8"))
-    text = command("convert-corpus", tmp_path / "a.txt", tmp_path / "a.spacy")
+    text = cli("convert-corpus", tmp_path / "a.txt", tmp_path / "a.spacy")
     assert "sentences" in text and "PER" in text
     docs = list(DocBin().from_disk(tmp_path / "a.spacy").get_docs(spacy.blank("zh").vocab))
     assert [doc.text for doc in docs] == ["王明在京", "没有"]
     assert [(e.text, e.label_) for e in docs[0].ents] == [("王明", "PER"), ("京", "LOC")]
-    command("convert-corpus", tmp_path / "a.spacy", tmp_path / "b.txt")
+    cli("convert-corpus", tmp_path / "a.spacy", tmp_path / "b.txt")
     assert (tmp_path / "b.txt").read_text(encoding="utf8").rstrip("\n") == GOOD.rstrip("\n")
 
 
@@ -135,15 +148,15 @@ def test_a_bad_checkpoint(tmp_path, encoder_path):
     for name in ("config.json", "vocab.txt"):
         (src / name).write_bytes((encoder_path / name).read_bytes())
     (src / "pytorch_model.bin").write_bytes(b"\x80\x02]q\x00.")
-    text = command("convert-checkpoint", src, tmp_path / "dst", code=1)
+    text = cli("convert-checkpoint", src, tmp_path / "dst", code=1)
     assert "pytorch_model.bin" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
 
 
 def test_train_refuses_what_is_not_there(tmp_path):
-    assert "no config" in command("train", tmp_path / "no.cfg", tmp_path / "out", code=1)
+    assert "no config" in process("train", tmp_path / "no.cfg", tmp_path / "out", code=1)
     (tmp_path / "a.cfg").write_text("[training]\nseed = x\n", encoding="utf8")
-    command("train", tmp_path / "a.cfg", tmp_path / "out", code=1)
+    cli("train", tmp_path / "a.cfg", tmp_path / "out", code=1)
 
 
 def test_train_evaluate_export(tmp_path, encoder_path):
@@ -151,7 +164,7 @@ def test_train_evaluate_export(tmp_path, encoder_path):
     DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(tmp_path / "d.spacy")
     from support.paths import CONFIG
 
-    text = command(
+    text = process(
         "train", CONFIG, tmp_path / "out", "--paths.train", tmp_path / "d.spacy",
         "--paths.dev", tmp_path / "d.spacy", "--training.max_epochs", 60,
         "--training.dropout", "0.0",
@@ -161,7 +174,7 @@ def test_train_evaluate_export(tmp_path, encoder_path):
         "--training.optimizer.decay", "constant",
     )  # fmt: skip
     assert "best epoch" in text
-    text = command(
+    text = cli(
         "evaluate", tmp_path / "out" / "model-best", tmp_path / "d.spacy", "--dev",
         tmp_path / "d.spacy", "--history", tmp_path / "out" / "history.json",
         "--output", tmp_path / "metrics.json",
@@ -174,7 +187,7 @@ def test_train_evaluate_export(tmp_path, encoder_path):
     assert len(metrics["epochs"]) == 60
     assert set(metrics["epochs"][0]) == {"epoch", "loss", "ents_f", "seconds"}
     assert metrics["seed"] == 0 and metrics["seconds"] > 0 and metrics["versions"]["torch"]
-    command(
+    cli(
         "export", tmp_path / "out" / "model-best", tmp_path / "x",
         "--metrics", tmp_path / "metrics.json",
     )  # fmt: skip
@@ -184,11 +197,11 @@ def test_train_evaluate_export(tmp_path, encoder_path):
 
 
 def test_evaluate_and_export_refuse_what_is_not_there(tmp_path, trained_path):
-    assert "no pipeline folder" in command("evaluate", tmp_path / "p", tmp_path / "d", code=1)
-    assert "no corpus" in command("evaluate", trained_path, tmp_path / "d.spacy", code=1)
+    assert "no pipeline folder" in cli("evaluate", tmp_path / "p", tmp_path / "d", code=1)
+    assert "no corpus" in cli("evaluate", trained_path, tmp_path / "d.spacy", code=1)
     (tmp_path / "d.spacy").write_bytes(b"no")
-    assert "DocBin" in command("evaluate", trained_path, tmp_path / "d.spacy", code=1)
-    assert "no pipeline folder" in command("export", tmp_path / "p", tmp_path / "x", code=1)
+    assert "DocBin" in cli("evaluate", trained_path, tmp_path / "d.spacy", code=1)
+    assert "no pipeline folder" in cli("export", tmp_path / "p", tmp_path / "x", code=1)
     assert not (tmp_path / "x").exists()
 
 
@@ -198,7 +211,7 @@ def test_a_gpu_that_is_not_there(tmp_path, trained_path):
     if torch.cuda.is_available():
         pytest.skip("there is one")
     DocBin().to_disk(tmp_path / "d.spacy")
-    text = command("evaluate", trained_path, tmp_path / "d.spacy", "--gpu-id", 0, code=1)
+    text = cli("evaluate", trained_path, tmp_path / "d.spacy", "--gpu-id", 0, code=1)
     assert "gpu_id 0" in text
 
 
@@ -252,20 +265,13 @@ def test_spacys_own_commands_know_the_component(tmp_path, encoder_path):
         "--components.bert_crf.model.tok2vec.name", encoder_path,
     ]  # fmt: skip
 
-    def spacy_command(*words, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "spacy", *map(str, words)], capture_output=True, text=True
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
-
-    spacy_command("init", "fill-config", CONFIG, tmp_path / "full.cfg")
+    spacy_cli("init", "fill-config", CONFIG, tmp_path / "full.cfg")
     text = (tmp_path / "full.cfg").read_text(encoding="utf8")
     assert "batch_pieces = 0" in text and "grad_scaler_config" in text
     assert 'score_extension = "score"' in text and "temperature = 1.0" in text
-    spacy_command("debug", "config", CONFIG, *options)
-    spacy_command("debug", "data", CONFIG, *options)
-    spacy_command("init", "labels", CONFIG, tmp_path / "labels", *options)
+    spacy_cli("debug", "config", CONFIG, *options)
+    spacy_cli("debug", "data", CONFIG, *options)
+    spacy_cli("init", "labels", CONFIG, tmp_path / "labels", *options)
     labels = json.loads((tmp_path / "labels" / "bert_crf.json").read_text(encoding="utf8"))
     assert labels == ["LOC", "ORG", "PER"]
 
@@ -279,10 +285,7 @@ def test_spacy_evaluate_apply_and_benchmark(tmp_path, trained_path):
         ["apply", trained_path, tmp_path / "t.txt", tmp_path / "a.spacy"],
         ["benchmark", "speed", trained_path, tmp_path / "d.spacy", "--batches", "30"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "spacy", *map(str, words)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        spacy_cli(*words)
     assert json.loads((tmp_path / "m.json").read_text(encoding="utf8"))["ents_f"] == 1.0
     (doc,) = DocBin().from_disk(tmp_path / "a.spacy").get_docs(nlp.vocab)
     assert [ent.text for ent in doc.ents] == ["王小明", "北京", "清华大学"]

@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+import spacy
 import torch
 
 from spacy_bert_crf.model import layers
@@ -20,6 +21,15 @@ def make_random(encoder_path, scheme="BIO", seed=0, **settings):
     torch.manual_seed(seed)
     randomise_head(nlp, std=0.7)
     return nlp
+
+
+def scored(path, texts):
+    """(start, end, label, probability) of each entity of each text, as `spacy.load` gives them."""
+    nlp = spacy.load(path, config={"components": {"bert_crf": {"scores": True}}})
+    return [
+        [(e.start_char, e.end_char, e.label_, round(float(e._.score), 4)) for e in doc.ents]
+        for doc in nlp.pipe(texts)
+    ]
 
 
 class Truth:

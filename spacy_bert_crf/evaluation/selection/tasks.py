@@ -1,13 +1,13 @@
 """Write texts that are to be annotated as tasks of annotation tools, with what was predicted."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from ..._files import write_text
 from ...annotation.formats.records import PREDICTED, PROBABILITIES, UNCERTAIN, write_lines
-from .predicted import Prediction
+from .predicted import Predicted, Prediction
 from .select import Selected, Selection
 from .uncertainty import check_choice
 
@@ -78,9 +78,13 @@ def _write_label_studio(path: Path, selection: Selection) -> None:
             "text": each.text,
             **_origin(each),
             UNCERTAIN: each.predicted.uncertain,
-            "doubts": _doubts(each),
+            "doubts": doubts(each.text, each.predicted.uncertain),
         }
-        result = [_result(each, f"{number}-{i}", e) for i, e in enumerate(each.predicted.entities)]
+        uncertain = each.predicted.uncertain
+        result = [
+            label_studio_region(each.text, f"{number}-{i}", entity, entity in uncertain)
+            for i, entity in enumerate(each.predicted.entities)
+        ]
         prediction = {
             "model_version": selection.model,
             "score": _best_path(each),
@@ -90,17 +94,24 @@ def _write_label_studio(path: Path, selection: Selection) -> None:
     write_text(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
 
 
-def _result(each: Selected, ident: str, entity: Prediction) -> dict[str, Any]:
+def label_studio_region(
+    text: str, ident: str, entity: Prediction, is_uncertain: bool = False
+) -> dict[str, Any]:
+    """A region of Label Studio for an entity that was found.
+
+    text: the text of the task.
+    ident: id of the region, unique in the task.
+    entity: the entity.
+    is_uncertain: a note at the region says so.
+    """
     start, end, label, probability = entity
-    doubt = {}
-    if entity in each.predicted.uncertain:
-        doubt = {"meta": {"text": [f"uncertain: {probability:.2f}"]}}
+    doubt = {"meta": {"text": [f"uncertain: {probability:.2f}"]}} if is_uncertain else {}
     return {
         "id": ident,
         "from_name": "label",
         "to_name": "text",
         "type": "labels",
-        "value": {"start": start, "end": end, "text": each.text[start:end], "labels": [label]},
+        "value": {"start": start, "end": end, "text": text[start:end], "labels": [label]},
         "score": probability,
         **doubt,
     }
@@ -110,42 +121,47 @@ def _write_prodigy(path: Path, selection: Selection) -> None:
     """Without an answer, which Prodigy adds."""
     records = []
     for each in selection.chosen:
-        words = each.predicted.words
-        tokens = [
-            {
-                "text": each.text[start:end],
-                "start": start,
-                "end": end,
-                "id": index,
-                "ws": each.text[end : end + 1] == " ",
-            }
-            for index, (start, end) in enumerate(words)
-        ]
-        first = {start: index for index, (start, _) in enumerate(words)}
-        last = {end: index for index, (_, end) in enumerate(words)}
-        spans = [
-            {
-                "start": start,
-                "end": end,
-                "token_start": first[start],
-                "token_end": last[end],
-                "label": label,
-                "score": probability,
-            }
-            for start, end, label, probability in each.predicted.entities
-        ]
-        doubts = {"uncertain": _doubts(each)} if each.predicted.uncertain else {}
-        records.append(
-            {
-                "text": each.text,
-                "tokens": tokens,
-                "spans": spans,
-                UNCERTAIN: each.predicted.uncertain,
-                "meta": {**_origin(each), **doubts},
-                PREDICTED: True,
-            }
-        )
+        parts = prodigy_parts(each.text, each.predicted)
+        parts["meta"] = {**_origin(each), **parts["meta"]}
+        records.append({"text": each.text, **parts, PREDICTED: True})
     write_lines(path, records)
+
+
+def prodigy_parts(text: str, predicted: Predicted, labels: Collection[str] = ()) -> dict[str, Any]:
+    """The parts of a task of Prodigy that come from a prediction: tokens, spans, doubts.
+
+    text: the text of the task.
+    predicted: what was found in it.
+    labels: other labels are left out; none for all.
+    """
+    words = predicted.words
+    tokens = [
+        {
+            "text": text[start:end],
+            "start": start,
+            "end": end,
+            "id": index,
+            "ws": text[end : end + 1] == " ",
+        }
+        for index, (start, end) in enumerate(words)
+    ]
+    first = {start: index for index, (start, _) in enumerate(words)}
+    last = {end: index for index, (_, end) in enumerate(words)}
+    spans = [
+        {
+            "start": start,
+            "end": end,
+            "token_start": first[start],
+            "token_end": last[end],
+            "label": label,
+            "score": probability,
+        }
+        for start, end, label, probability in predicted.entities
+        if not labels or label in labels
+    ]
+    uncertain = [doubt for doubt in predicted.uncertain if not labels or doubt.label in labels]
+    meta = {"uncertain": doubts(text, uncertain)} if uncertain else {}
+    return {"tokens": tokens, "spans": spans, UNCERTAIN: uncertain, "meta": meta}
 
 
 def _origin(each: Selected) -> dict[str, Any]:
@@ -156,10 +172,9 @@ def _best_path(each: Selected) -> float:
     return round(1 - each.figures.score("best-path", "text"), 6)
 
 
-def _doubts(each: Selected) -> str:
-    """What is uncertain, for people."""
-    found = (f"{each.text[s:e]} {label} {p:.2f}" for s, e, label, p in each.predicted.uncertain)
-    return "; ".join(found)
+def doubts(text: str, uncertain: Iterable[Prediction]) -> str:
+    """What is uncertain in a text, for people."""
+    return "; ".join(f"{text[s:e]} {label} {p:.2f}" for s, e, label, p in uncertain)
 
 
 #: The formats of tasks, by name.
