@@ -24,7 +24,7 @@ PARTS: dict[str, tuple[list[str], list[str]]] = {
     "servers": ([], []),
     "faults": ([], ["--only", "convert-corpus", "--only", "export"]),
     "kills": (["--kills", "51"], ["--kills", "2", "--per-run", "2", "--seed", "101"]),
-    "annotation": (["--kills", "50"], ["--kills", "3", "--rows", "1500", "--seed", "101"]),
+    "annotation": (["--kills", "50"], []),
     "fuzz": (["--cases", "1000000"], ["--cases", "20000", "--seed", "101"]),
     "texts": (["--texts", "10000"], ["--texts", "300", "--longest", "20000"]),
     "families": ([], ["--short"]),
@@ -40,8 +40,8 @@ FOLDERS = {
     "hostile": ("archives", "servers", "fuzz", "texts"),
     "supply": ("versions", "audit", "gpu"),
 }
-#: Take environments or packages of their own, so not in short.
-LONG_ONLY = ("versions", "audit", "gpu")
+#: Take environments or packages of their own, or are among the tests in short.
+LONG_ONLY = ("versions", "audit", "gpu", "annotation")
 
 
 def module_of(part: str) -> str:

@@ -14,6 +14,8 @@ def test_project_run_all_on_the_gpu(tmp_path):
     project = copy_project(tmp_path / "project")
     small(project, "toy")
     words = ["all", ".", "--vars.profile", "toy", "--vars.gpu_id", "0"]
+    # The pretended device is slow. Students on it are in cases/test_distillation.py.
+    words += ["--vars.max_steps", "4", "--vars.student_layers", "none"]
     text = run(project, *words, env=environment())
     assert "best epoch 1" in text
     training = project / "training" / "toy"
