@@ -32,3 +32,8 @@ def first_line(err: BaseException) -> str:
     if not lines:
         return type(err).__name__
     return f"no entry {lines[0]}" if isinstance(err, KeyError) else lines[0]
+
+
+def quote(text: str) -> str:
+    """A text as messages show it: quoted, and cut after 60 characters."""
+    return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -273,3 +273,8 @@ def tag_set_from_tags(tags: Sequence[str], scheme: str) -> TagSet:
             f"expected {list(tag_set.tags)}."
         )
     return tag_set
+
+
+def has_space(text: str) -> bool:
+    """Whether a text contains whitespace of any kind."""
+    return any(char.isspace() for char in text)

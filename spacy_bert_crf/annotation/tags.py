@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from ..errors import BertCrfError
-from .schemes import SCHEMES, EntitySpan, Role, TagSet, split_tag
+from ..errors import BertCrfError, quote
+from .schemes import SCHEMES, EntitySpan, Role, TagSet, has_space, split_tag
 
 #: Keys of schemes.SCHEMES by their names on the command line, the smallest scheme first.
 SCHEME_NAMES = {"bio": "BIO", "bmes": "BMES", "bioes": "BIOES", "bilu": "BILUO"}
@@ -183,13 +183,3 @@ def _prefixes(scheme: str) -> str:
 
 def _quote_row(row: Row) -> str:
     return quote(f"{row.token} {row.prefix}-{row.label}")
-
-
-def has_space(text: str) -> bool:
-    """Whether a text contains whitespace of any kind."""
-    return any(char.isspace() for char in text)
-
-
-def quote(text: str) -> str:
-    """A text as messages show it: quoted, and cut after 60 characters."""
-    return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -7,7 +7,7 @@ one. Source: Guo et al. (2017), "On Calibration of Modern Neural Networks".
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 import srsly
@@ -17,12 +17,14 @@ from thinc.types import Floats2d
 
 from ..annotation.gold import BoolArray, Gold
 from ..component.decoding.allowed import Allowed
-from ..component.pipe import BertCrf
 from ..component.pipelines import change_cfg, find_component
 from ..component.score_map import SCORE_MAP, ScoreMap
 from ..errors import BertCrfError
 from .gold_docs import gold_docs
 from .reliability import Reliability, best_temperature, reliability
+
+if TYPE_CHECKING:
+    from ..component.pipe import BertCrf
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def store(found: Calibration, pipeline: Path, output: Optional[Path] = None) -> 
     change_cfg(pipeline, found.component, changes, output)
 
 
-def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
+def path_loss(pipe: "BertCrf", half: Half, temperature: float) -> float:
     """Mean negative log-likelihood of the gold tag paths of docs, at a temperature.
 
     It is the loss of the training, among the paths that keep words whole if the gold does. Where
@@ -180,7 +182,7 @@ def path_loss(pipe: BertCrf, half: Half, temperature: float) -> float:
     return float((log_z - pipe.chains.log_partitions(half.emissions, temperature, right)).mean())
 
 
-def outcomes(pipe: BertCrf, half: Half, temperature: float) -> list[tuple[float, bool]]:
+def outcomes(pipe: "BertCrf", half: Half, temperature: float) -> list[tuple[float, bool]]:
     """Probability of each predicted entity, and whether the entity is right.
 
     Entities where the gold is not known, or does not cover their label, are left out.

@@ -16,8 +16,7 @@ from tqdm import tqdm
 from .._provenance import versions
 from ..annotation.gold import read_gold
 from ..component.doc_entities import span_score
-from ..component.pipe import BertCrf
-from ..component.pipelines import check_labels
+from ..component.pipelines import check_labels, is_bert_crf
 from ..errors import BertCrfError
 from .reliability import Reliability, reliability
 from .report.intervals import Intervals, bootstrap
@@ -143,7 +142,7 @@ def predict(nlp: Language, docs: list[Doc], *, progress: bool = False) -> Predic
         )
     check_labels(nlp, docs, "the corpus")
     scheme = next(
-        (pipe.scheme for _, pipe in nlp.pipeline if isinstance(pipe, BertCrf)), "BIO"
+        (pipe.scheme for name, pipe in nlp.pipeline if is_bert_crf(nlp, name)), "BIO"
     )  # fmt: skip
     with _probabilities(nlp) as groups:
         began = time.perf_counter()
@@ -232,7 +231,7 @@ def _outcomes(
 @contextmanager
 def _probabilities(nlp: Language) -> Iterator[list[str]]:
     """Within the block, each bert_crf component writes probabilities. Yields their names."""
-    pipes = {name: pipe for name, pipe in nlp.pipeline if isinstance(pipe, BertCrf)}
+    pipes = {name: pipe for name, pipe in nlp.pipeline if is_bert_crf(nlp, name)}
     before = {name: pipe.scores for name, pipe in pipes.items()}
     try:
         for pipe in pipes.values():

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -11,10 +11,12 @@ from thinc.types import Floats2d
 
 from ..component.decoding.allowed import Allowed, GoldTags
 from ..component.decoding.dictionary import DICTIONARY, SOFT, Bonus, Dictionary, Match
-from ..component.pipe import BertCrf
 from ..component.pipelines import change_cfg, find_component
 from ..errors import BertCrfError
 from .gold_docs import gold_docs
+
+if TYPE_CHECKING:
+    from ..component.pipe import BertCrf
 
 #: The bonus lies between these, in nats. A normal prior of this width keeps it near 0.
 _BOUNDS = (-8.0, 12.0)
@@ -120,7 +122,7 @@ def store_dictionary(
 class _Task:
     """Docs with soft names: emissions, the tags that gold allows, and the names."""
 
-    pipe: BertCrf
+    pipe: "BertCrf"
     rows: list[Floats2d]
     golds: list[GoldTags]
     matches: list[list[Match]]

@@ -21,6 +21,10 @@ from ..errors import BertCrfError, first_line
 #: Score of a tag or transition that the constraints forbid. It is finite, so that a text without a
 #: legal path has a result.
 FORBIDDEN = -1e4
+#: Batch and length of the inputs for tracing. No other dimension of the graph has this length, so
+#: that no dimension looks constant by accident.
+TRACED = (2, 19)
+_TRACED_TOKENS = 13
 #: Batches and lengths at which a recorded graph is compared with its model, and the largest
 #: difference by the dtype of the encoder, relative to the largest emission.
 _OTHER_SHAPES = ((1, 6), (3, 33))
@@ -254,6 +258,14 @@ def example_inputs(batch: int, length: int, vocab_size: int) -> tuple[Tensor, Te
     mask = torch.ones_like(ids)
     mask[1:, length - length // 3 :] = 0
     return ids, mask, torch.zeros_like(ids)
+
+
+def example_pieces() -> Tensor:
+    """token_pieces for tracing, where the second text has fewer tokens. [2, tokens, 3]"""
+    first = torch.arange(1, _TRACED_TOKENS + 1)
+    pieces = torch.stack([first, first + 1, first % 2], dim=1).repeat(TRACED[0], 1, 1)
+    pieces[1, _TRACED_TOKENS // 2 :] = 0
+    return pieces
 
 
 @contextmanager

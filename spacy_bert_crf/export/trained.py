@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from spacy.language import Language
@@ -14,7 +14,6 @@ from .._transformers import without_dtype
 from ..annotation.schemes import TagSet
 from ..annotation.word_runs import WORD
 from ..component.meta.keys import is_encoder
-from ..component.pipe import BertCrf
 from ..component.pipelines import find_component, find_encoder
 from ..crf.chain_weights import ChainWeights
 from ..encoder import hf as enc
@@ -24,6 +23,9 @@ from ..encoder.piece_tokenizer import PieceTokenizer
 from ..encoder.texts.sentences import SENTENCE_END
 from ..model import layers
 from .graphs import EmissionModel, TagDecoder, plain_encoder
+
+if TYPE_CHECKING:
+    from ..component.pipe import BertCrf
 
 #: What best_model.json keeps of metrics.json.
 METRICS = ("ents_p", "ents_r", "ents_f", "ents_per_type", "best_epoch")
@@ -156,7 +158,7 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def describe(
-    nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder, metrics: dict[str, Any]
+    nlp: Language, pipe: "BertCrf", encoder: enc.LoadedEncoder, metrics: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of best_model.json; `weights_sha256` is filled in by `gather`."""
     config = nlp.config.interpolate()
@@ -191,7 +193,7 @@ def describe(
     }
 
 
-def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> int:
+def longest_window(nlp: Language, pipe: "BertCrf", encoder: enc.LoadedEncoder) -> int:
     """Largest number of input ids that the pipeline itself passes to its encoder in one window.
 
     nlp: the pipeline.
@@ -211,7 +213,7 @@ def longest_window(nlp: Language, pipe: BertCrf, encoder: enc.LoadedEncoder) -> 
     return min([512, *windows])
 
 
-def _rules(pipe: BertCrf) -> dict[str, Any]:
+def _rules(pipe: "BertCrf") -> dict[str, Any]:
     """What a pass of the encoder sees, and which words stay whole.
 
     `sentence_end` and `whole_words` are regular expressions of Python's `re`. The end of each match

@@ -20,8 +20,7 @@ from .._devices import default_device
 from .._files import remove_folder
 from ..annotation.coverage.table import coverage_table
 from ..component.meta.describe import describe
-from ..component.pipe import BertCrf
-from ..component.pipelines import check_labels
+from ..component.pipelines import check_labels, is_bert_crf
 from ..errors import BertCrfError, first_line
 from ..model.optimizer import GroupedAdamW
 from .config import tokenizer_of
@@ -150,7 +149,7 @@ def check_quantize(nlp: Language) -> None:
     """
     device = default_device()
     for name, pipe in nlp.pipeline:
-        if isinstance(pipe, BertCrf) and pipe.quantize and device.type != "cpu":
+        if is_bert_crf(nlp, name) and pipe.quantize and device.type != "cpu":
             raise BertCrfError(
                 f"[components.{name}] quantize = {pipe.quantize!r} runs on the CPU, and this "
                 f'training is on {device}: set quantize = "", or train with --gpu-id -1.'
@@ -242,7 +241,7 @@ def check_dev(nlp: Language, docs: list[Doc]) -> None:
     """
     if not docs:
         raise BertCrfError("the dev corpus has no examples: check [corpora.dev] and its path.")
-    if not any(isinstance(pipe, BertCrf) for _, pipe in nlp.pipeline):
+    if not any(is_bert_crf(nlp, name) for name in nlp.pipe_names):
         return
     if not any(doc.has_annotation("ENT_IOB") for doc in docs):
         raise BertCrfError(

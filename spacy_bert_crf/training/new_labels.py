@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
@@ -14,9 +14,11 @@ from spacy.util import get_sourced_components, load_model, registry, resolve_dot
 from thinc.api import Config
 
 from ..annotation.coverage.covers import covers_of
-from ..component.pipe import BertCrf
-from ..component.pipelines import load_pipeline
+from ..component.pipelines import is_bert_crf, load_pipeline
 from ..errors import BertCrfError, first_line
+
+if TYPE_CHECKING:
+    from ..component.pipe import BertCrf
 
 logger = logging.getLogger("spacy_bert_crf.training")
 
@@ -95,13 +97,13 @@ def learn_new_labels(
         pipe.remember(former.model, former.tag_set)
 
 
-def _learners(nlp: Language, sourced: Collection[str]) -> list[tuple[str, BertCrf]]:
+def _learners(nlp: Language, sourced: Collection[str]) -> list[tuple[str, "BertCrf"]]:
     """The bert_crf components among those that are sourced."""
-    pipes = [(name, pipe) for name, pipe in nlp.components if name in sourced]
-    return [(name, pipe) for name, pipe in pipes if isinstance(pipe, BertCrf)]
+    own = [name for name in nlp.component_names if name in sourced and is_bert_crf(nlp, name)]
+    return [(name, pipe) for name, pipe in nlp.components if name in own]
 
 
-def _needs_former(pipe: BertCrf, examples: Iterable[Example]) -> bool:
+def _needs_former(pipe: "BertCrf", examples: Iterable[Example]) -> bool:
     """Whether a text does not cover all labels of the component, and its former model may."""
     if not pipe.settings.self_distillation:
         return False
@@ -144,7 +146,7 @@ def _add(nlp: Language, sourced: Collection[str], examples: Sequence[Example]) -
 
 
 def _add_labels(
-    nlp: Language, pipes: Sequence[tuple[str, BertCrf]], examples: Sequence[Example]
+    nlp: Language, pipes: Sequence[tuple[str, "BertCrf"]], examples: Sequence[Example]
 ) -> list[str]:
     """Add new labels to the sourced component. RETURNS: messages."""
     if not pipes:

@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Optional
 
 from ..._files import write_text
-from ...errors import BertCrfError
+from ...errors import BertCrfError, quote
+from ..schemes import has_space
 from ..tags import (
     IOB1,
     Row,
     detect_scheme,
     find_style,
-    has_space,
     is_iob1,
     is_tag,
     make_tag_set,
     parse_tag,
-    quote,
     read_spans,
 )
 from .text import (

@@ -5,8 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ...errors import BertCrfError
-from ..tags import quote
+from ...errors import BertCrfError, quote
 from .columns import find_layout, tag_share
 from .records import TEXT_KEYS, as_object, find_list, is_json, is_span, read_records
 from .tables import TAG_KEYS, TOKEN_KEYS, csv_header, find_csv_columns

@@ -6,10 +6,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
-from ...errors import BertCrfError
+from ...errors import BertCrfError, quote
 from ..coverage.covers import covers_of, set_covers
 from ..docbin import read_docbin
-from ..tags import quote
 from .text import (
     LOST,
     MENDED,

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from ..._files import atomic_file, write_text
-from ...errors import BertCrfError
+from ...errors import BertCrfError, quote
 from ..coverage.covers import COVERS, checked
-from ..tags import quote
 from .text import (
     LOST,
     SKIPPED,

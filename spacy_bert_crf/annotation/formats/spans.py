@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..tags import quote
+from ...errors import quote
 from .text import LOST, MENDED, SKIPPED, AnnotatedText, Entity, Problem, RawSpan, RawText
 
 OVERLAP = ("longest", "first", "fail")

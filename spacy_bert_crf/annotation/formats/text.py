@@ -8,9 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from ...errors import BertCrfError
-from ..schemes import EntitySpan
-from ..tags import has_space, quote
+from ...errors import BertCrfError, quote
+from ..schemes import EntitySpan, has_space
 
 #: Scripts that have no spaces between words: kana, Chinese characters, Thai, Lao, Khmer, Burmese.
 _GBK_PAIR = re.compile(rb"[\xa1-\xf7][\xa1-\xfe]")

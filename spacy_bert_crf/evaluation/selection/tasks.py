@@ -3,16 +3,18 @@
 import json
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..._files import write_text
 from ...annotation.formats.records import PREDICTED, PROBABILITIES, UNCERTAIN, write_lines
 from .predicted import Predicted, Prediction
-from .select import Selected, Selection
 from .uncertainty import check_choice
 
+if TYPE_CHECKING:
+    from .select import Selected, Selection
 
-def write_tasks(selection: Selection, path: Path, to: str = "jsonl") -> None:
+
+def write_tasks(selection: "Selection", path: Path, to: str = "jsonl") -> None:
     """Write the texts that were chosen, with predicted entities, their probabilities and doubts.
 
     `convert-corpus` reads all of these formats once they are annotated.
@@ -26,11 +28,11 @@ def write_tasks(selection: Selection, path: Path, to: str = "jsonl") -> None:
     TASKS[to](Path(path), selection)
 
 
-def _write_jsonl(path: Path, selection: Selection) -> None:
+def _write_jsonl(path: Path, selection: "Selection") -> None:
     write_lines(path, (_jsonl_record(each) for each in selection.chosen))
 
 
-def _jsonl_record(each: Selected) -> dict[str, Any]:
+def _jsonl_record(each: "Selected") -> dict[str, Any]:
     entities = [
         {
             "start": start,
@@ -54,7 +56,7 @@ def _jsonl_record(each: Selected) -> dict[str, Any]:
     }
 
 
-def _write_doccano(path: Path, selection: Selection) -> None:
+def _write_doccano(path: Path, selection: "Selection") -> None:
     """doccano keeps the keys that it does not know as metadata of the text."""
     write_lines(
         path,
@@ -71,7 +73,7 @@ def _write_doccano(path: Path, selection: Selection) -> None:
     )
 
 
-def _write_label_studio(path: Path, selection: Selection) -> None:
+def _write_label_studio(path: Path, selection: "Selection") -> None:
     tasks = []
     for number, each in enumerate(selection.chosen, 1):
         data = {
@@ -117,7 +119,7 @@ def label_studio_region(
     }
 
 
-def _write_prodigy(path: Path, selection: Selection) -> None:
+def _write_prodigy(path: Path, selection: "Selection") -> None:
     """Without an answer, which Prodigy adds."""
     records = []
     for each in selection.chosen:
@@ -164,11 +166,11 @@ def prodigy_parts(text: str, predicted: Predicted, labels: Collection[str] = ())
     return {"tokens": tokens, "spans": spans, UNCERTAIN: uncertain, "meta": meta}
 
 
-def _origin(each: Selected) -> dict[str, Any]:
+def _origin(each: "Selected") -> dict[str, Any]:
     return {"where": each.name, "score": round(each.score, 6)}
 
 
-def _best_path(each: Selected) -> float:
+def _best_path(each: "Selected") -> float:
     return round(1 - each.figures.score("best-path", "text"), 6)
 
 
@@ -178,7 +180,7 @@ def doubts(text: str, uncertain: Iterable[Prediction]) -> str:
 
 
 #: The formats of tasks, by name.
-TASKS: dict[str, Callable[[Path, Selection], None]] = {
+TASKS: dict[str, Callable[[Path, "Selection"], None]] = {
     "jsonl": _write_jsonl,
     "doccano": _write_doccano,
     "label-studio": _write_label_studio,

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...errors import BertCrfError
-from ..graphs import EmissionModel, check_other_shapes, example_inputs, recorded
+from ..graphs import (
+    TRACED,
+    EmissionModel,
+    check_other_shapes,
+    example_inputs,
+    example_pieces,
+    recorded,
+)
 from .format import Run
 from .quiet import quiet
-from .torchscript import TRACED, example_pieces
 
 if TYPE_CHECKING:
     from ..trained import Trained

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..graphs import DecodeModel, EmissionModel, check_other_shapes, example_inputs, recorded
+from ..graphs import (
+    TRACED,
+    DecodeModel,
+    EmissionModel,
+    check_other_shapes,
+    example_inputs,
+    example_pieces,
+    recorded,
+)
 from .format import HALF_PRECISION, Format, Options, Run, on_arrays
 from .quiet import quiet
 
@@ -16,10 +24,6 @@ if TYPE_CHECKING:
     from ..trained import Trained
 
 EMISSIONS, DECODE = "emissions.pt", "decode.pt"
-#: Batch and length of the inputs for tracing. No other dimension of the graph has this length, so
-#: that no dimension looks constant by accident.
-TRACED = (2, 19)
-_TRACED_TOKENS = 13
 #: torch propagates shapes through `view`, and not through `reshape`. The two are the same.
 _RESHAPE = """graph(%x, %shape):
   %out = aten::reshape(%x, %shape)
@@ -61,14 +65,6 @@ def open_torchscript(folder: Path, file: str) -> Run:
             return run(*arrays)
 
     return run_plainly
-
-
-def example_pieces() -> Tensor:
-    """token_pieces for tracing, where the second text has fewer tokens. [2, tokens, 3]"""
-    first = torch.arange(1, _TRACED_TOKENS + 1)
-    pieces = torch.stack([first, first + 1, first % 2], dim=1).repeat(TRACED[0], 1, 1)
-    pieces[1, _TRACED_TOKENS // 2 :] = 0
-    return pieces
 
 
 @torch.no_grad()

@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from spacy.language import Language
 from spacy.util import get_lang_class, registry
 from thinc.api import Config
 
-from ...component.pipe import BertCrf
 from ...component.pipelines import find_component, is_bert_crf, load_pipeline
 from ...component.settings import Settings
 from ...encoder.fewer_layers import EVEN, chosen_layers, count_layers, with_layers
@@ -19,11 +18,14 @@ from ...encoder.hf import LoadedEncoder
 from ...errors import BertCrfError
 from ...model import layers as model_layers
 
+if TYPE_CHECKING:
+    from ...component.pipe import BertCrf
+
 #: Name of the callback that makes the student of a blank component.
 STUDENT = "spacy_bert_crf.student.v1"
 _ENCODER = "spacy_bert_crf.Encoder.v1"
 #: A teacher that is loaded already, and its folder.
-_HELD: ContextVar[Optional[tuple[Path, Language, BertCrf]]] = ContextVar("_HELD", default=None)
+_HELD: ContextVar[Optional[tuple[Path, Language, "BertCrf"]]] = ContextVar("_HELD", default=None)
 logger = logging.getLogger("spacy_bert_crf.training")
 
 
@@ -63,7 +65,7 @@ def create_student(
     return before_init
 
 
-def load_teacher(path: Path) -> tuple[Language, BertCrf]:
+def load_teacher(path: Path) -> tuple[Language, "BertCrf"]:
     """A trained pipeline and its component.
 
     path: folder of the pipeline.
@@ -82,7 +84,7 @@ def load_teacher(path: Path) -> tuple[Language, BertCrf]:
 
 
 @contextmanager
-def holding(path: Path, nlp: Language, pipe: BertCrf) -> Iterator[None]:
+def holding(path: Path, nlp: Language, pipe: "BertCrf") -> Iterator[None]:
     """Within it, `load_teacher` returns this teacher instead of loading it once more.
 
     path: folder of the teacher's pipeline.
@@ -96,7 +98,7 @@ def holding(path: Path, nlp: Language, pipe: BertCrf) -> Iterator[None]:
         _HELD.reset(token)
 
 
-def encoder_of(pipe: BertCrf) -> LoadedEncoder:
+def encoder_of(pipe: "BertCrf") -> LoadedEncoder:
     """The encoder of a component. Raises BertCrfError if it is not one of this package."""
     encoder = model_layers.encoder_of(pipe.model)
     if encoder is None:
@@ -107,18 +109,18 @@ def encoder_of(pipe: BertCrf) -> LoadedEncoder:
     return encoder.loaded
 
 
-def student_of(nlp: Language) -> BertCrf:
+def student_of(nlp: Language) -> "BertCrf":
     """The component of a pipeline that is to learn. Raises BertCrfError if there is not just one.
 
     nlp: the pipeline, which may have no weights yet.
     """
     found = [pipe for name, pipe in nlp.pipeline if is_bert_crf(nlp, name)]
-    if len(found) != 1 or not isinstance(found[0], BertCrf):
+    if len(found) != 1:
         raise BertCrfError(f"the pipeline has {len(found)} bert_crf components: it must have one.")
     return found[0]
 
 
-def check_config(config: Config, path: Path, nlp: Language, teacher: BertCrf, layers: int) -> str:
+def check_config(config: Config, path: Path, nlp: Language, teacher: "BertCrf", layers: int) -> str:
     """Check that the student of a config can learn from a teacher.
 
     config: the student's training config.
@@ -159,7 +161,7 @@ def check_config(config: Config, path: Path, nlp: Language, teacher: BertCrf, la
     return name
 
 
-def check_labels(student: BertCrf, teacher: BertCrf) -> None:
+def check_labels(student: "BertCrf", teacher: "BertCrf") -> None:
     """Check that a student that was initialised has no label that its teacher lacks.
 
     Raises BertCrfError naming the labels.

@@ -2,16 +2,19 @@
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from spacy.tokens import Doc
 from spacy.training import Example
 from tqdm import tqdm
 
 from ...component.decoding.batch_loss import Lessons
-from ...component.pipe import BertCrf
 from ...model import layers
 from ...model.gradients.distilled import Expected
 from .settings import Distillation
+
+if TYPE_CHECKING:
+    from ...component.pipe import BertCrf
 
 #: Largest number of texts that the teacher reads together.
 _BATCH = 256
@@ -31,7 +34,7 @@ class Teacher:
         leaves it out in training can't learn it.
     """
 
-    def __init__(self, pipe: BertCrf, settings: Distillation, constrain: bool) -> None:
+    def __init__(self, pipe: "BertCrf", settings: Distillation, constrain: bool) -> None:
         pipe.quantize = settings.teacher_quantize
         if constrain and not pipe.settings.constraints:
             pipe.settings.constraints = True

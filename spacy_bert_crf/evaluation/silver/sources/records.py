@@ -20,7 +20,7 @@ from ....annotation.formats.records import (
 )
 from ....annotation.formats.spans import check_texts
 from ....annotation.formats.text import LOST, SKIPPED, AnnotatedText, RawSpan, RawText
-from ....annotation.tags import quote
+from ....errors import quote
 from .spec import ALL
 
 #: Keys of an entity that has no offsets.
