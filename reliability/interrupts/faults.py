@@ -99,6 +99,14 @@ def commands(out: Path, url: str) -> dict[str, tuple[Path, Callable[[], Any]]]:
             out / "tasks.jsonl",
             bert_crf("select", pipeline, dev, "-n", 3, "-o", out / "tasks.jsonl"),
         ),
+        "card": (
+            out / "card",
+            bert_crf("card", pipeline, "--data", dev, "-o", out / "card" / "README.md"),
+        ),
+        "push": (
+            out / "hub",
+            bert_crf("push", pipeline, "me/toy", "--no-wheel", "--dry-run", out / "hub"),
+        ),
         "train": (out / "train", bert_crf("train", cfg, out / "train", "--save-minutes", 0)),
         "multiply_corpus.py": (out / "corpus", multiply(out / "corpus")),
         "download": (out / "f.bin", download(url, out / "f.bin")),

@@ -119,6 +119,8 @@ def test_the_project_runs_to_an_export(corpus, encoder_path, tmp_path):
     ]
     assert f"| all | {100 * metrics['ents_p']:.2f} |" in (folder / "card.md").read_text("utf8")
     assert run("package").count("Skipping") == 1
+    run("card")
+    assert "model-index:" in (folder / "card" / "README.md").read_text("utf8")
 
 
 def test_given_files_are_the_parts(encoder_path, tmp_path):
