@@ -11,6 +11,7 @@ from spacy.tokens import Doc
 
 from ..component import doc_entities
 from ..component.decoding.allowed import labels_extension
+from ..component.decoding.dictionary import can_find_names
 from ..component.pipelines import entity_labels, find_component, is_bert_crf, load_pipeline
 from ..errors import BertCrfError, first_line
 from .decoding import Entity, Figures, annotate_docs
@@ -81,11 +82,18 @@ class Annotator:
         if self.pipe is None and (options != Options() or task.fixed):
             raise Refused(
                 "", f"the pipeline {self.about.name!r} has no bert_crf component: leave out "
-                "entities, labels, scores, candidates, threshold and nbest.",
+                "entities, labels, dictionary, scores, candidates, threshold and nbest.",
             )  # fmt: skip
         unknown = sorted(set(options.labels or ()) - set(self.about.labels))
         if unknown:
             raise Refused("labels", f"unknown: {', '.join(unknown)}. {self._known_labels()}")
+        unknown = sorted({name.label for name in options.names} - set(self.about.labels))
+        if unknown:
+            raise Refused("dictionary", f"unknown: {', '.join(unknown)}. {self._known_labels()}")
+        if options.names and not can_find_names():
+            raise Refused(
+                "dictionary", 'the server needs pip install "spacy-bert-crf[dictionary]".'
+            )
         _check_spans(task)
 
     def annotate(self, tasks: Sequence[TextTask]) -> list[Answer]:

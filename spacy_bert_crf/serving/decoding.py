@@ -12,6 +12,7 @@ import torch
 from spacy.tokens import Doc
 
 from ..component import doc_entities
+from ..component.decoding.dictionary import Dictionary, Name
 from ..component.reading import corrected
 from ..model import layers
 from ..model.crf_batches import Emissions
@@ -46,6 +47,7 @@ class _Work(NamedTuple):
     nbest: number of readings; 0 for none.
     keep_ents: whether decoding keeps to the entities on the doc.
     overwrite: whether predicted entities replace those on the doc.
+    names: names of a dictionary, beside the component's own.
     """
 
     probabilities: bool
@@ -53,6 +55,7 @@ class _Work(NamedTuple):
     nbest: int
     keep_ents: bool
     overwrite: bool
+    names: tuple[Name, ...]
 
 
 def annotate_docs(
@@ -98,7 +101,18 @@ def _work(pipe: "BertCrf", options: Options, is_fixed: bool) -> _Work:
         nbest=options.nbest,
         keep_ents=is_fixed or (own.constrain_to_ents and not own.overwrite),
         overwrite=own.overwrite and not is_fixed,
+        names=options.names,
     )
+
+
+def _dictionary(pipe: "BertCrf", names: tuple[Name, ...]) -> Optional[Dictionary]:
+    """The component's dictionary, with further names in place of its own of the same text."""
+    own = pipe.dictionary
+    if not names:
+        return own
+    texts = {name.text for name in names}
+    kept = [entry for entry in own.entries if entry.text not in texts] if own else []
+    return Dictionary((*names, *kept), own.bonus if own else {})
 
 
 def _decode(
@@ -111,7 +125,7 @@ def _decode(
 ) -> None:
     """Write entities to docs, and the other figures to `out`."""
     chains = pipe.chains
-    allowed = chains.allowed(docs, pipe.name, work.keep_ents)
+    allowed = chains.allowed(docs, pipe.name, work.keep_ents, _dictionary(pipe, work.names))
     if work.nbest:  # before entities are written, since those on the doc belong to a reading
         paths = chains.best_paths(emissions, work.nbest, allowed, pipe.temperature)
         for doc, found, figures in zip(docs, paths, out, strict=True):

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional, Union
 
+from ..component.decoding.dictionary import Name
 from ..errors import BertCrfError
 
 #: Smallest probability of candidates that may be requested. Less probable ones are too many.
 MIN_CANDIDATES = 0.001
 #: Largest number of readings of a text.
 MAX_NBEST = 20
+#: Largest number of names that a request may add to the dictionary.
+MAX_NAMES = 200
 #: An answer in the form of JSON, or the error of the text.
 Answer = Union[dict[str, Any], Exception]
 
@@ -35,6 +38,8 @@ class Options:
     threshold: smallest probability of entities.
     nbest: number of readings; 0 for none.
     labels: entity types that may be predicted.
+    names: further names of a dictionary, each with its label and mode. They take the place of the
+        pipeline's own names of the same text.
     """
 
     scores: Optional[bool] = None
@@ -42,6 +47,7 @@ class Options:
     threshold: Optional[float] = None
     nbest: int = 0
     labels: Optional[tuple[str, ...]] = None
+    names: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True)

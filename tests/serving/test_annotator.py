@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 import spacy
 
+from spacy_bert_crf.component.decoding.dictionary import Dictionary, Name
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.optimizer import create_adamw
 from spacy_bert_crf.serving.annotator import Annotator
@@ -96,6 +97,25 @@ def test_threshold_leaves_out_less_probable_entities(annotator):
     assert len(kept) > 0 and spans(found["entities"]) == spans(kept)
 
 
+def test_names_of_the_pipeline_and_of_the_request_take_part(unsure_path):
+    pytest.importorskip("ahocorasick_rs")
+    nlp = spacy.load(unsure_path)
+    nlp.get_pipe("bert_crf").dictionary = Dictionary.of([("昨天", "ORG", "hard")])
+    annotator, text = Annotator(nlp, "toy"), "王小明昨天在北京参观了清华大学。"
+    own = TextTask(text, Options(scores=True))
+    tried = TextTask(
+        text, Options(names=(Name("参观", "LOC", "hard"), Name("昨天", "PER", "hard")))
+    )
+    never = TextTask(text, Options(names=(Name("昨天", "ORG", "not"),)))
+    answers = annotator.annotate([own, tried, never, own])
+    found = [spans(answer["entities"]) for answer in answers]
+    assert found[0] == found[3] == characters(nlp(text)) and (3, 5, "ORG") in found[0]
+    assert {(3, 5, "PER"), (8, 10, "LOC")} <= set(found[1])
+    assert (3, 5, "ORG") not in found[2]
+    (alone,) = annotator.annotate([tried])
+    assert close(alone, answers[1])
+
+
 @pytest.mark.parametrize("setting", [{}, {"overwrite": True}, {"constrain_to_ents": False}])
 def test_fixed_entities_stay_whatever_the_settings(unsure_path, setting):
     nlp = spacy.load(unsure_path, config={"components": {"bert_crf": setting}})
@@ -150,6 +170,7 @@ def test_a_pipeline_without_the_component_annotates_and_takes_no_options():
     ("task", "where", "message"),
     [
         (TextTask("王", Options(labels=("PER", "X", "Y"))), "labels", "unknown: X, Y"),
+        (TextTask("王", Options(names=(Name("王", "X", "not"),))), "dictionary", "unknown: X"),
         (TextTask("王", Options(), (FixedSpan(0, 2, "PER"),)), "entities[0]", "number of char"),
         (TextTask("王", Options(), (FixedSpan(0, 0, "PER"),)), "entities[0]", "start < end"),
         (TextTask("王", Options(), (FixedSpan(-1, 1, "PER"),)), "entities[0]", "0 <= start"),

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -172,6 +173,11 @@ class Dictionary:
     def bonus_of(self, label: str) -> float:
         """The bonus of a soft name of this label, in nats."""
         return self.bonus.get(label, DEFAULT_BONUS)
+
+
+def can_find_names() -> bool:
+    """Whether the library that finds names in texts is installed."""
+    return find_spec("ahocorasick_rs") is not None
 
 
 def fixed(matches: Sequence[Match]) -> list[tuple[int, int, str]]:

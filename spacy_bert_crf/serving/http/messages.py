@@ -1,11 +1,13 @@
 """The forms of requests and answers. The OpenAPI description is made of them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Optional, Union
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
-from ..options import MAX_NBEST, MIN_CANDIDATES, FixedSpan, Options, TextTask
+from ...component.decoding.dictionary import Name
+from ..options import MAX_NAMES, MAX_NBEST, MIN_CANDIDATES, FixedSpan, Options, TextTask
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 #: Names of the two forms of a text, which are no part of a place in a request.
@@ -39,6 +41,18 @@ class OptionFields(BaseModel):
         if value is not None and 0 < value < MIN_CANDIDATES:
             raise ValueError(f"it must be 0, or from {MIN_CANDIDATES} to 1")
         return value
+
+
+class NamedEntry(BaseModel):
+    """A name of a dictionary, tried on the texts of this request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: str = Field(min_length=1, pattern=r"\S", description="The name")
+    label: str = Field(description="Its entity type")
+    mode: Literal["hard", "soft", "not"] = Field(
+        "soft", description="Always an entity of the label, more likely one, or never one"
+    )
 
 
 class StreamOptions(OptionFields):
@@ -110,6 +124,12 @@ class AnnotateRequest(OptionFields):
     )
 
     texts: list[Text] = Field(description="The texts: strings, or objects with a text")
+    dictionary: list[NamedEntry] = Field(
+        default_factory=list,
+        max_length=MAX_NAMES,
+        description="Names that take part in decoding, in place of the pipeline's own names of the "
+        "same text",
+    )
 
 
 class Entity(BaseModel):
@@ -218,7 +238,9 @@ class StateAnswer(BaseModel):
 def options_of(fields: OptionFields) -> Options:
     """The options of a request."""
     labels = None if fields.labels is None else tuple(fields.labels)
-    return Options(fields.scores, fields.candidates, fields.threshold, fields.nbest, labels)
+    given = fields.dictionary if isinstance(fields, AnnotateRequest) else []
+    names = tuple(Name(entry.text, entry.label, entry.mode) for entry in given)
+    return Options(fields.scores, fields.candidates, fields.threshold, fields.nbest, labels, names)
 
 
 def task_of(text: Union[str, TextObject], options: Options) -> TextTask:
@@ -226,8 +248,7 @@ def task_of(text: Union[str, TextObject], options: Options) -> TextTask:
     if isinstance(text, str):
         return TextTask(text, options)
     if text.labels is not None:
-        options = Options(options.scores, options.candidates, options.threshold, options.nbest,
-                          tuple(text.labels))  # fmt: skip
+        options = replace(options, labels=tuple(text.labels))
     return TextTask(
         text.text, options, tuple(FixedSpan(e.start, e.end, e.label) for e in text.entities)
     )

@@ -5,7 +5,7 @@ const HUES = [215, 28, 145, 285, 340, 180, 52, 100, 255, 8, 160, 310];
 const WAIT = 120; // milliseconds without typing before the text is sent
 const state = {
   pipelines: [], limits: {}, labels: [], hues: {}, fixed: [], answer: null, text: "",
-  token: "", number: 0, timer: 0, chosen: null, language: "en",
+  names: [], token: "", number: 0, timer: 0, chosen: null, language: "en",
 };
 
 // Offsets of the server count characters (code points), those of the browser UTF-16 units.
@@ -86,8 +86,13 @@ function choosePipeline() {
   state.labels = labels;
   state.hues = {};
   state.fixed = [];
+  state.names = [];
   labels.forEach(hue);
-  for (const id of ["options", "candidates-section", "readings-section"]) $(id).hidden = !options;
+  for (const id of ["options", "dictionary-section", "candidates-section", "readings-section"]) {
+    $(id).hidden = !options;
+  }
+  $("name-label").replaceChildren(...labels.map((label) => make("option", { textContent: label })));
+  drawNames();
   $("labels").replaceChildren(...labels.map((label) => make("label", {},
     make("input", { type: "checkbox", checked: true, value: label, onchange: send }), ` ${label}`)));
   $("result").lang = lang;
@@ -119,6 +124,7 @@ async function send() {
       body.labels = boxes.filter((box) => box.checked).map((box) => box.value);
     }
     if (state.fixed.length) body.texts[0].entities = state.fixed;
+    if (state.names.length) body.dictionary = state.names;
   }
   try {
     const found = await ask("annotate", body);
@@ -249,6 +255,36 @@ function chooseFromBox() {
   if (start < end && text === state.text) choose({ start, end, text: points(text).slice(start, end).join("") });
 }
 
+// ------------------------------------------------------------------ names that are tried
+
+function drawNames() {
+  $("names").replaceChildren(...state.names.map((each) => {
+    const told = `${each.text} · ${each.label} · ${word(each.mode)}`;
+    const button = make("button", {
+      type: "button", className: "entity", textContent: `${told} ×`,
+      onclick: () => { changeNames(state.names.filter((other) => other !== each)); $("name").focus(); },
+    });
+    button.setAttribute("aria-label", word("remove", told));
+    return make("li", {}, colour(button, { label: each.label }));
+  }));
+}
+
+function changeNames(names) {
+  state.names = names;
+  drawNames();
+  send();
+}
+
+function addName(event) {
+  event.preventDefault();
+  const text = $("name").value.trim();
+  if (!text) return;
+  const added = { text, label: $("name-label").value, mode: $("name-mode").value };
+  $("name").value = "";
+  const same = (each) => each.text === text && each.label === added.label;
+  changeNames([...state.names.filter((each) => !same(each)), added]);
+}
+
 async function copy() {
   const found = { text: state.text, ...state.answer, entities: shown() };
   try {
@@ -264,6 +300,7 @@ async function copy() {
 function translate() {
   document.documentElement.lang = state.language;
   for (const each of document.querySelectorAll("[data-word]")) each.textContent = word(each.dataset.word);
+  if (state.labels.length) drawNames();
   if (state.answer) draw();
 }
 
@@ -297,6 +334,7 @@ $("fix-free").addEventListener("click", () => fix(state.chosen));
 $("fix-close").addEventListener("click", () => choose(null));
 $("release").addEventListener("click", () => { state.fixed = []; send(); });
 $("copy").addEventListener("click", copy);
+$("dictionary-form").addEventListener("submit", addName);
 $("token-box").addEventListener("submit", (event) => {
   event.preventDefault();
   state.token = $("token").value;

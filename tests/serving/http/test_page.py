@@ -207,6 +207,25 @@ def test_readings_stand_side_by_side_and_candidates_can_be_fixed(opened, unsure)
     assert text in [each for each, _ in shown(tab)]
 
 
+def test_names_are_tried_and_removed(opened):
+    pytest.importorskip("ahocorasick_rs")
+    tab = opened()
+    tab.fill("#name", "昨天")
+    tab.select_option("#name-label", "ORG")
+    tab.select_option("#name-mode", "hard")
+    tab.keyboard.press("Tab")
+    tab.click("#dictionary-form button")
+    tab.wait_for_function("() => document.querySelector('#result').textContent.includes('昨天ORG')")
+    assert ["昨天", "ORG"] in shown(tab)
+    tab.select_option("#language", "zh")
+    assert tab.inner_text("#names button") == "昨天 · ORG · 一定是 ×"
+    tab.click("#names button")
+    tab.wait_for_function(
+        "() => !document.querySelector('#result').textContent.includes('昨天ORG')"
+    )
+    assert tab.locator("#names button").count() == 0
+
+
 def test_an_error_of_the_server_is_shown_as_one(opened):
     tab = opened()
 
