@@ -68,9 +68,11 @@ class Annotator:
         Raises BertCrfError if the pipeline can't be loaded.
         """
         annotator = cls(load_pipeline(path), name, component)
-        (answer,) = annotator.annotate([TextTask("A 中")])
-        if isinstance(answer, Exception):
-            raise BertCrfError(f"{path} can't annotate a text: {first_line(answer)}") from answer
+        every = Options(scores=True, candidates=0.5, nbest=2) if annotator.pipe else Options()
+        for answer in annotator.annotate([TextTask("A 中"), TextTask("A 中", every)]):
+            if isinstance(answer, Exception):
+                reason = first_line(answer)
+                raise BertCrfError(f"{path} can't annotate a text: {reason}") from answer
         return annotator
 
     def check(self, task: TextTask) -> None:
