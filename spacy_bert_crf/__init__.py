@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 check_versions()
 
 #: The only place of the version; setup.py reads it from here.
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 #: The module of each name that is loaded on first use.
 _HOMES = {

@@ -15,6 +15,9 @@ from ..encoder.checkpoint_files import WEIGHT_FILES
 from ..encoder.hf import PACKAGED
 from ..errors import BertCrfError, first_line
 
+#: Names of errors of requests and httpx, the clients of older and newer versions of the hub's
+#: library, that mean that nobody answers.
+_UNREACHED = {"ConnectionError", "ConnectError", "ConnectTimeout", "ReadTimeout", "ProxyError"}
 #: A name on the hub, such as `bert-base-chinese` or `hfl/chinese-lert-base@0123abc`. A revision is
 #: a branch, a tag or a commit.
 _HUB_NAME = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)?(@[\w./-]+)?")
@@ -134,7 +137,7 @@ def _reason(err: Exception) -> str:
     text = first_line(err)
     if "Failed to resolve" in text or "NameResolution" in text:
         return "the hub's address is unknown here: no network?"
-    if type(err).__name__ in ("ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError"):
+    if type(err).__name__ in _UNREACHED:
         return "the hub can't be reached"
     if type(err).__name__ == "RepositoryNotFoundError":
         return "there is none, or it is private"

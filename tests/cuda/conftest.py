@@ -104,6 +104,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: Optional[pytest.Item]) 
         following = nextitem.nodeid if nextitem is not None and _is_case(nextitem) else None
         for data in _devices[0].run(item.nodeid, following):
             report = item.config.hook.pytest_report_from_serializable(config=item.config, data=data)
+            if isinstance(report.longrepr, list):  # place and reason of a skip, from JSON
+                report.longrepr = tuple(report.longrepr)
             item.ihook.pytest_runtest_logreport(report=report)
     except (RuntimeError, OSError) as err:
         _report_failure(item, err)

@@ -31,8 +31,10 @@ NAMES = {
 
 def test_every_entry_point_loads():
     points = metadata.distribution("spacy-bert-crf").entry_points
-    assert {p.group for p in points} == {*NAMES, "spacy_cli"}
+    assert {p.group for p in points} == {*NAMES, "spacy_cli", "prodigy_recipes"}
     for point in points:
+        if point.group == "prodigy_recipes":  # needs Prodigy; see tests/adapters
+            continue
         assert point.load() is not None
         if point.group in NAMES:
             assert point.name in NAMES[point.group]
