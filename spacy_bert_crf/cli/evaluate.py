@@ -144,4 +144,6 @@ def report_command(
     write_text(output, found.html())
     entities = found.evaluation.scores.entities
     print(f"F1 {entities.f * 100:.2f} on {data.name}, {found.evaluation.scores.docs} sentences")
-    print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB): open it in a browser")
+    size = output.stat().st_size
+    shown = f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} kB"
+    print(f"wrote {output} ({shown}): open it in a browser")

@@ -173,7 +173,8 @@ def _curve(
     left, bottom = _LEFT, top + _PANEL_H
     low, high = min(values, default=0.0), max(values, default=1.0)
     spare = (high - low) * 0.1 or max(abs(high) * 0.1, 1e-3)
-    low, high = low - spare, min(high + spare, most)
+    # F1 and loss are never below zero, so the axis is not, either.
+    low, high = max(low - spare, min(low, 0.0)), min(high + spare, most)
     first, last = min(numbers, default=1), max(numbers, default=1)
 
     def x(number: int) -> float:

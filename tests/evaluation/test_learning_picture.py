@@ -34,3 +34,9 @@ def test_the_axis_of_f1_ends_at_100(scores):
     picture = learning_picture(epochs(*scores), 1, "t")
     ticks = [float(n) for n in re.findall(r'text-anchor="end"[^>]*>([-\d.e]+)<', picture)][:5]
     assert len(ticks) == 5 and max(ticks) <= 100 and ticks == sorted(ticks)
+
+
+def test_the_axes_do_not_go_below_zero():
+    picture = learning_picture(epochs(0.0, 0.02, 0.9), 3, "t")
+    labels = [float(text) for text in re.findall(r'text-anchor="end"[^>]*>(-?[\d.e-]+)<', picture)]
+    assert len(labels) == 10 and min(labels) == 0.0
