@@ -1,10 +1,12 @@
 """What a request wants to know of a text, and how a text is refused."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
-from ..component.decoding.dictionary import Name
 from ..errors import BertCrfError
+
+if TYPE_CHECKING:
+    from ..component.decoding.dictionary import Name
 
 #: Smallest probability of candidates that may be requested. Less probable ones are too many.
 MIN_CANDIDATES = 0.001
@@ -47,7 +49,7 @@ class Options:
     threshold: Optional[float] = None
     nbest: int = 0
     labels: Optional[tuple[str, ...]] = None
-    names: tuple[Name, ...] = ()
+    names: "tuple[Name, ...]" = ()
 
 
 @dataclass(frozen=True)
