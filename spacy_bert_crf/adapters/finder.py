@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Union
 
 from spacy.language import Language
@@ -28,6 +29,7 @@ class Finder:
         self.nlp = pipeline if isinstance(pipeline, Language) else load_pipeline(Path(pipeline))
         self.pipe = find_component(self.nlp, component)
         self.uncertain = uncertain
+        self._lock = Lock()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -37,10 +39,14 @@ class Finder:
     def find(self, texts: Sequence[str]) -> list[Predicted]:
         """The entities of each text, in its order, without those below the pipeline's threshold.
 
+        Threads take turns, since a pipeline is not for several at once.
+
         Raises BertCrfError for a text that the pipeline does not take.
         """
         least = self.pipe.threshold
+        with self._lock:
+            found = predict(self.nlp, self.pipe, list(texts), self.uncertain)
         return [
             replace(each, entities=tuple(e for e in each.entities if e.probability >= least))
-            for each in predict(self.nlp, self.pipe, list(texts), self.uncertain)
+            for each in found
         ]

@@ -43,12 +43,14 @@ class Controls(NamedTuple):
     text: name of its Text.
     value: key of the text in the data of a task.
     names: the label in Label Studio of each label of the pipeline that it has.
+    labels: all labels in Label Studio.
     """
 
     label: str
     text: str
     value: str
     names: dict[str, str]
+    labels: tuple[str, ...]
 
 
 def find_controls(parsed: Mapping[str, Any], labels: Iterable[str]) -> Controls:
@@ -77,7 +79,8 @@ def find_controls(parsed: Mapping[str, Any], labels: Iterable[str]) -> Controls:
                 f"the labelling config has the labels {', '.join(attributes)}, the pipeline "
                 f"{', '.join(labels)}: give a Label the same name, or predicted_values."
             )
-        return Controls(name, control["to_name"][0], inputs[0]["value"], names)
+        to = control["to_name"][0]
+        return Controls(name, to, inputs[0]["value"], names, tuple(attributes))
     raise BertCrfError("the labelling config has no Labels of a Text: add them to the project.")
 
 
@@ -179,9 +182,16 @@ class BertCrfBackend(LabelStudioMLBase):  # type: ignore[misc]
         if not folder:
             raise BertCrfError(f"there is no folder for the result: set `output`, or {OUTPUT}.")
         finder = self.finder()
-        names = find_controls(self.parsed_label_config, finder.labels).names
+        controls = find_controls(self.parsed_label_config, finder.labels)
+        own: dict[str, str] = {}
+        for ours, theirs in controls.names.items():
+            own.setdefault(theirs, ours)  # of several, the first of the pipeline
         result = continue_training(
-            self._path(), tasks, Path(folder), renamed=names, settings=self.settings
+            self._path(),
+            tasks,
+            Path(folder),
+            labels={label: own.get(label, label) for label in controls.labels},
+            settings=self.settings,
         )
         write_text(Path(folder) / NEWEST, result["pipeline"] + "\n")
         return result

@@ -62,17 +62,18 @@ def continue_training(
     tasks: list[dict[str, Any]],
     output: Path,
     *,
-    renamed: Mapping[str, str],
+    labels: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Train a pipeline further on annotated tasks, by `convert-corpus` and `train`.
 
-    Every fifth task is for dev.
+    Every fifth task is for dev. The texts do not cover labels of the pipeline that the project
+    lacks, so the pipeline keeps them.
 
     pipeline: folder of the trained pipeline, which stays as it is.
     tasks: tasks of Label Studio. Those without annotation are passed over.
     output: folder in which a folder with corpus and training is made.
-    renamed: the label in Label Studio of each label of the pipeline.
+    labels: the pipeline's label for each label in Label Studio. A new one is learned.
     settings: settings of the training, such as {"training.max_epochs": 5}.
     RETURNS: folder of the best new pipeline as `pipeline`, number of tasks, and the best score.
     Raises BertCrfError if there are too few tasks, or a command fails.
@@ -83,7 +84,8 @@ def continue_training(
     folder = output / time.strftime("%Y%m%d-%H%M%S")
     folder.mkdir(parents=True)
     config = load_config(pipeline / "config.cfg")
-    back = ",".join(f"{theirs}={ours}" for ours, theirs in renamed.items() if ours != theirs)
+    back = ",".join(f"{theirs}={ours}" for theirs, ours in labels.items() if ours != theirs)
+    covers = ",".join(dict.fromkeys(labels.values()))
     for name, part in (
         ("train", [task for i, task in enumerate(done) if i % DEV_EVERY]),
         ("dev", done[::DEV_EVERY]),
@@ -92,6 +94,7 @@ def continue_training(
         write_text(source, json.dumps(part, ensure_ascii=False))
         words = ["convert-corpus", str(source), str(folder / f"{name}.spacy")]
         words += ["--lang", config["nlp"]["lang"], "--on-error", "skip-sentence"]
+        words += ["--covers", covers]
         _run(*words, *(["--map", back] if back else []))
     config["paths"] |= {"train": str(folder / "train.spacy"), "dev": str(folder / "dev.spacy")}
     source_of = {"source": pipeline.resolve().as_posix()}

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import spacy
 import srsly
 
 from spacy_bert_crf import BertCrfError
@@ -136,6 +137,31 @@ def test_an_event_trains_on_the_exported_project(trained_path, tmp_path, monkeyp
     assert asked == [("http://studio/api/projects/7/export", "JSON", "Token secret")]
     assert result["pipeline"].startswith(str(tmp_path / "out"))
     assert str(backend._path()) == result["pipeline"]  # the next prediction takes it
+
+
+def test_labels_that_the_project_lacks_are_kept(trained_path, tmp_path):
+    """Only persons and a new label are annotated: places and organisations are not unlearned."""
+    few = CONFIG.replace('<Label value="loc"/><Label value="ORG"/>', '<Label value="DAY"/>')
+
+    class Backend(BertCrfBackend):
+        pipeline = str(trained_path)
+        settings = {"training.max_epochs": 4}
+
+    tasks = annotated()
+    for task in tasks:
+        (done,) = task["annotations"]
+        text = task["data"]["content"]
+        done["result"] = [r for r in done["result"] if r["value"]["labels"] == ["Person"]]
+        if "昨天" in text:
+            start = text.index("昨天")
+            value = {"start": start, "end": start + 2, "text": "昨天", "labels": ["DAY"]}
+            done["result"].append({"type": "labels", "to_name": "passage", "value": value})
+    backend = Backend(label_config=few)
+    result = backend.fit(tasks, str(tmp_path))
+    nlp = spacy.load(result["pipeline"])
+    assert set(nlp.get_pipe("bert_crf").labels) == {"PER", "LOC", "ORG", "DAY"}
+    found = [ent.label_ for doc in nlp.pipe(GIVEN) for ent in doc.ents]
+    assert found.count("LOC") >= 3 and found.count("ORG") >= 2 and "PER" in found
 
 
 def test_texts_and_configs_that_do_not_fit(client, trained_path):
