@@ -141,7 +141,7 @@ class BertCrfBackend(LabelStudioMLBase):  # type: ignore[misc]
         context, further: not used.
         Raises BertCrfError if the labelling config or a task does not fit.
         """
-        finder = self.finder()
+        finder, version = self.finder(), self._path().as_posix()
         controls = find_controls(self.parsed_label_config, finder.labels)
         texts = [_text(task, controls.value) for task in tasks]
         predictions = []
@@ -156,7 +156,6 @@ class BertCrfBackend(LabelStudioMLBase):  # type: ignore[misc]
                 region = label_studio_region(text, f"{number}-{index}", renamed, doubtful)
                 regions.append(region | {"from_name": controls.label, "to_name": controls.text})
             score = fmean([region["score"] for region in regions]) if regions else 1.0
-            version = self._path().as_posix()
             predictions.append({"model_version": version, "score": score, "result": regions})
         return predictions
 

@@ -43,7 +43,7 @@ def read_project(data: Optional[Mapping[str, Any]]) -> list[dict[str, Any]]:
         )
         answer.raise_for_status()
         tasks: list[dict[str, Any]] = answer.json()
-    except (requests.RequestException, ValueError) as err:
+    except (requests.RequestException, ValueError, KeyError) as err:
         raise BertCrfError(f"{url} does not export project {project}: {err}") from err
     return tasks
 

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from spacy_bert_crf.encoder.passes import special_ids
 from spacy_bert_crf.encoder.texts.doc_texts import doc_pieces
@@ -23,6 +24,8 @@ JOBS = [(toy, name) for toy, names in LISTS.items() for name in names]
 DECODING = [job for job in JOBS if job[1] not in ("bert4torch", "huggingface")]
 #: Batch and length, none of them seen when the graphs were traced.
 SHAPES = [(1, 3), (1, 77), (3, 19), (5, 40), (2, 512)]
+#: Largest difference in float16, as a share of the largest score. The newest set reached 4.3e-3.
+FP16_DIGITS = 4e-3 if transformers.__version__ < "5" else 8e-3
 
 
 def ragged(n_batch, length, vocab_size):
@@ -48,7 +51,7 @@ def test_emissions_at_any_shape(toys, toy, name):
         on = mask.bool().numpy()
         difference = np.abs(got[on] - want.numpy()[on])
         if name in HALF_FORMATS:
-            digits = 5e-2 if name.endswith("bf16") else 8e-3
+            digits = 5e-2 if name.endswith("bf16") else FP16_DIGITS
             largest = float(want[mask.bool()].abs().max())
             assert 1e-6 < difference.max() < digits * max(1.0, largest), (shape, difference.max())
         elif "int8" in name:
