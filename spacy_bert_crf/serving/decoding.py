@@ -12,7 +12,7 @@ import torch
 from spacy.tokens import Doc
 
 from ..component import doc_entities
-from ..component.decoding.dictionary import Dictionary, Name
+from ..component.decoding.dictionary import Dictionary, Extended, Name, Names
 from ..component.reading import corrected
 from ..model import layers
 from ..model.crf_batches import Emissions
@@ -105,14 +105,11 @@ def _work(pipe: "BertCrf", options: Options, is_fixed: bool) -> _Work:
     )
 
 
-def _dictionary(pipe: "BertCrf", names: tuple[Name, ...]) -> Optional[Dictionary]:
+def _dictionary(pipe: "BertCrf", names: tuple[Name, ...]) -> Optional[Names]:
     """The component's dictionary, with further names in place of its own of the same text."""
-    own = pipe.dictionary
     if not names:
-        return own
-    texts = {name.text for name in names}
-    kept = [entry for entry in own.entries if entry.text not in texts] if own else []
-    return Dictionary((*names, *kept), own.bonus if own else {})
+        return pipe.dictionary
+    return Extended(pipe.dictionary or Dictionary(), Dictionary(names))
 
 
 def _decode(

@@ -28,7 +28,7 @@ from .. import reading
 from ..reading import Path, Reading, Spans
 from ..settings import Settings
 from .allowed import Allowed, GoldTags, allowed_for_decoding
-from .dictionary import Bonus, Dictionary, Match
+from .dictionary import Bonus, Match, Names
 from .words import breaks, continuations, whole_words
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Chains:
         docs: Sequence[Doc],
         component: str,
         keep_ents: bool,
-        names: Optional[Dictionary] = None,
+        names: Optional[Names] = None,
     ) -> Allowed:
         """The tags that the tokens of docs may have in decoding; see `allowed_for_decoding`.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 import torch
@@ -145,6 +145,10 @@ class Dictionary:
         continues: whether each token continues a word that stays whole; a name does not end inside
             of one. [tokens]
         """
+        return _longest(doc, self._everywhere(doc, continues))
+
+    def _everywhere(self, doc: Doc, continues: Optional[BoolArray] = None) -> list[Match]:
+        """As `find`, with those that overlap."""
         finder, names = self._finder
         found = finder.find_matches_as_indexes(doc.text, overlapping=True) if len(names) else []
         if not found:
@@ -162,17 +166,52 @@ class Dictionary:
             ):
                 continue
             spans.append(Match(first, stop, names[which]))
-        taken = np.zeros(len(doc), dtype=bool)
-        kept = []
-        for match in sorted(spans, key=lambda match: (match.start - match.end, match.start)):
-            if not taken[match.start : match.end].any():
-                taken[match.start : match.end] = True
-                kept.append(match)
-        return sorted(kept)
+        return spans
 
     def bonus_of(self, label: str) -> float:
         """The bonus of a soft name of this label, in nats."""
         return self.bonus.get(label, DEFAULT_BONUS)
+
+
+@dataclass(frozen=True)
+class Extended:
+    """A dictionary with further names, in place of its own of the same text.
+
+    It takes no longer to make than one of the further names alone.
+
+    own: the dictionary.
+    further: the further names. Their bonus is that of `own`.
+    """
+
+    own: Dictionary
+    further: Dictionary
+
+    def find(self, doc: Doc, continues: Optional[BoolArray] = None) -> list[Match]:
+        """See Dictionary.find."""
+        further = self.further._everywhere(doc, continues)
+        own = self.own._everywhere(doc, continues)
+        texts = self.further._texts
+        own = [match for match in own if doc[match.start : match.end].text not in texts]
+        return _longest(doc, [*further, *own])
+
+    def bonus_of(self, label: str) -> float:
+        """See Dictionary.bonus_of."""
+        return self.own.bonus_of(label)
+
+
+#: What takes part in decoding.
+Names = Union[Dictionary, Extended]
+
+
+def _longest(doc: Doc, spans: Iterable[Match]) -> list[Match]:
+    """Of matches that overlap the longest, then the first; in order."""
+    taken = np.zeros(len(doc), dtype=bool)
+    kept = []
+    for match in sorted(spans, key=lambda match: (match.start - match.end, match.start)):
+        if not taken[match.start : match.end].any():
+            taken[match.start : match.end] = True
+            kept.append(match)
+    return sorted(kept)
 
 
 def can_find_names() -> bool:
@@ -216,7 +255,7 @@ class Bonus(NamedTuple):
 
     @classmethod
     def of(
-        cls, dictionary: Dictionary, matches: Sequence[Sequence[Match]], lengths: Sequence[int],
+        cls, dictionary: Names, matches: Sequence[Sequence[Match]], lengths: Sequence[int],
         tags: TagSet,
     ) -> Optional["Bonus"]:  # fmt: skip
         """The bonus of docs; None without soft names.

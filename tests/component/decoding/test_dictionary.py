@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_bert_crf.annotation.schemes import SCHEMES
-from spacy_bert_crf.component.decoding.dictionary import HARD, NOT, SOFT, Dictionary
+from spacy_bert_crf.component.decoding.dictionary import (
+    HARD,
+    NOT,
+    SOFT,
+    Dictionary,
+    Extended,
+)
 from spacy_bert_crf.component.decoding.dictionary_file import read_dictionary
 from spacy_bert_crf.errors import BertCrfError
 from support.toys import entities, randomise_head, train_toy
@@ -56,6 +62,18 @@ def dictionaries(draw, text):
         label, mode = draw(st.sampled_from("XY")), draw(st.sampled_from([HARD, SOFT, NOT]))
         names.append((text[start:end], label, mode))
     return Dictionary.of(names, bonus={"X": draw(st.floats(-2, 3))})
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_further_names_take_the_place_of_those_of_the_same_text(data):
+    own, further = data.draw(dictionaries(TEXT)), data.draw(dictionaries(TEXT))
+    texts = {name.text for name in further.entries}
+    kept = [name for name in own.entries if name.text not in texts]
+    remade = Dictionary((*further.entries, *kept), own.bonus)
+    extended = Extended(own, further)
+    assert found(extended, TEXT) == found(remade, TEXT)
+    assert all(extended.bonus_of(label) == remade.bonus_of(label) for label in "XY")
 
 
 @settings(max_examples=15)
