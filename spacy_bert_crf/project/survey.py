@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Fewest entities of a label in train, and of all labels in dev, that are not doubtful.
 MIN_EXAMPLES = 20
+#: Share of texts without an entity above which some may not be annotated yet.
+MANY_WITHOUT = 2 / 3
 
 
 @dataclass
@@ -69,6 +71,12 @@ class Survey:
         if n_dev < MIN_EXAMPLES:
             found = _counted(n_dev, "entity", "entities")
             lines.append(f"dev has {found}: the best epoch will be a matter of chance")
+        without, texts = self._without(), sum(map(len, self.texts.values()))
+        if without > MANY_WITHOUT * texts:
+            lines.append(
+                f"{without:,} of {texts:,} texts have no entity: they are learned so. Remove those "
+                'that are not annotated yet, or give each "partial": true'
+            )
         lines += _twice(self.texts)
         if self.left_out:
             listed = ", ".join(f"{label} ({n:,})" for label, n in self.left_out.items())
@@ -97,6 +105,8 @@ class Survey:
             ("longest text", f"{max(lengths):,} characters"),
             ("split", f"{sizes} ({self.how_split})"),
         ]
+        if without := self._without():
+            rows.append(("without entities", f"{without:,} texts"))
         if partial := sum(text.partial for text in texts):
             rows.append(("annotated in part", f"{partial:,} texts"))
         counts = {part: self.counts(part) for part in self.docs}
@@ -120,6 +130,12 @@ class Survey:
         parts.append("\n".join(["Doubtful:", *_listed(self.doubts() or ["nothing"])]))
         lines = "\n\n".join(parts).splitlines()
         return "\n".join(line.rstrip() for line in lines)
+
+    def _without(self) -> int:
+        """Number of texts without an entity that count as annotated."""
+        return sum(
+            not text.entities and not text.partial for part in self.texts.values() for text in part
+        )
 
     def _all_problems(self) -> list[Problem]:
         return [*self.problems, *self.unplaced]

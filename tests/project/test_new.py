@@ -1,6 +1,7 @@
 """`bert-crf new`: a project of one's own, from a corpus as it is to an export."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -146,6 +147,15 @@ def test_few_examples_are_doubtful(corpus, encoder_path, tmp_path):
     write(tmp_path / "few.jsonl", PAIRS[:20])
     output = new(tmp_path / "few", "--train", tmp_path / "few.jsonl", "--encoder", encoder_path)
     assert "examples in train, under 20" in output and "dev has" in output
+
+
+def test_texts_without_entities_are_counted_and_doubted_if_most_are(encoder_path, tmp_path):
+    empty = [(f"今天的天气不错，第{n}天。", []) for n in range(60)]
+    for some, doubted in ((empty[:10], False), (empty, True)):
+        path = write(tmp_path / f"{len(some)}.jsonl", [*PAIRS[:25], *some])
+        output = new(tmp_path / f"of-{len(some)}", "--train", path, "--encoder", encoder_path)
+        assert re.search(rf"^without entities +{len(some)} texts$", output, re.MULTILINE)
+        assert ("60 of 85 texts have no entity: they are learned so" in output) is doubted
 
 
 def test_labels_are_chosen_and_ordered(corpus, encoder_path, tmp_path):
