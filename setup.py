@@ -49,7 +49,7 @@ setup(
         "packaging>=22",
         "xxhash>=3.2",
         "jinja2>=3.0.3",
-        "huggingface-hub>=0.30",
+        "huggingface-hub>=0.34",
         "markupsafe>=2.1",
     ],
     extras_require={
@@ -61,7 +61,7 @@ setup(
         "onnx": ["onnx>=1.19", "onnxruntime>=1.19"],
         "tensorboard": ["tensorboard>=2.14"],
         # Wheels of trained pipelines.
-        "package": ["build>=1"],
+        "package": ["build>=1.1.1"],
         # Dictionaries of names in decoding.
         "dictionary": ["ahocorasick_rs>=0.22"],
         # Annotation of a corpus of any size, on one machine; [ray] and [spark] are for several.

@@ -6,6 +6,7 @@ The models are made by hand: the tag of a wordpiece depends on the wordpiece alo
 import json
 import re
 import runpy
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -260,14 +261,23 @@ def test_formats_of_other_encoders(tmp_path, kind):
     model = save_model(folder, kind, len(tokenizer), BIO, **settings).eval()
     nlp, *_ = import_model(folder, tmp_path / "pipe")
     texts = [text for text in LATIN if text.strip()]
-    export_pipeline(nlp, tmp_path / "out", formats=formats, calibration=5, calibration_texts=texts)
+    out = tmp_path / "out"
+    try:
+        export_pipeline(nlp, out, formats=formats, calibration=5, calibration_texts=texts)
+    except BertCrfError as err:
+        if kind == "DebertaV2" and version("onnxruntime").startswith("1.19."):
+            assert "choose another format" in str(err) and not out.exists()
+            pytest.skip(
+                "onnxruntime 1.19 can't make static int8 of DeBERTa, and the message says so"
+            )
+        raise
     ids = np.array([tokenizer("赵明加入acme和lyon。")["input_ids"]])
     mask = np.ones_like(ids)
     with torch.inference_mode():
         want = model(torch.from_numpy(ids), torch.from_numpy(mask)).logits.numpy()
     pieces = np.array([[(i, i + 1) for i in range(1, ids.shape[1] - 1)]])
     for name in formats:
-        export = open_export(tmp_path / "out" / name)
+        export = open_export(out / name)
         got = export.open_emissions()(ids, mask)
         limit = 0.15 if "int8" in name else 1e-4
         assert np.abs(got - want).max() <= limit * np.abs(want).max(), name
