@@ -267,9 +267,7 @@ def test_formats_of_other_encoders(tmp_path, kind):
     except BertCrfError as err:
         if kind == "DebertaV2" and version("onnxruntime").startswith("1.19."):
             assert "choose another format" in str(err) and not out.exists()
-            pytest.skip(
-                "onnxruntime 1.19 makes no static int8 of DeBERTa, and the error says so"
-            )
+            pytest.skip("onnxruntime 1.19 makes no static int8 of DeBERTa, and the error says so")
         raise
     ids = np.array([tokenizer("赵明加入acme和lyon。")["input_ids"]])
     mask = np.ones_like(ids)
