@@ -5,7 +5,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from benchmarks.accuracy.convergence.plan import furthest, read_plan, read_source, same
-from benchmarks.accuracy.convergence.report import markdown
+from benchmarks.accuracy.convergence.report import markdown, rows_in_words
 from benchmarks.accuracy.documents import by_first_entity, join, keep_labels
 from benchmarks.accuracy.joined import by_count, by_length, f_of, shifted
 from benchmarks.harness.common import Failed, entities_of
@@ -146,3 +146,11 @@ def test_the_table_counts_the_seeds_that_reached_an_epoch(tmp_path, sources):
     assert "- A, bert4torch, seed 1: late" in lines
     (other,) = (line for line in lines if "Machine: another" in line)
     assert other.startswith("A: base. ")
+
+
+def test_seeds_are_named_where_sessions_share_a_row():
+    runs = [
+        {"table": "A", "row": row, "seed": seed, "session": session}
+        for row, seed, session in [("x", 1, 0), ("x", 3, 1), ("x", 2, 1), ("y", 1, 1)]
+    ]
+    assert rows_in_words(runs[1:], runs) == "A: x, seed 2, 3; A: y"

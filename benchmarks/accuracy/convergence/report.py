@@ -27,11 +27,13 @@ def markdown(content: dict[str, Any]) -> str:
     if failed:
         lines += ["## Not finished", ""]
         lines += [f"- {named(run)}: {run['error'].splitlines()[-1][:300]}" for run in failed] + [""]
-    several = len({run["session"] for run in runs}) > 1
+    by_session = Counter(run["session"] for run in runs)
+    largest = by_session.most_common(1)[0][0] if by_session else None
     for number, session in enumerate(content["sessions"]):
         mine = [run for run in runs if run["session"] == number]
         if mine:
-            lines += [_session(session, mine, several), ""]
+            where = "All other rows" if number == largest else rows_in_words(mine, runs)
+            lines += [_session(session, mine, where if len(by_session) > 1 else ""), ""]
     for name, counts in content["corpora"].items():
         sizes = "; ".join(
             f"{part}: {found['docs']:,} docs, {found['characters']:,} characters, "
@@ -42,8 +44,28 @@ def markdown(content: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _session(session: dict[str, Any], runs: Runs, is_one_of_several: bool) -> str:
-    """Where trainings ran, with what, and the command. runs: those of the session."""
+def rows_in_words(mine: Runs, runs: Runs) -> str:
+    """The rows of a session in words, with its seeds where another session has some of them.
+
+    mine: the trainings of the session.
+    runs: all trainings.
+    """
+    found: dict[str, list[int]] = {}
+    count = Counter(f"{run['table']}: {run['row']}" for run in runs)
+    for run in mine:
+        found.setdefault(f"{run['table']}: {run['row']}", []).append(run["seed"])
+    return "; ".join(
+        name if len(seeds) == count[name] else f"{name}, seed {', '.join(map(str, sorted(seeds)))}"
+        for name, seeds in sorted(found.items())
+    )
+
+
+def _session(session: dict[str, Any], runs: Runs, rows: str) -> str:
+    """Where trainings ran, with what, and the command.
+
+    runs: those of the session.
+    rows: where they stand in the tables, in words; empty for all.
+    """
     theirs = next((run["versions"] for run in runs if run.get("versions")), None)
     about = f"Machine: {session['machine']}{', ' + session['gpu'] if session['gpu'] else ''}; "
     about += f"{session['workers']} trainings at once, {session['threads']} thread(s) each. "
@@ -52,9 +74,8 @@ def _session(session: dict[str, Any], runs: Runs, is_one_of_several: bool) -> st
         is_bfloat16 = session.get("peer_products") == "medium"
         products = ", with products in bfloat16" if is_bfloat16 else ""
         about += f" {THEIRS}: {words(theirs)}{products}."
-    if is_one_of_several:
-        rows = sorted({f"{run['table']}: {run['row']}" for run in runs})
-        about = f"{'; '.join(rows) if len(rows) < 7 else 'All other rows'}. {about}"
+    if rows:
+        about = f"{rows}. {about}"
     return f"{about}\n\nCommand: `{session['command']}`"
 
 
