@@ -17,6 +17,7 @@ from benchmarks.harness.common import parser_for, write_results
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import (
     Corpus,
+    add_keep,
     add_options,
     count,
     parse,
@@ -34,6 +35,7 @@ def options() -> argparse.Namespace:
     """The command line."""
     parser = parser_for(__doc__)
     add_options(parser)
+    add_keep(parser)
     parser.add_argument("--only", choices=VARIANTS, help="train this variant alone")
     parser.add_argument(
         "--choice", type=int, default=0, help="seed of which docs are in which part"

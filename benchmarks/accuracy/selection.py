@@ -51,7 +51,6 @@ def options() -> argparse.Namespace:
         "--budget", default="characters", choices=("characters", "texts"),
         help="select adds as many of these as random does",
     )  # fmt: skip
-    add("--dev-docs", type=int, default=0, help="so many docs of dev; 0 takes all")
     add("--picture", type=Path, help="draw the curves; needs matplotlib")
     add("--picture-python", type=Path, default=Path(sys.executable), help="a Python that has it")
     args = parse(parser)
@@ -249,7 +248,13 @@ def markdown(result: dict[str, Any]) -> str:
             "not reached" if characters is None else f"{characters:,.0f}",
             "" if share is None else percent(share), each,
         ))  # fmt: skip
-    head = ("", "F to reach", "characters", "percent of random's", "each seed (seed)")
+    head: tuple[str, ...] = (
+        "",
+        "F to reach",
+        "characters",
+        "percent of random's",
+        "each seed (seed)",
+    )
     lines += [*table(head, rows), "", "## Rounds, means over seeds", ""]
     rows = []
     for number in range(result["rounds"]):
@@ -271,9 +276,6 @@ def markdown(result: dict[str, Any]) -> str:
 def run(args: argparse.Namespace, work: Path) -> None:
     """Run all trainings and write the result after each. Raises Failed, BertCrfError."""
     encoder, corpus, about = prepare(args, work)
-    if args.dev_docs:
-        dev = corpus.docs(corpus.dev)[: args.dev_docs]
-        corpus.dev.write_bytes(DocBin(docs=dev).to_bytes())
     docs = corpus.docs(corpus.train)
     if len(docs) < args.first * args.rounds:
         raise Failed(f"{args.train} has {len(docs):,} docs, fewer than all rounds take.")

@@ -18,6 +18,7 @@ from benchmarks.harness.common import Failed, parser_for, write_results
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import (
     Corpus,
+    add_keep,
     add_options,
     count,
     parse,
@@ -47,6 +48,7 @@ def options() -> argparse.Namespace:
     """The command line."""
     parser = parser_for(__doc__)
     add_options(parser)
+    add_keep(parser)
     add = parser.add_argument
     add("--source", action="append", default=[], help="[NAME=]KIND:PATH, see bootstrap --help")
     add("--sources", type=Path, help="JSON file of sources, see docs/bootstrap.md")

@@ -54,12 +54,19 @@ class Corpus:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that the accuracy benchmarks share."""
+    """Add the options that the accuracy benchmarks share: a corpus, and how it is trained on."""
     add = parser.add_argument
-    add("--encoder", type=Path, required=True, help="folder of a converted encoder")
     add("--train", type=Path, required=True, help="columns, or docs (.spacy)")
     add("--dev", type=Path, required=True, help="the same, scored after each epoch")
+    add("--dev-docs", type=int, default=0, help="score on so many docs of dev; 0 takes all")
     add("--scheme", default="auto", choices=("auto", *SCHEME_NAMES), help="of the columns")
+    add_training_options(parser)
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of an encoder and of trainings of it."""
+    add = parser.add_argument
+    add("--encoder", type=Path, required=True, help="folder of a converted encoder")
     add("--on-error", default="fail", choices=ON_ERROR, help="bad lines; see convert-corpus")
     add("--lang", default="zh", help="language of the tokenizer")
     add("--epochs", type=int, default=3)
@@ -75,15 +82,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--note", default="", help="a sentence for the results")
 
 
+def add_keep(parser: argparse.ArgumentParser) -> None:
+    """Add the option of `train_sides` that keeps the pipelines."""
+    parser.add_argument(
+        "--keep", type=Path, help="new folder for the trained pipelines, NAME-SEED; else removed"
+    )
+
+
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The command line; `set` as a dict, `stem` where the results go, `command` as it was."""
     args = parser.parse_args()
     end_at_sigterm()
     args.command = command_line()
-    for path in (args.encoder, args.train, args.dev):
-        if not path.exists():
+    for path in (args.encoder, *(getattr(args, name, None) for name in ("train", "dev"))):
+        if path is not None and not path.exists():
             parser.error(f"there is no {path}")
     args.set = settings_of(parser, args.set)
+    if (keep := getattr(args, "keep", None)) and keep.exists():
+        parser.error(f"--keep {keep} is there already: name a new folder")
     if min(args.epochs, args.threads) < 1 or min(args.limit, args.layers) < 0:
         parser.error("--epochs and --threads must be at least 1, --limit and --layers at least 0")
     args.stem = stem_of(args.output)
@@ -111,13 +127,7 @@ def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus, dict[st
     command. Raises Failed.
     """
     machine = describe_machine(args.threads)
-    encoder = args.encoder.resolve()
-    there = read_json(encoder / "config.json")["num_hidden_layers"]
-    if args.layers and args.layers < there:
-        spacy_command(
-            "convert-checkpoint", str(encoder), str(work / "encoder"), "--layers", str(args.layers)
-        )
-        encoder = work / "encoder"
+    encoder = cut_encoder(args, work)
     scheme = args.scheme
     vocab = spacy.blank(args.lang).vocab
     counts = {}
@@ -134,7 +144,7 @@ def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus, dict[st
                 "--on-error", args.on_error,
             )  # fmt: skip
         docs = [doc for doc in read_docbin(dst, vocab) if len(doc)]
-        docs = docs[: args.limit or None]
+        docs = docs[: (args.dev_docs if name == "dev" else 0) or args.limit or None]
         with dst.open("wb") as handle:
             handle.write(DocBin(docs=docs).to_bytes())
         if name == "train":
@@ -146,18 +156,39 @@ def prepare(args: argparse.Namespace, work: Path) -> tuple[Path, Corpus, dict[st
     corpus = Corpus(
         work / "train.spacy", work / "dev.spacy", sorted(labels), scheme, args.lang, counts
     )
+    return encoder, corpus, about(args, machine, encoder, counts, corpus.labels)
+
+
+def cut_encoder(args: argparse.Namespace, work: Path) -> Path:
+    """The encoder, or a folder under `work` with its first --layers layers. Raises Failed."""
+    encoder: Path = args.encoder.resolve()
+    there = read_json(encoder / "config.json")["num_hidden_layers"]
+    if not args.layers or args.layers >= there:
+        return encoder
+    cut = work / "encoder"
+    spacy_command("convert-checkpoint", str(encoder), str(cut), "--layers", str(args.layers))
+    return cut
+
+
+def about(
+    args: argparse.Namespace,
+    machine: dict[str, Any],
+    encoder: Path,
+    counts: dict[str, dict[str, Any]],
+    labels: list[str],
+) -> dict[str, Any]:
+    """What a result says of the machine, the command, the encoder and the corpora."""
     config = read_json(encoder / "config.json")
-    about = {
+    return {
         "command": args.command,
         "note": args.note,
         "machine": machine,
         "encoder": f"{args.encoder.name}, {config['num_hidden_layers']} layers, "
         f"width {config['hidden_size']}",
         "corpus": counts,
-        "labels": corpus.labels,
+        "labels": labels,
         "epochs": args.epochs,
     }
-    return encoder, corpus, about
 
 
 def _scheme_of(path: Path) -> str:
@@ -215,12 +246,9 @@ def train_ours(
         }
         for row in history["epochs"]
     ]
-    _run(
-        "evaluate", out / "model-last", corpus.dev, "--output", work / "last.json",
-        threads=args.threads, log=work / "log",
-    )  # fmt: skip
-    last = read_json(work / "last.json")
+    last = evaluate(args, out / "model-last", corpus.dev, work)
     if keep is not None:
+        keep.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(out / "model-last", keep)
     shutil.rmtree(out)
     shown = ("training.optimizer.encoder_lr", *args.set)
@@ -233,6 +261,16 @@ def train_ours(
         "settings": {name: settings[name] for name in shown},
         "versions": last["versions"],
     }
+
+
+def evaluate(args: argparse.Namespace, pipeline: Path, dev: Path, work: Path) -> dict[str, Any]:
+    """`spacy bert-crf evaluate`, in a process of its own. RETURNS: its scores. Raises Failed."""
+    scores = work / "scores.json"
+    _run(
+        "evaluate", pipeline, dev, "--output", scores, threads=args.threads, log=work / "log",
+    )  # fmt: skip
+    found: dict[str, Any] = read_json(scores)
+    return found
 
 
 def _run(what: str, *words: Any, threads: int, log: Path) -> None:
@@ -268,8 +306,10 @@ def train_sides(
     for seed in args.seeds:
         for name, file in files.items():
             say(f"{name}, seed {seed}")
+            kept: Path | None = getattr(args, "keep", None)
+            keep = kept and kept / f"{name}-{seed}"
             with tempfile.TemporaryDirectory(dir=work) as folder:
-                found = train_ours(args, encoder, corpus, file, seed, Path(folder))
+                found = train_ours(args, encoder, corpus, file, seed, Path(folder), keep=keep)
             say_epochs(name, found)
             sides[name].append(found)
             write(sides)

@@ -1,0 +1,220 @@
+"""Corpora with different labels, trained on alone and together. README.md says what is compared.
+
+python -m benchmarks.accuracy.joint --encoder encoders/people-daily \
+    --part resumes=TRAIN,DEV --map resumes:NAME=PER --part weibo=TRAIN,DEV \
+    --map weibo:PER.NAM=PER,GPE.NAM=LOC --epochs 3 --seeds 1 2 3 --output benchmarks/results/joint
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import spacy
+from spacy.tokens import DocBin
+
+from benchmarks.accuracy.table import by_type, opening, percent
+from benchmarks.harness.common import Failed, parser_for, say, spacy_command, write_results
+from benchmarks.harness.machine_info import describe_machine
+from benchmarks.harness.tables import table
+from benchmarks.harness.trials import (
+    Corpus,
+    about,
+    add_training_options,
+    count,
+    cut_encoder,
+    evaluate,
+    parse,
+    status,
+    train_ours,
+)
+from spacy_bert_crf.annotation.coverage.covers import set_covers
+from spacy_bert_crf.annotation.docbin import read_docbin
+from spacy_bert_crf.training.corpora import CORPORA
+
+ALONE, TOGETHER = "alone", "together"
+
+
+@dataclass
+class Part:
+    """One of the corpora. labels: what it covers, by the new names. weight: see Corpora.v1."""
+
+    name: str
+    files: dict[str, Path]
+    map: str = ""
+    weight: float = 1.0
+    labels: tuple[str, ...] = ()
+
+
+def options() -> argparse.Namespace:
+    """The command line; `parts` with what it says of them."""
+    parser = parser_for(__doc__)
+    add_training_options(parser)
+    add = parser.add_argument
+    add("--part", action="append", required=True, metavar="NAME=TRAIN,DEV", help="a corpus")
+    add(
+        "--map", action="append", default=[], metavar="NAME:OLD=NEW,...",
+        help="new names of labels of a part; see convert-corpus",
+    )  # fmt: skip
+    add(
+        "--weight", action="append", default=[], metavar="NAME=NUMBER",
+        help="how often texts of a part are drawn; see docs/coverage.md",
+    )  # fmt: skip
+    args = parse(parser)
+    args.parts = {}
+    try:
+        for name, _, files in (each.partition("=") for each in args.part):
+            train, dev = map(Path, files.split(","))
+            args.parts[name] = Part(name, {"train": train, "dev": dev})
+        for name, _, names in (each.partition(":") for each in args.map):
+            args.parts[name].map = names
+        for name, _, weight in (each.partition("=") for each in args.weight):
+            args.parts[name].weight = float(weight)
+    except (ValueError, KeyError) as err:
+        parser.error(f"--part NAME=TRAIN,DEV, --map NAME:OLD=NEW, --weight NAME=1.0: {err}")
+    if len(args.parts) < 2:
+        parser.error("give at least two parts")
+    return args
+
+
+def convert(part: Part, args: argparse.Namespace, work: Path) -> dict[str, dict[str, Any]]:
+    """Write DocBins of a part, whose docs say what they cover, and set its labels.
+
+    RETURNS: counts of both files. Raises Failed.
+    """
+    vocab = spacy.blank(args.lang).vocab
+    counts = {}
+    for name, path in part.files.items():
+        dst = work / f"{part.name}-{name}.spacy"
+        spacy_command(
+            "convert-corpus", str(path), str(dst), "--lang", args.lang, "--on-error",
+            args.on_error, *(("--map", part.map) if part.map else ()),
+        )  # fmt: skip
+        docs = [doc for doc in read_docbin(dst, vocab) if len(doc)][: args.limit or None]
+        if name == "train":
+            part.labels = tuple(sorted({ent.label_ for doc in docs for ent in doc.ents}))
+        for doc in docs:
+            set_covers(doc, part.labels)
+        part.files[name] = dst
+        dst.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
+        counts[f"{part.name} {name}"] = count(docs)
+    if not part.labels:
+        raise Failed(f"{part.name}: there is no entity in what is trained on.")
+    return counts
+
+
+def join_devs(parts: list[Part], dst: Path, lang: str) -> None:
+    """One DocBin of the dev docs of all parts, by which the best epoch is chosen."""
+    vocab = spacy.blank(lang).vocab
+    docs = [doc for part in parts for doc in read_docbin(part.files["dev"], vocab)]
+    random.Random(0).shuffle(docs)
+    dst.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
+
+
+def readers(parts: list[Part]) -> dict[str, Any]:
+    """The train corpus of a config: all parts, each with what it covers."""
+    corpora = {
+        part.name: {
+            "path": str(part.files["train"]), "covers": list(part.labels), "weight": part.weight,
+        }
+        for part in parts
+    }  # fmt: skip
+    return {"@readers": CORPORA, "seed": 0, "corpora": corpora}
+
+
+def run(args: argparse.Namespace, work: Path) -> None:
+    """Run all trainings and write the result after each. Raises Failed, BertCrfError."""
+    machine = describe_machine(args.threads)
+    encoder = cut_encoder(args, work)
+    parts = list(args.parts.values())
+    counts: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        counts |= convert(part, args, work)
+    labels = sorted({label for part in parts for label in part.labels})
+    joined = work / "dev.spacy"
+    join_devs(parts, joined, args.lang)
+    known = {
+        **about(args, machine, encoder, counts, labels),
+        "covers": {part.name: list(part.labels) for part in parts},
+        "set": args.set,
+    }
+    sides: dict[str, dict[str, list[dict[str, Any]]]] = {
+        part.name: {ALONE: [], TOGETHER: []} for part in parts
+    }
+
+    def train(name: str, seed: int, own: Corpus, change: Any, on: list[Part]) -> None:
+        say(f"{name}, seed {seed}")
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            kept = Path(folder) / "pipeline"
+            inner = Path(folder) / "work"
+            inner.mkdir()
+            found = train_ours(args, encoder, own, own.train, seed, inner, change=change, keep=kept)
+            for part in on:
+                scores = evaluate(args, kept, part.files["dev"], inner)
+                side = TOGETHER if len(on) > 1 else ALONE
+                each = {
+                    **found, "per_type": scores["ents_per_type"],
+                    **{key: scores[f"ents_{key}"] for key in "prf"},
+                }  # fmt: skip
+                sides[part.name][side].append(each)
+                say(f"  {part.name} {side}, seed {seed}: F {percent(each['f'])}")
+        result = {**known, "sides": sides}
+        write_results(args.stem, result, markdown(result))
+
+    def together(config: Any) -> None:
+        config["corpora"]["train"] = readers(parts)
+
+    for seed in args.seeds:
+        for part in parts:
+            own = Corpus(part.files["train"], part.files["dev"], list(part.labels), "", args.lang)
+            train(part.name, seed, own, lambda config: None, [part])
+        both = Corpus(parts[0].files["train"], joined, labels, "", args.lang)
+        train(" and ".join(args.parts), seed, both, together, parts)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result for people."""
+    rows = []
+    for name, sides in result["sides"].items():
+        seeds = {run["seed"]: run for run in sides[TOGETHER]}
+        for side, runs in sides.items():
+            if runs:
+                pairs = [(seeds[run["seed"]]["f"], run["f"]) for run in sides[ALONE]
+                         if run["seed"] in seeds]  # fmt: skip
+                more = mean(a - b for a, b in pairs) if pairs and side == TOGETHER else None
+                each = ", ".join(f"{percent(run['f'])} ({run['seed']})" for run in runs)
+                means = (percent(mean(run[key] for run in runs)) for key in "prf")
+                rows.append(
+                    (name, side, *means, "" if more is None else f"{more * 100:+.2f}", each)
+                )
+    all_runs = {
+        f"{name} {side}": runs
+        for name, sides in result["sides"].items() for side, runs in sides.items() if runs
+    }  # fmt: skip
+    head = ("dev of", "trained", "P", "R", "F", "more than alone", "F of each seed (seed)")
+    lines = [
+        *opening("Corpora with different labels, alone and together", result, all_runs),
+        "",
+        *(f"- {name} covers {', '.join(labels)}" for name, labels in result["covers"].items()),
+        "",
+        "## Entity precision, recall and F1 on dev in percent, after the last epoch",
+        "",
+        *table(head, rows),
+    ]
+    for name, sides in result["sides"].items():
+        if any(sides.values()):
+            lines += ["", f"## {name}, per type", "", *by_type(sides)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """RETURNS: the exit code."""
+    return status(options(), run, "joint-")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
