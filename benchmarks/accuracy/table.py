@@ -52,13 +52,15 @@ def versions_line(sides: dict[str, Runs]) -> str:
 
 
 def settings_line(sides: dict[str, Runs]) -> str:
-    """Settings of each side that ran."""
-    said = []
-    for name, runs in sides.items():
-        if runs:
-            pairs = ", ".join(f"{key} = {value}" for key, value in runs[0]["settings"].items())
-            said.append(f"{name}: {pairs}")
-    return "Settings. " + "; ".join(said) + "."
+    """Settings of each side that ran, once if they are those of all sides."""
+    said = {
+        name: ", ".join(f"{key} = {value}" for key, value in runs[0]["settings"].items())
+        for name, runs in sides.items()
+        if runs
+    }
+    if len(set(said.values())) == 1:
+        return f"Settings. {next(iter(said.values()))}."
+    return "Settings. " + "; ".join(f"{name}: {pairs}" for name, pairs in said.items()) + "."
 
 
 def opening(title: str, result: dict[str, Any], sides: dict[str, Runs]) -> list[str]:

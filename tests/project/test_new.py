@@ -158,6 +158,26 @@ def test_texts_without_entities_are_counted_and_doubted_if_most_are(encoder_path
         assert ("60 of 85 texts have no entity: they are learned so" in output) is doubted
 
 
+def test_the_first_layers_of_an_encoder(corpus, encoder_path, tmp_path):
+    words = ["--train", corpus, "--encoder", encoder_path, "--layers", 1]
+    assert "3 layers" in fails(tmp_path, *words[:-1], 3)
+    assert "1 layers" in new(tmp_path / "mine", *words)
+    config = tmp_path / "mine" / "encoder" / "config.json"
+    assert srsly.read_json(config)["num_hidden_layers"] == 1
+    (step,) = (
+        command
+        for command in srsly.read_yaml(tmp_path / "mine" / "project.yml")["commands"]
+        if command["name"] == "encoder"
+    )
+    folder = tmp_path / "mine" / "encoder"
+    (script,) = step["script"]
+    source = script.removeprefix("python -m spacy bert-crf convert-checkpoint ").split()[0]
+    assert script.endswith(f" {source} encoder --layers 1")
+    shutil.rmtree(folder)
+    cli("convert-checkpoint", source, folder, "--layers", 1)
+    assert srsly.read_json(config)["num_hidden_layers"] == 1
+
+
 def test_labels_are_chosen_and_ordered(corpus, encoder_path, tmp_path):
     words = ("--train", corpus, "--encoder", encoder_path)
     output = new(tmp_path / "mine", *words, "--labels", "PER, LOC")
