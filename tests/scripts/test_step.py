@@ -68,9 +68,10 @@ def test_an_unknown_corpus():
 
 def test_the_newspaper_and_a_share_of_the_own_sentences(commands):
     profile = read_profile("quickstart")
+    share = str(profile["corpus"]["news"]["own_share"])
     get_assets(profile, arguments())
     multiply, news, _ = commands
-    assert multiply[1] == "scripts.multiply_corpus" and multiply[-2:] == ["--share", "0.4"]
+    assert multiply[1] == "scripts.multiply_corpus" and multiply[-2:] == ["--share", share]
     folder = Path("assets") / "quickstart" / "corpus"
     assert news == ["-m", "scripts.news", "fetch", str(folder / "news.txt")]
     commands.clear()
