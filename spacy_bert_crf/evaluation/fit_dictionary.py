@@ -18,8 +18,9 @@ from .gold_docs import gold_docs
 if TYPE_CHECKING:
     from ..component.pipe import BertCrf
 
-#: The bonus lies between these, in nats. A normal prior of this width keeps it near 0.
-_BOUNDS = (-8.0, 12.0)
+#: The bonus lies between these, in nats. A normal prior of this width keeps it near 0. It is never
+#: negative: a name that the dictionary has is no evidence against its entity.
+_BOUNDS = (0.0, 12.0)
 _WIDTH = 5.0
 #: How often each label's bonus is fitted while the others are held.
 _ROUNDS = 2

@@ -28,14 +28,14 @@ def gold(nlp, data=TEXTS):
 
 
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
-def test_names_that_are_right_get_a_bonus_and_others_a_malus(encoder_path, scheme):
+def test_names_that_are_right_get_a_bonus_and_others_none(encoder_path, scheme):
     nlp = train_toy(encoder_path, 0, scheme=scheme)
     torch.manual_seed(0)
     randomise_head(nlp, 0.3)
     wrong = [("高兴", "PER"), ("天气", "PER"), ("大雪", "PER")]
     names = Dictionary.of([*((place, "LOC") for place in PLACES), *wrong, ("新华社", "ORG")])
     found = fit_dictionary(nlp, gold(nlp), names)
-    assert found.dictionary.bonus_of("LOC") > 1 > 0 > found.dictionary.bonus_of("PER")
+    assert found.dictionary.bonus_of("LOC") > 1 and found.dictionary.bonus_of("PER") == 0
     assert found.after < found.before
     assert found.found == {"LOC": 6, "PER": 3, "ORG": 1}
     assert found.dictionary.entries == names.entries and names.bonus == {}
