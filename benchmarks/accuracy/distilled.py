@@ -31,6 +31,7 @@ from benchmarks.harness.common import (
     parser_for,
     read_docs,
     say,
+    status_of,
     stem_of,
     write_json,
 )
@@ -238,13 +239,7 @@ def main() -> int:
     args = parser.parse_args()
     args.config = args.config or args.teacher / "config.cfg"
     args.stem = stem_of(args.output)
-    try:
-        run(args)
-    except Failed as err:
-        say(f"✘ {err}")
-        return 1
-    print(Path(f"{args.stem}.md").read_text(encoding="utf8"))
-    return 0
+    return status_of(lambda: run(args), args.stem)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from benchmarks.harness.common import (
     command_line,
     end_at_sigterm,
     entities_of,
+    named,
     parser_for,
     read_docs,
     say,
@@ -163,7 +164,7 @@ def main() -> int:
     """The command line. RETURNS: the exit code."""
     parser = parser_for(__doc__ or "")
     add = parser.add_argument
-    add("--pipeline", action="append", required=True, metavar="[NAME=]FOLDER",
+    add("--pipeline", type=named, action="append", required=True, metavar="[NAME=]FOLDER",
         help="a trained pipeline, as often as wanted")  # fmt: skip
     add("--data", type=Path, required=True, help="annotated sentences in order (.spacy)")
     add("--way", action="append", default=[], metavar="NAME=VALUE[,NAME=VALUE]",
@@ -200,12 +201,10 @@ def main() -> int:
     }
     before = read_json(args.before) if args.before else {}
     stem = stem_of(args.output)
-    for named in args.pipeline:
-        name, _, folder = named.rpartition("=")
-        path = Path(folder)
-        rows = content["pipelines"].setdefault(name or path.name, {})
+    for name, path in args.pipeline:
+        rows = content["pipelines"].setdefault(name, {})
         for way, settings in ways.items():
-            say(f"{name or path.name}, {way}")
+            say(f"{name}, {way}")
             rows[way] = measure(path, settings, args)
             write_json(Path(f"{stem}.json"), content)
             write_text(f"{stem}.md", markdown(content, before))

@@ -76,6 +76,9 @@ def options() -> argparse.Namespace:
             args.parts[name].weight = float(weight)
     except (ValueError, KeyError) as err:
         parser.error(f"--part NAME=TRAIN,DEV, --map NAME:OLD=NEW, --weight NAME=1.0: {err}")
+    for path in (path for part in args.parts.values() for path in part.files.values()):
+        if not path.exists():
+            parser.error(f"there is no {path}")
     if len(args.parts) < 2:
         parser.error("give at least two parts")
     return args
@@ -126,6 +129,11 @@ def readers(parts: list[Part]) -> dict[str, Any]:
     return {"@readers": CORPORA, "seed": 0, "corpora": corpora}
 
 
+def scored(scores: dict[str, Any]) -> dict[str, Any]:
+    """Of the scores of `evaluate`, what the tables have."""
+    return {"per_type": scores["ents_per_type"], **{key: scores[f"ents_{key}"] for key in "prf"}}
+
+
 def run(args: argparse.Namespace, work: Path) -> None:
     """Run all trainings and write the result after each. Raises Failed, BertCrfError."""
     machine = describe_machine(args.threads)
@@ -154,12 +162,13 @@ def run(args: argparse.Namespace, work: Path) -> None:
             inner.mkdir()
             found = train_ours(args, encoder, own, own.train, seed, inner, change=change, keep=kept)
             for part in on:
-                scores = evaluate(args, kept, part.files["dev"], inner)
-                side = TOGETHER if len(on) > 1 else ALONE
+                # That of one part was scored on its own dev by the training already.
+                scores = evaluate(args, kept, part.files["dev"], inner) if len(on) > 1 else None
+                side = TOGETHER if scores else ALONE
                 each = {
-                    **found, "per_type": scores["ents_per_type"],
-                    **{key: scores[f"ents_{key}"] for key in "prf"},
-                }  # fmt: skip
+                    **found,
+                    **(found["last_by_evaluate"] if scores is None else scored(scores)),
+                }
                 sides[part.name][side].append(each)
                 say(f"  {part.name} {side}, seed {seed}: F {percent(each['f'])}")
         result = {**known, "sides": sides}
@@ -180,17 +189,14 @@ def markdown(result: dict[str, Any]) -> str:
     """The result for people."""
     rows = []
     for name, sides in result["sides"].items():
-        seeds = {run["seed"]: run for run in sides[TOGETHER]}
+        alone = {run["seed"]: run["f"] for run in sides[ALONE]}
         for side, runs in sides.items():
-            if runs:
-                pairs = [(seeds[run["seed"]]["f"], run["f"]) for run in sides[ALONE]
-                         if run["seed"] in seeds]  # fmt: skip
-                more = mean(a - b for a, b in pairs) if pairs and side == TOGETHER else None
-                each = ", ".join(f"{percent(run['f'])} ({run['seed']})" for run in runs)
-                means = (percent(mean(run[key] for run in runs)) for key in "prf")
-                rows.append(
-                    (name, side, *means, "" if more is None else f"{more * 100:+.2f}", each)
-                )
+            if not runs:
+                continue
+            more = mean(run["f"] - alone[run["seed"]] for run in runs) if side == TOGETHER else None
+            each = ", ".join(f"{percent(run['f'])} ({run['seed']})" for run in runs)
+            means = (percent(mean(run[key] for run in runs)) for key in "prf")
+            rows.append((name, side, *means, "" if more is None else f"{more * 100:+.2f}", each))
     all_runs = {
         f"{name} {side}": runs
         for name, sides in result["sides"].items() for side, runs in sides.items() if runs

@@ -27,9 +27,11 @@ from benchmarks.harness.common import (
     end_at_sigterm,
     entities_of,
     f_score,
+    named,
     parser_for,
     read_docs,
     say,
+    status_of,
     stem_of,
     write_results,
 )
@@ -45,6 +47,9 @@ NONE, DEFAULT, FITTED = "no dictionary", "soft", "soft, fitted"
 #: A part of a sentence that is an entity: [text|LABEL].
 MARK = re.compile(r"\[([^|\]]+)\|([^\]]+)\]")
 
+#: Tries to compose a name, for each name that is wanted.
+_TRIES = 100
+
 Names = list[tuple[str, str]]
 
 
@@ -52,7 +57,10 @@ def options() -> argparse.Namespace:
     """The command line."""
     parser = parser_for(__doc__ or "")
     add = parser.add_argument
-    add("--pipeline", type=Path, action="append", required=True, help="as often as wanted")
+    add(
+        "--pipeline", type=named, action="append", required=True, metavar="[NAME=]FOLDER",
+        help="a trained pipeline, as often as wanted",
+    )  # fmt: skip
     add("--train", type=Path, required=True, help="docs that the names are taken from (.spacy)")
     add("--fit", type=Path, required=True, help="docs that the bonus is fitted to (.spacy)")
     add("--dev", type=Path, required=True, help="docs that are scored (.spacy)")
@@ -64,6 +72,11 @@ def options() -> argparse.Namespace:
     add("--output", type=Path, required=True, help="write NAME.md and NAME.json")
     args = parser.parse_args()
     end_at_sigterm()
+    for path in (*(path for _, path in args.pipeline), args.train, args.fit, args.dev):
+        if not path.exists():
+            parser.error(f"there is no {path}")
+    if len(dict(args.pipeline)) < len(args.pipeline):
+        parser.error("two pipelines have the same name: give them others, as NAME=FOLDER")
     args.stem = stem_of(args.output)
     return args
 
@@ -100,14 +113,21 @@ def names_of(docs: Iterable[Doc]) -> Names:
 
 
 def many(names: Names, number: int) -> Names:
-    """The names and, up to a number of them, others that are composed of their characters."""
+    """The names and, up to a number of them, others that are composed of their characters.
+
+    Raises Failed if the names are too few for so many.
+    """
     rng = random.Random(0)
     texts = [(text, label) for text, label in names if len(text) > 1]
     found = dict.fromkeys(names)
-    while len(found) < number:
+    for _ in range(_TRIES * number if texts else 0):
+        if len(found) >= number:
+            break
         (one, label), (other, _) = rng.choice(texts), rng.choice(texts)
         name = one[: rng.randint(1, len(one) - 1)] + other[rng.randint(1, len(other) - 1) :]
         found[name, label] = None
+    if len(found) < number:
+        raise Failed(f"--train has {len(names):,} names, too few to compose --names {number:,}.")
     return list(found)[:number]
 
 
@@ -241,10 +261,8 @@ def markdown(content: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    """RETURNS: the exit code."""
-    args = options()
-    torch.set_num_threads(args.threads)
+def run(args: argparse.Namespace) -> None:
+    """Measure each pipeline and write the result after each. Raises Failed, BertCrfError."""
     content: dict[str, Any] = {
         "command": command_line(),
         "machine": machine(),
@@ -253,16 +271,17 @@ def main() -> int:
         "versions": versions(),
         "pipelines": {},
     }
-    try:
-        for path in args.pipeline:
-            say(str(path))
-            content["pipelines"][path.name] = measure(path, args)
-            write_results(args.stem, content, markdown(content))
-    except Failed as err:
-        say(f"✘ {err}")
-        return 1
-    print(Path(f"{args.stem}.md").read_text(encoding="utf8"))
-    return 0
+    for name, path in args.pipeline:
+        say(name)
+        content["pipelines"][name] = measure(path, args)
+        write_results(args.stem, content, markdown(content))
+
+
+def main() -> int:
+    """RETURNS: the exit code."""
+    args = options()
+    torch.set_num_threads(args.threads)
+    return status_of(lambda: run(args), args.stem)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import venv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
 from spacy_bert_crf._files import write_text
+from spacy_bert_crf.errors import BertCrfError
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Programs and requirements of the other software.
@@ -61,6 +62,12 @@ def _without_folders(word: str) -> str:
 def stem_of(output: Path) -> Path:
     """--output without its ending: .md and .json are added to it."""
     return output.parent / output.name.removesuffix(".md").removesuffix(".json")
+
+
+def named(value: str) -> tuple[str, Path]:
+    """A name and a path of `NAME=PATH`, or of `PATH`, whose last part is the name."""
+    name, _, path = value.rpartition("=")
+    return name or Path(path).name, Path(path)
 
 
 def end_at_sigterm() -> None:
@@ -155,6 +162,17 @@ def write_results(stem: str, result: Any, text: str) -> None:
     """
     write_text(f"{stem}.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     write_text(f"{stem}.md", text)
+
+
+def status_of(run: Callable[[], None], stem: Path) -> int:
+    """Run a benchmark that writes STEM.md, and print that page. RETURNS: the exit code."""
+    try:
+        run()
+    except (Failed, BertCrfError) as err:
+        say(f"✘ {err}")
+        return 1
+    print(Path(f"{stem}.md").read_text(encoding="utf8"))
+    return 0
 
 
 def say(what: str) -> None:

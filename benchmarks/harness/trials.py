@@ -23,6 +23,7 @@ from benchmarks.harness.common import (
     end_at_sigterm,
     say,
     spacy_command,
+    status_of,
     stem_of,
 )
 from benchmarks.harness.machine_info import describe_machine
@@ -31,7 +32,6 @@ from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.annotation.formats import ON_ERROR
 from spacy_bert_crf.annotation.tags import SCHEME_NAMES
 from spacy_bert_crf.encoder.checkpoint_files import read_json
-from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.training.config import fill_config
 
 TEMPLATE = ROOT / "configs" / "bert_crf.cfg"
@@ -298,6 +298,7 @@ def train_sides(
 ) -> None:
     """Train on each of several files, with each seed.
 
+    args: the command line, with `add_keep`.
     files: the DocBin of each side, by its name.
     work: folder for the trainings, which are removed.
     write: called after each training, with the runs of each side so far.
@@ -306,8 +307,7 @@ def train_sides(
     for seed in args.seeds:
         for name, file in files.items():
             say(f"{name}, seed {seed}")
-            kept: Path | None = getattr(args, "keep", None)
-            keep = kept and kept / f"{name}-{seed}"
+            keep = args.keep and args.keep / f"{name}-{seed}"
             with tempfile.TemporaryDirectory(dir=work) as folder:
                 found = train_ours(args, encoder, corpus, file, seed, Path(folder), keep=keep)
             say_epochs(name, found)
@@ -329,10 +329,4 @@ def status(
 ) -> int:
     """Run all trainings in a scratch folder and print the table. RETURNS: the exit code."""
     with tempfile.TemporaryDirectory(prefix=prefix) as folder:
-        try:
-            run(args, Path(folder))
-        except (Failed, BertCrfError) as err:
-            say(f"✘ {err}")
-            return 1
-    print(Path(f"{args.stem}.md").read_text(encoding="utf8"))
-    return 0
+        return status_of(lambda: run(args, Path(folder)), args.stem)

@@ -19,6 +19,7 @@ from benchmarks.harness.common import (
     command_line,
     end_at_sigterm,
     make_env,
+    named,
     parser_for,
     peer_versions,
     say,
@@ -134,12 +135,6 @@ def write(result: dict[str, Any], stem: Path) -> None:
     """Write NAME.json and NAME.md."""
     write_json(Path(f"{stem}.json"), result)
     write_text(f"{stem}.md", markdown(result))
-
-
-def named(value: str) -> tuple[str, Path]:
-    """A name and a path of `NAME=PATH`, or of `PATH`, whose last part is the name."""
-    name, _, path = value.rpartition("=")
-    return name or Path(path).name, Path(path)
 
 
 def parse() -> argparse.Namespace:

@@ -4,6 +4,7 @@ import pytest
 import spacy
 
 from benchmarks.accuracy.names import SENTENCES, costs, many, names_of, read_sentences, right
+from benchmarks.harness.common import Failed
 from spacy_bert_crf.component.decoding.dictionary import Dictionary
 from support.toys import entities, load_pipeline, make_examples
 
@@ -44,3 +45,9 @@ def test_names_are_filled_up_and_timed(trained_path):
     assert nlp.get_pipe("bert_crf").dictionary is None
     wrong = [set(), *({(e.start_char, e.end_char, e.label_) for e in d.ents} for d in docs[1:])]
     assert right(wrong, docs) == len(docs) - 1
+
+
+def test_too_few_names_to_compose_others_are_refused():
+    for names in ([("中", "LOC")], [("北京", "LOC"), ("王伟", "PER")]):
+        with pytest.raises(Failed, match="too few to compose"):
+            many(names, 50)
