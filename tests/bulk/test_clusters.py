@@ -16,6 +16,11 @@ from support import bulk
 from support.paths import ROOT
 
 SETTINGS = Settings(Fields(id="key", keep=("year",)), shard_rows=60)
+#: For the processes that Ray and Spark start. They also need what leads to Ray and Spark themselves:
+#: a worker of Ray that can't import Ray ends without a word, and Ray waits for it for ever.
+PATH = os.pathsep.join(
+    [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +44,12 @@ def cluster():
     """A Ray cluster of this machine. It sends no statistics of its use."""
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray starts its workers with a niceness of 15: beside other work they would hardly run.
+    os.environ["RAY_worker_niceness"] = "0"
     ray.init(
         num_cpus=3, include_dashboard=False, log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": path}},
+        runtime_env={"env_vars": {"PYTHONPATH": PATH}},
     )  # fmt: skip
     yield ray
     ray.shutdown()
@@ -112,13 +119,12 @@ def spark():
     sql = pytest.importorskip("pyspark.sql")
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java")
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     session = (
         sql.SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", False)
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.executorEnv.PYTHONPATH", path)
+        .config("spark.executorEnv.PYTHONPATH", PATH)
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", 50)
         .getOrCreate()
     )

@@ -63,8 +63,8 @@ def run(
         ray.init(log_to_driver=False, configure_logging=False)
     try:
         _run(job, parts, share, redo, cluster, progress)
-    except (ray.exceptions.RayError, BertCrfError) as err:
-        raise _explained(err) from err
+    except ray.exceptions.RayError as err:
+        raise BertCrfError(f"Ray: {first_line(getattr(err, 'cause', None) or err)}") from err
     finally:
         if not was_on:
             ray.shutdown()
@@ -101,12 +101,13 @@ def _run(
                 min_size=1, max_size=count, max_tasks_in_flight_per_actor=_IN_FLIGHT
             ),
             num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=-1,
             **on_gpu,
         )
         for row in done.iter_rows():
-            is_new, finished = pickle.loads(row["finished"])
+            answer = pickle.loads(row["finished"])
+            if isinstance(answer, str):
+                raise BertCrfError(answer)
+            is_new, finished = answer
             (progress.finish if is_new else progress.skip)(*finished)
             progress.tick()
 
@@ -114,10 +115,19 @@ def _run(
 def _read(
     batch: "dict[str, np.ndarray]", job: Job, share: Share, redo: bool
 ) -> "Iterator[dict[str, Any]]":
-    """Yield the shards of parts that are left to do, and those that are committed."""
-    for packed in batch["part"]:
-        for item in pending(job, [pickle.loads(packed)], share, redo):
-            yield {"item": [pickle.dumps(item)]}
+    """Yield the shards of parts that are left to do, and those that are committed.
+
+    A message comes last if that fails. An exception would reach the driver without its cause.
+    """
+    try:
+        for packed in batch["part"]:
+            for item in pending(job, [pickle.loads(packed)], share, redo):
+                yield {"item": [pickle.dumps(item)]}
+    except BertCrfError as err:
+        yield {"item": [pickle.dumps(str(err))]}
+    except Exception as err:
+        message = f"can't read the input: {type(err).__name__}: {first_line(err)}"
+        yield {"item": [pickle.dumps(message)]}
 
 
 class _Actor:
@@ -132,10 +142,15 @@ class _Actor:
     def _annotate(self, item: Any) -> bytes:
         if isinstance(item, Done):
             return pickle.dumps((False, tuple(item)))
-        self.pool.submit(item)
+        if isinstance(item, str):
+            return pickle.dumps(item)
         finished: list[Finished] = []
-        while not finished:
-            finished = self.pool.wait()
+        try:
+            self.pool.submit(item)
+            while not finished:
+                finished = self.pool.wait()
+        except BertCrfError as err:
+            return pickle.dumps(str(err))
         shard, counts, apart = finished[0]
         return pickle.dumps((True, (shard.name, counts, (*shard.set_apart, *apart), shard.read)))
 
@@ -149,12 +164,3 @@ def _actors(gpus: float) -> int:
         return max(1, int(found.get("GPU", 0) / gpus))
     return max(1, int(found.get("CPU", 1)))
 
-
-def _explained(err: BaseException) -> BertCrfError:
-    """The error of this package that Ray wrapped, or one with the first line of Ray's."""
-    cause: Any = err
-    while cause is not None:
-        if isinstance(cause, BertCrfError):
-            return BertCrfError(str(cause))
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return BertCrfError(f"Ray: {first_line(err)}")
