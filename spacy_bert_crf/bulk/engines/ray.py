@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import BertCrfError, first_line
+from ..commit import Committed
 from ..job import Job
-from ..pending import Done, pending
+from ..pending import Done, done_of, pending
 from ..progress import Progress
 from ..shards import Share
 from ..sources.files import Part
@@ -96,7 +97,7 @@ def _run(
         done = shards.map_batches(
             _Actor,
             batch_size=1,
-            fn_constructor_kwargs={"job": job, "limits": cluster.limits},
+            fn_constructor_kwargs={"job": job, "limits": cluster.limits, "redo": redo},
             compute=ray.data.ActorPoolStrategy(
                 min_size=1, max_size=count, max_tasks_in_flight_per_actor=_IN_FLIGHT
             ),
@@ -133,7 +134,8 @@ def _read(
 class _Actor:
     """Annotates the shards that come, in a process of its own."""
 
-    def __init__(self, job: Job, limits: Limits) -> None:
+    def __init__(self, job: Job, limits: Limits, redo: bool = False) -> None:
+        self.committed = Committed(job, redo)
         self.pool = Pool(job, job.load, 1, limits, "spawn")
 
     def __call__(self, batch: "dict[str, np.ndarray]") -> "dict[str, Any]":
@@ -144,8 +146,12 @@ class _Actor:
             return pickle.dumps((False, tuple(item)))
         if isinstance(item, str):
             return pickle.dumps(item)
-        finished: list[Finished] = []
         try:
+            # Another actor may have written it in this run, and have been lost with its answer.
+            meta = self.committed.has(item)
+            if meta is not None:
+                return pickle.dumps((True, tuple(done_of(item.name, meta, item.read))))
+            finished: list[Finished] = []
             self.pool.submit(item)
             while not finished:
                 finished = self.pool.wait()
