@@ -29,7 +29,7 @@ from spacy.vocab import Vocab
 from benchmarks.harness.common import command_line, parser_for, stem_of, write_json, write_results
 from benchmarks.harness.machine_info import describe_machine
 from benchmarks.harness.tables import table, words
-from benchmarks.speed.annotate import WORKERS, pipes
+from benchmarks.speed.others import WORKERS, pipes
 from spacy_bert_crf.bulk.annotate import annotate
 from spacy_bert_crf.bulk.job import Settings
 from spacy_bert_crf.bulk.sources.read import Fields
