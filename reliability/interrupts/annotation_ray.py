@@ -94,7 +94,7 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> dict[str, Any]:
             process = annotation.start(folder, output, "--engine", "ray", counts=counts)
             starts += 1
             while left and _wait_for_a_shard(process, output):
-                time.sleep(rng.uniform(0, 0.4))
+                time.sleep(rng.uniform(0, 1.0))
                 if _kill(left[-1], nodes, process, rng):
                     done[left.pop()] += 1
                     print(f"  {sum(done.values())}: {dict(done)}", flush=True)
