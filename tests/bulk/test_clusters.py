@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,8 @@ from support import bulk
 from support.paths import ROOT
 
 SETTINGS = Settings(Fields(id="key", keep=("year",)), shard_rows=60)
-#: For the processes that Ray and Spark start. They also need what leads to Ray and Spark themselves:
-#: a worker of Ray that can't import Ray ends without a word, and Ray waits for it for ever.
+#: For the processes that Ray and Spark start. They also need what leads to Ray and Spark: a worker
+#: of Ray that can't import Ray ends without a word, and Ray waits for it for ever.
 PATH = os.pathsep.join(
     [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
@@ -56,7 +57,7 @@ def cluster():
     pytest.importorskip("ray.data")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Ray starts its workers with a niceness of 15: beside other work they would hardly run.
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     ray.init(
         num_cpus=3, include_dashboard=False, log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": PATH}},
@@ -110,11 +111,39 @@ def test_what_ray_runs_writes_the_same_bytes(faulty, corpus, tmp_path):
     with actor.pool:
         for item in items:
             finished += map(pickle.loads, actor({"item": [item]})["finished"])
+        written = job.path("000000-000003").stat()
+        again = pickle.loads(
+            actor({"item": [items[3]]})["finished"][0]
+        )  # of an actor that was lost
+        assert again == finished[3] and job.path("000000-000003").stat() == written
     assert [is_new for is_new, _ in finished] == [True, True, False, True, True, True, True]
     assert sum(counts.documents for _, (_, counts, _, _) in finished) == made.done.documents
     apart = [each for _, (_, _, found, _) in finished for each in found]
     assert apart == made.set_apart and len(apart) == 2
     assert bulk.shard_bytes(tmp_path / "ray") == bulk.shard_bytes(tmp_path / "local")
+
+
+def test_errors_of_tasks_and_actors_come_as_messages(faulty, tmp_path):
+    from spacy_bert_crf.bulk.engines import ray as engine
+    from spacy_bert_crf.bulk.engines.pool import Limits
+
+    corpus, output = bulk.write_jsonl(tmp_path / "a.jsonl", bulk.records(100)), tmp_path / "out"
+    annotate(faulty, [corpus], output, settings=SETTINGS, workers=1, code=bulk.CODE)
+    job, parts = plan_of(faulty, [corpus], output, SETTINGS, bulk.CODE)
+    job.path("000000-000001").unlink()
+    bulk.write_jsonl(corpus, bulk.records(100, 5))
+    packed = {"part": [pickle.dumps(part) for part in parts]}
+    *_, last = engine._read(packed, job, Share(), False)
+    assert "was made of other input" in pickle.loads(last["item"][0])
+    broken = shutil.copytree(faulty, tmp_path / "broken")
+    (broken / "config.cfg").write_text("[nlp]\n")
+    new = replace(job, pipeline=str(broken), output=tmp_path / "new")
+    first, *_ = engine._read(packed, new, Share(), False)
+    actor = engine._Actor(new, Limits())
+    with actor.pool:
+        assert actor(last)["finished"] == last["item"]
+        [answer] = actor(first)["finished"]
+    assert "can't load the pipeline" in pickle.loads(answer)
 
 
 def test_without_ray_the_message_says_what_to_install(faulty, corpus, tmp_path, monkeypatch):

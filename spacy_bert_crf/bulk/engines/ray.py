@@ -169,4 +169,3 @@ def _actors(gpus: float) -> int:
     if gpus:
         return max(1, int(found.get("GPU", 0) / gpus))
     return max(1, int(found.get("CPU", 1)))
-
