@@ -24,6 +24,7 @@ from benchmarks.harness.trials import (
     parse,
     prepare,
     say_epochs,
+    settings_of,
     status,
     train_ours,
 )
@@ -46,8 +47,14 @@ def options() -> argparse.Namespace:
     add("--new", required=True, help="the label to learn")
     add("--texts", type=int, default=500, help="size of the small corpus")
     add("--further-epochs", type=int, default=0, help="epochs on it; 0 for --epochs")
+    add(
+        "--further-set", action="append", default=[], metavar="SECTION.NAME=VALUE",
+        help="a setting of the trainings on it alone, as often as wanted",
+    )  # fmt: skip
     add("--choice", type=int, default=0, help="seed of which texts are in it")
-    return parse(parser)
+    args = parse(parser)
+    args.further_set = settings_of(parser, args.further_set)
+    return args
 
 
 def make(args: argparse.Namespace, corpus: Corpus, work: Path) -> None:
@@ -76,8 +83,10 @@ def write(path: Path, docs: list[Doc]) -> None:
     path.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
 
 
-def sourced(source: Path, weight: float, epochs: int) -> Callable[[Any], None]:
-    """A change of a config: go on with a trained pipeline."""
+def sourced(
+    source: Path, weight: float, epochs: int, settings: dict[str, Any]
+) -> Callable[[Any], None]:
+    """A change of a config: go on with a trained pipeline, with these settings of the training."""
 
     def change(config: Any) -> None:
         config["components"]["bert_crf"] = {"source": str(source)}
@@ -86,6 +95,12 @@ def sourced(source: Path, weight: float, epochs: int) -> Callable[[Any], None]:
             "@callbacks": "spacy_bert_crf.learn_new_labels.v1", "self_distillation": weight,
         }  # fmt: skip
         config["training"]["max_epochs"] = epochs
+        for name, value in settings.items():
+            *sections, last = name.split(".")
+            section = config
+            for key in sections:
+                section = section[key]
+            section[last] = value
 
     return change
 
@@ -96,6 +111,7 @@ def run(args: argparse.Namespace, work: Path) -> None:
     make(args, corpus, work)
     sides: dict[str, list[dict[str, Any]]] = {name: [] for name in ("base", *FURTHER, "both")}
     more = {"new": args.new, "texts": args.texts, "choice": args.choice, "set": args.set}
+    more["further_set"] = args.further_set
     result = {**about, **more, "sides": sides}
     old = [label for label in corpus.labels if label != args.new]
     for seed in args.seeds:
@@ -105,7 +121,8 @@ def run(args: argparse.Namespace, work: Path) -> None:
                 covers, weight = FURTHER.get(name, (True, 0.0))
                 file = {"base": "base", "both": "both"}.get(name, "small" if covers else "plain")
                 own = Corpus(**{**vars(corpus), "labels": old}) if name == "base" else corpus
-                change = sourced(source, weight, args.further_epochs or args.epochs)
+                epochs = args.further_epochs or args.epochs
+                change = sourced(source, weight, epochs, args.further_set)
                 say(f"{name}, seed {seed}")
                 with tempfile.TemporaryDirectory(dir=work) as folder:
                     found = train_ours(
