@@ -9,7 +9,6 @@ answer is compared with the entities of `nlp.pipe`. Then one client asks for a s
 with `nlp(text)`. The exit status is 1 if an answer is wrong.
 """
 
-import argparse
 import json
 import random
 import subprocess
@@ -23,9 +22,16 @@ import spacy
 import torch
 from spacy.tokens import DocBin
 
-from spacy_bert_crf._files import write_text
-
-ROOT = Path(__file__).parents[2]
+from benchmarks.harness.common import (
+    ROOT,
+    command_line,
+    parser_for,
+    stem_of,
+    write_results,
+)
+from benchmarks.harness.machine_info import describe_machine
+from benchmarks.harness.tables import table, words
+from spacy_bert_crf._provenance import versions
 
 
 def mixed_texts(nlp, path: Path, n: int) -> list[str]:
@@ -138,9 +144,41 @@ def measure(args) -> dict:
     }  # fmt: skip
 
 
+def markdown(found: dict) -> str:
+    """The page."""
+    speeds, seconds, short = found["characters_a_second"], found["seconds"], found["short_text"]
+    memory, texts = found["memory_mib"], found["texts"]
+    rows = [
+        ["characters a second of nlp.pipe", f"{speeds['nlp.pipe']:,.0f}"],
+        ["of the server", f"{speeds['server']:,.0f}"],
+        ["ratio, median of the rounds", f"{found['ratio']:.2f}"],
+        ["in each round", ", ".join(f"{ratio:.2f}" for ratio in found["ratios"])],
+        ["requests", f"{found['requests']:,}"],
+        ["wrong answers", found["wrong"]],
+        ["other statuses than 200", found["other_statuses"]],
+        *([f"{name} of the latency", f"{1000 * value:,.0f} ms"] for name, value in seconds.items()),
+        ["memory of the server before and after", f"{memory['first']:,}, {memory['last']:,} MiB"],
+        [f"a text of {short['chars']} characters alone, by nlp(text)",
+         f"{1000 * short['nlp']:.1f} ms"],
+        ["by the server", f"{1000 * short['server']:.1f} ms"],
+        ["ratio", f"{short['ratio']:.2f}"],
+    ]  # fmt: skip
+    return "\n".join([
+        "# A server under load", "",
+        f"{found['clients']} clients on loopback for {found['load_seconds']:.0f} seconds, one text "
+        f"a request, in turn with nlp.pipe. {texts['different']:,} texts of {found['data']}, of "
+        f"1 to 8 sentences: {texts['median_chars']:.0f} characters in the median, "
+        f"{texts['longest']:,} at most. {found['threads']} threads.", "",
+        *table(["", ""], rows), "",
+        f"Machine: {found['machine']['machine']}, load before the start "
+        f"{found['machine']['load_average']:.1f}. Versions: {words(found['versions'])}.", "",
+        f"Command: `{found['command']}`", "",
+    ])  # fmt: skip
+
+
 def main() -> int:
     """Measure, print and write. RETURNS: the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_for(__doc__)
     parser.add_argument("--pipeline", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=180, help="of load, in all")
@@ -149,13 +187,20 @@ def main() -> int:
     parser.add_argument("--texts", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--short", default="王小明昨天在北京。")
-    parser.add_argument("--output", type=Path, help="JSON file without its suffix")
+    parser.add_argument("--output", type=Path, help="NAME.json and NAME.md")
     args = parser.parse_args()
-    found = measure(args)
-    text = json.dumps(found, indent=2)
+    machine = describe_machine(args.threads)
+    found = measure(args) | {
+        "data": args.data.name,
+        "load_seconds": args.seconds,
+        "machine": machine,
+        "versions": versions(),
+        "command": command_line(),
+    }
+    text = markdown(found)
     print(text)
     if args.output:
-        write_text(args.output.with_suffix(".json"), text + "\n")
+        write_results(str(stem_of(args.output)), found, text)
     return 1 if found["wrong"] else 0
 
 

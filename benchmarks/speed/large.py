@@ -1,10 +1,13 @@
 """A large corpus annotated by each engine: speed, memory over time, and equal shards.
 
-    python -m benchmarks.speed.large PIPELINE FOLDER A.spacy B.spacy --characters 20000000
+    python -m benchmarks.speed.large PIPELINE FOLDER A.spacy B.spacy --characters 20000000 \
+        --output benchmarks/results/large
 
 The corpus is made of the docs of the DocBins. Each text gets an id, and its entities are replaced
 by others of the same label, so that few texts are equal. The speed is compared with processes of
-`nlp.pipe` that share a sample of the corpus, run just before and just after each engine.
+`nlp.pipe` that share a sample of the corpus, run just before and just after each engine. FOLDER
+keeps what each engine wrote: with the same options, another call adds an engine, and goes on where
+one was interrupted.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import random
 import threading
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -22,8 +26,10 @@ import psutil
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
+from benchmarks.harness.common import command_line, parser_for, stem_of, write_json, write_results
 from benchmarks.harness.machine_info import describe_machine
-from benchmarks.speed.annotate import WORKERS, pipes
+from benchmarks.harness.tables import table, words
+from benchmarks.speed.others import WORKERS, pipes
 from spacy_bert_crf.bulk.annotate import annotate
 from spacy_bert_crf.bulk.job import Settings
 from spacy_bert_crf.bulk.sources.read import Fields
@@ -52,11 +58,11 @@ def texts_of(docs: list[Doc], characters: int, seed: int) -> Iterator[str]:
 
 
 class Memory:
-    """Reads the resident memory of this process and of its children in the background."""
+    """Reads the resident memory of this process and of its workers in the background."""
 
     def __init__(self) -> None:
         self.parent: list[int] = []
-        self.largest_child = 0
+        self.worker = 0
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
 
@@ -70,11 +76,14 @@ class Memory:
 
     def _read(self) -> None:
         me = psutil.Process()
+        own = me.cmdline()
         while not self._ends.wait(_EVERY):
             self.parent.append(me.memory_info().rss)
             for child in me.children(recursive=True):
                 try:
-                    self.largest_child = max(self.largest_child, child.memory_info().rss)
+                    words = child.cmdline()  # forked, or started by an actor of Ray
+                    if words == own or any("multiprocessing.spawn" in word for word in words):
+                        self.worker = max(self.worker, child.memory_info().rss)
                 except psutil.Error:
                     continue
 
@@ -109,15 +118,59 @@ def measure(
         "ratio": speed / pipe,
         "parent_first_tenth": first,
         "parent_last_tenth": last,
-        "largest_child": memory.largest_child,
+        "worker": memory.worker,
         "nlp_pipe_process": rss,
+        "load": os.getloadavg()[0],
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def same_shards(folders: list[Path]) -> tuple[int, bool]:
+    """How many shards the first folder has, and whether the others have the same bytes."""
+    names = [{path.name for path in folder.iterdir()} for folder in folders]
+    same = all(each == names[0] for each in names) and all(
+        (folder / name).read_bytes() == (folders[0] / name).read_bytes()
+        for folder in folders[1:]
+        for name in names[0]
     )
+    return len(names[0]), same
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The page."""
+    rows = []
+    for row in content["rows"].values():
+        first, last, worker, pipe = (
+            f"{row[name] / 2**20:,.0f}"
+            for name in (
+                "parent_first_tenth", "parent_last_tenth", "worker", "nlp_pipe_process",
+            )
+        )  # fmt: skip
+        before, after = row["nlp_pipe"]
+        rows.append([
+            row["engine"], f"{row['seconds'] / 60:.1f}", f"{row['speed']:,.0f}",
+            f"{before:,.0f}, {after:,.0f}", f"{row['ratio']:.2f}", first, last, worker, pipe,
+        ])  # fmt: skip
+    head = [
+        "engine", "minutes", "characters a second", "two nlp.pipe, before and after", "ratio",
+        "first tenth", "last tenth", "a worker", "a process of nlp.pipe",
+    ]  # fmt: skip
+    same = "equal, byte for byte," if content["equal"] else "NOT EQUAL"
+    return "\n".join([
+        "# A large corpus", "",
+        f"{content['texts']:,} texts, {content['characters']:,} characters, of "
+        f"{', '.join(content['corpora'])}, with other names. Two workers, one thread each"
+        f"{', 8-bit integers' if content['int8'] else ''}. Memory is the largest resident memory "
+        "in MiB; of the process that was started, the mean over the first and the last tenth of "
+        "the time. Speeds include loading.", "",
+        *table(head, rows), "",
+        f"{content['shards']:,} shards, {same} from {' and '.join(content['rows'])}.", "",
+        f"Machine: {content['machine']['machine']}. Versions: {words(content['versions'])}.", "",
+        f"Command: `{content['command']}`", "",
+    ])  # fmt: skip
+
+
+def main() -> None:
+    parser = parser_for(__doc__ or "")
     parser.add_argument("pipeline", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("corpora", type=Path, nargs="+")
@@ -126,6 +179,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=["local", "ray"])
     parser.add_argument("--int8", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, help="NAME.json and NAME.md")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     vocab = Vocab()
@@ -133,31 +187,42 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     corpus = args.folder / "corpus.jsonl"
     sample: list[str] = []
-    left = args.sample
-    with corpus.open("w", encoding="utf8") as file:
-        for n, text in enumerate(texts_of(docs, args.characters, args.seed)):
-            file.write(json.dumps({"id": f"d{n}", "text": text}, ensure_ascii=False) + "\n")
-            if left > 0:
-                sample.append(text)
-                left -= len(text)
-    rows = []
-    for engine in args.engines:
-        rows.append(measure(args, engine, corpus, sample))
-        print(json.dumps(rows[-1]), flush=True)
-    shards = [
-        {path.name: path.read_bytes() for path in (args.folder / engine / "data").iterdir()}
-        for engine in args.engines
-    ]
-    same = all(each == shards[0] for each in shards)
-    print(f"{len(shards[0])} shards, {'equal' if same else 'NOT EQUAL'} in all engines")
-    found = {
+    left, number = args.sample, count()
+    lines = []
+    for text in texts_of(docs, args.characters, args.seed):
+        lines.append(json.dumps({"id": f"d{next(number)}", "text": text}, ensure_ascii=False))
+        if left > 0:
+            sample.append(text)
+            left -= len(text)
+    written = "\n".join([*lines, ""])
+    if not corpus.is_file() or corpus.read_text(encoding="utf8") != written:
+        corpus.write_text(written, encoding="utf8")
+    result = args.folder / "result.json"
+    rows = json.loads(result.read_text(encoding="utf8"))["rows"] if result.is_file() else {}
+    content: dict[str, Any] = {
+        "corpora": [path.name for path in args.corpora],
+        "texts": len(lines),
+        "int8": args.int8,
         "machine": describe_machine(1),
-        "versions": {name: version(name) for name in ("spacy", "torch", "transformers", "pyarrow")},
+        "command": command_line(),
         "rows": rows,
-        "shards": len(shards[0]),
-        "equal": same,
     }
-    (args.folder / "result.json").write_text(json.dumps(found, indent=1), encoding="utf8")
+    del docs, vocab, lines, written  # the memory over time is that of `annotate`
+    for engine in args.engines:
+        rows[engine] = measure(args, engine, corpus, sample)
+        print(json.dumps(rows[engine]), flush=True)
+        write_json(result, content)
+    content["characters"] = max(row["characters"] for row in rows.values())
+    content["shards"], content["equal"] = same_shards(
+        [args.folder / engine / "data" for engine in rows]
+    )
+    names = ["spacy", "torch", "transformers", "pyarrow", *(["ray"] if "ray" in rows else [])]
+    content["versions"] = {name: version(name) for name in names}
+    write_json(result, content)
+    text = markdown(content)
+    print(text)
+    if args.output:
+        write_results(str(stem_of(args.output)), content, text)
 
 
 if __name__ == "__main__":

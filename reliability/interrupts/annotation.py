@@ -1,11 +1,13 @@
 """`bert-crf annotate` killed again and again: its workers, and the process that started them.
 
     python -m reliability.interrupts.annotation --kills 50
+    python -m reliability.interrupts.annotation --kills 16 --engine ray    # needs Ray
     python -m reliability.interrupts.annotation --full-disk      # as root: on a small tmpfs
 
 A pipeline with a slow component annotates a corpus. Each killed run is started again with the same
 command. The files must equal those of a run without kills, byte for byte, and nothing may be set
-apart. On a full disk the command must end with one message, and go on once there is room.
+apart. The component counts the texts that it reads, so that wasted work is known. On a full disk
+the command must end with one message, and go on once there is room.
 """
 
 import json
@@ -30,12 +32,17 @@ FOLDER = WORK / "annotation"
 #: Processes of a run: one reads the input, the others annotate.
 WORKERS = 2
 ROWS = 60
+#: Environment variable with the file that grows by a byte for each text that is read.
+COUNTS = "RELIABILITY_COUNTS"
 
 
 @Language.component("reliability_slow")
 def slow(doc: Doc) -> Doc:
-    """Take a moment for each text, so that kills meet work under way."""
+    """Take a moment for each text, so that kills meet work under way, and count it."""
     time.sleep(0.004)
+    if COUNTS in os.environ:
+        with open(os.environ[COUNTS], "ab", buffering=0) as file:
+            file.write(b".")
     return doc
 
 
@@ -55,14 +62,22 @@ def prepare(folder: Path, rows: int) -> None:
         raise SystemExit(said(process))
 
 
-def start(folder: Path, output: Path) -> "subprocess.Popen[bytes]":
-    """The command, the same at each start."""
+def start(
+    folder: Path, output: Path, *more: str, counts: Path | None = None
+) -> "subprocess.Popen[bytes]":
+    """The command, the same at each start.
+
+    more: more options.
+    counts: file that grows by a byte for each text that is read.
+    """
     words = [sys.executable, "-m", "spacy", "bert-crf", "annotate", folder / "pipeline"]
     words += [folder / "corpus.jsonl", output, "--id-field", "key", "--shard-rows", ROWS]
-    words += ["-w", WORKERS, "--code", Path(__file__)]
+    words += ["-w", WORKERS, "--code", Path(__file__), *more]
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     return subprocess.Popen(
         [str(word) for word in words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**env, COUNTS: str(counts)} if counts else env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -89,12 +104,13 @@ def committed(output: Path) -> int:
 
 def kill_again_and_again(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     """Annotate with `kills` kills. RETURNS what happened; "bad" lists what must not happen."""
-    rng, output = random.Random(seed), folder / f"killed-{seed}"
+    rng, output, counts = random.Random(seed), folder / f"killed-{seed}", folder / f"counts-{seed}"
     shutil.rmtree(output, ignore_errors=True)
+    counts.unlink(missing_ok=True)
     done, parents, starts = 0, 0, 0
     bad: list[str] = []
     while True:
-        process = start(folder, output)
+        process = start(folder, output, counts=counts)
         starts += 1
         while process.poll() is None and done < kills:
             before = committed(output)  # so that each start gets further than the one before
@@ -120,7 +136,19 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> dict[str, Any]:
             bad.append(f"start {starts} ended with {status}: {said(process)[-300:]}")
             break
     bad += differences(folder / "whole", output)
-    return {"kills": done, "parents": parents, "starts": starts, "bad": bad}
+    # A worker of a killed run may live for a second more, and each has a shard in hand.
+    lost = (done - parents) + parents * WORKERS
+    wasted = wasted_shards(folder, counts)
+    if wasted > lost:
+        bad.append(f"{wasted:.1f} shards were read in vain, and {lost} were in hand")
+    return {"kills": done, "parents": parents, "starts": starts, "wasted": wasted, "bad": bad}
+
+
+def wasted_shards(folder: Path, counts: Path) -> float:
+    """Texts that were read more than once, in shards."""
+    with (folder / "corpus.jsonl").open("rb") as file:
+        rows = sum(1 for _ in file)
+    return (counts.stat().st_size - rows) / ROWS
 
 
 def differences(whole: Path, output: Path) -> list[str]:
@@ -167,6 +195,7 @@ def main() -> int:
     parser = parser_for(__doc__ or "")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--rows", type=int, default=6000, help="rows of the corpus")
+    parser.add_argument("--engine", choices=["local", "ray"], default="local")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--full-disk", action="store_true", help="only the full disk")
     args = parser.parse_args()
@@ -178,15 +207,23 @@ def main() -> int:
         command = "python -m reliability.interrupts.annotation --full-disk"
         result.add("annotate on a full disk", tries=1, bad=len(bad), command=command, found=bad)
     else:
-        made = kill_again_and_again(FOLDER, args.kills, args.seed)
+        on_ray, words = args.engine == "ray", f"--kills {args.kills} --seed {args.seed}"
+        if on_ray:
+            from reliability.interrupts import annotation_ray
+
+            made = annotation_ray.kill_again_and_again(FOLDER, args.kills, args.seed)
+            whom, words = made["whom"], f"{words} --engine ray"
+        else:
+            made = kill_again_and_again(FOLDER, args.kills, args.seed)
+            whom = f"{made['parents']} of the whole run, the others of a worker"
+        if args.rows != parser.get_default("rows"):
+            words += f" --rows {args.rows}"
         result.add(
-            f"SIGKILL at random moments of annotate, run {args.seed}",
+            f"SIGKILL at random moments of annotate{' on Ray' * on_ray}, run {args.seed}",
             tries=made["kills"],
             bad=len(made["bad"]),
-            command=f"python -m reliability.interrupts.annotation --kills {args.kills} "
-            f"--seed {args.seed}",
-            note=f"{made['parents']} of the whole run, the others of a worker; "
-            f"{made['starts']} starts",
+            command=f"python -m reliability.interrupts.annotation {words}",
+            note=f"{whom}; {made['starts']} starts; read in vain: {made['wasted']:.1f} shards",
             what_was_bad=made["bad"],
         )
     for row in result.rows:

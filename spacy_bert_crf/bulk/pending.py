@@ -26,7 +26,8 @@ class Done(NamedTuple):
     read: int
 
 
-def _done(name: str, meta: dict[str, Any], read: int) -> Done:
+def done_of(name: str, meta: dict[str, Any], read: int) -> Done:
+    """A committed shard, by the metadata of its file."""
     apart = tuple(SetApart(**each) for each in meta["set_apart"])
     return Done(name, counts_of(meta), apart, read)
 
@@ -50,7 +51,7 @@ def pending(
             for number, meta in enumerate(metas):
                 if share.has(part.number, number):
                     name = shard_name(part.number, number)
-                    yield _done(name, meta, part.size // len(metas))
+                    yield done_of(name, meta, part.size // len(metas))
             _check_stale(job, part.number, len(metas), redo)
             continue
         count = 0
@@ -58,7 +59,7 @@ def pending(
             count += 1
             if share.has(part.number, shard.number):
                 found = committed.has(shard)
-                yield shard if found is None else _done(shard.name, found, shard.read)
+                yield shard if found is None else done_of(shard.name, found, shard.read)
         _check_stale(job, part.number, count, redo)
 
 

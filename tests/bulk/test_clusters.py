@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,11 @@ from support import bulk
 from support.paths import ROOT
 
 SETTINGS = Settings(Fields(id="key", keep=("year",)), shard_rows=60)
+#: For the processes that Ray and Spark start. They also need what leads to Ray and Spark: a worker
+#: of Ray that can't import Ray ends without a word, and Ray waits for it for ever.
+PATH = os.pathsep.join(
+    [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,31 +41,43 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """Two files in which a text raises an error, and none ends its worker, which takes long."""
+    folder, rows = tmp_path_factory.mktemp("calm"), bulk.records(400)
+    rows[33]["text"] += f" {bulk.RAISES}"
+    bulk.write_jsonl(folder / "a.jsonl", rows[:100])
+    bulk.write_jsonl(folder / "b.jsonl.gz", rows[100:])
+    return folder
+
+
+@pytest.fixture(scope="module")
 def cluster():
     """A Ray cluster of this machine. It sends no statistics of its use."""
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray starts its workers with a niceness of 15: beside other work they would hardly run.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     ray.init(
         num_cpus=3, include_dashboard=False, log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": path}},
+        runtime_env={"env_vars": {"PYTHONPATH": PATH}},
     )  # fmt: skip
     yield ray
     ray.shutdown()
 
 
 @pytest.mark.ray
-def test_ray_writes_the_same_bytes(cluster, faulty, corpus, tmp_path):
+def test_ray_writes_the_same_bytes(cluster, faulty, calm, tmp_path):
     options = {"settings": SETTINGS, "workers": 2, "code": bulk.CODE}
-    annotate(faulty, [corpus], tmp_path / "local", **options)
-    made = annotate(faulty, [corpus], tmp_path / "ray", engine="ray", **options)
+    annotate(faulty, [calm], tmp_path / "local", **options)
+    made = annotate(faulty, [calm], tmp_path / "ray", engine="ray", **options)
     assert bulk.shard_bytes(tmp_path / "ray") == bulk.shard_bytes(tmp_path / "local")
-    assert (made.done.documents, made.done.shards) == (398, 7)
-    assert set(bulk.quarantine(tmp_path / "ray")) == {"d33", "d250"}
+    assert (made.done.documents, made.done.shards) == (399, 7)
+    assert set(bulk.quarantine(tmp_path / "ray")) == {"d33"}
     assert bulk.quarantine(tmp_path / "ray") == bulk.quarantine(tmp_path / "local")
     for path in sorted((tmp_path / "ray" / "data").iterdir())[2:4]:
         path.unlink()
-    made = annotate(faulty, [corpus], tmp_path / "ray", engine="ray", **options)
+    made = annotate(faulty, [calm], tmp_path / "ray", engine="ray", **options)
     assert (made.before.shards, made.done.shards) == (5, 2)
     assert bulk.shard_bytes(tmp_path / "ray") == bulk.shard_bytes(tmp_path / "local")
 
@@ -93,11 +111,39 @@ def test_what_ray_runs_writes_the_same_bytes(faulty, corpus, tmp_path):
     with actor.pool:
         for item in items:
             finished += map(pickle.loads, actor({"item": [item]})["finished"])
+        written = job.path("000000-000003").stat()
+        again = pickle.loads(
+            actor({"item": [items[3]]})["finished"][0]
+        )  # of an actor that was lost
+        assert again == finished[3] and job.path("000000-000003").stat() == written
     assert [is_new for is_new, _ in finished] == [True, True, False, True, True, True, True]
     assert sum(counts.documents for _, (_, counts, _, _) in finished) == made.done.documents
     apart = [each for _, (_, _, found, _) in finished for each in found]
     assert apart == made.set_apart and len(apart) == 2
     assert bulk.shard_bytes(tmp_path / "ray") == bulk.shard_bytes(tmp_path / "local")
+
+
+def test_errors_of_tasks_and_actors_come_as_messages(faulty, tmp_path):
+    from spacy_bert_crf.bulk.engines import ray as engine
+    from spacy_bert_crf.bulk.engines.pool import Limits
+
+    corpus, output = bulk.write_jsonl(tmp_path / "a.jsonl", bulk.records(100)), tmp_path / "out"
+    annotate(faulty, [corpus], output, settings=SETTINGS, workers=1, code=bulk.CODE)
+    job, parts = plan_of(faulty, [corpus], output, SETTINGS, bulk.CODE)
+    job.path("000000-000001").unlink()
+    bulk.write_jsonl(corpus, bulk.records(100, 5))
+    packed = {"part": [pickle.dumps(part) for part in parts]}
+    *_, last = engine._read(packed, job, Share(), False)
+    assert "was made of other input" in pickle.loads(last["item"][0])
+    broken = shutil.copytree(faulty, tmp_path / "broken")
+    (broken / "config.cfg").write_text("[nlp]\n")
+    new = replace(job, pipeline=str(broken), output=tmp_path / "new")
+    first, *_ = engine._read(packed, new, Share(), False)
+    actor = engine._Actor(new, Limits())
+    with actor.pool:
+        assert actor(last)["finished"] == last["item"]
+        [answer] = actor(first)["finished"]
+    assert "can't load the pipeline" in pickle.loads(answer)
 
 
 def test_without_ray_the_message_says_what_to_install(faulty, corpus, tmp_path, monkeypatch):
@@ -112,13 +158,12 @@ def spark():
     sql = pytest.importorskip("pyspark.sql")
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java")
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     session = (
         sql.SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", False)
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.executorEnv.PYTHONPATH", path)
+        .config("spark.executorEnv.PYTHONPATH", PATH)
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", 50)
         .getOrCreate()
     )

@@ -3,6 +3,8 @@
 import os
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from reliability.interrupts import annotation
@@ -44,15 +46,17 @@ def test_bad_texts_are_set_apart_with_the_reason(faulty, tmp_path):
         file.write(b'{"key": "\xff"}\n')
     cut = bulk.write_jsonl(corpus / "b.jsonl.gz", bulk.records(10, 900)).read_bytes()
     (corpus / "b.jsonl.gz").write_bytes(cut[:-20])
+    pq.write_table(pa.table({"key": ["p1"], "body": ["in Berlin"]}), corpus / "c.parquet")
     output = tmp_path / "output"
     made = run(faulty, corpus, output, memory_limit=1200 * 2**20, time_limit=3)
     reasons = bulk.quarantine(output)
-    assert {"a.jsonl:201", "b.jsonl.gz"} | set(bad) == set(reasons)
+    assert {"a.jsonl:201", "b.jsonl.gz", "c.parquet"} | set(bad) == set(reasons)
     assert reasons["d20"] == "its process ended with status 7"
     assert reasons["d70"] == "it took longer than 3 seconds"
     assert "MiB of memory, and the limit is 1,200 MiB" in reasons["d130"]
     assert reasons["d131"] == "ValueError: raised as requested"
     assert "UTF-8" in reasons["a.jsonl:201"] and "Truncated" in reasons["b.jsonl.gz"]
+    assert "no column 'text'" in reasons["c.parquet"]
     found = bulk.read_output(output)
     wanted = [row["key"] for row in rows if row["key"] not in bad]
     assert [row["id"] for row in found][: len(wanted)] == wanted

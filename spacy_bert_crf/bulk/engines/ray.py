@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import BertCrfError, first_line
+from ..commit import Committed
 from ..job import Job
-from ..pending import Done, pending
+from ..pending import Done, done_of, pending
 from ..progress import Progress
 from ..shards import Share
 from ..sources.files import Part
@@ -63,8 +64,8 @@ def run(
         ray.init(log_to_driver=False, configure_logging=False)
     try:
         _run(job, parts, share, redo, cluster, progress)
-    except (ray.exceptions.RayError, BertCrfError) as err:
-        raise _explained(err) from err
+    except ray.exceptions.RayError as err:
+        raise BertCrfError(f"Ray: {first_line(getattr(err, 'cause', None) or err)}") from err
     finally:
         if not was_on:
             ray.shutdown()
@@ -96,17 +97,18 @@ def _run(
         done = shards.map_batches(
             _Actor,
             batch_size=1,
-            fn_constructor_kwargs={"job": job, "limits": cluster.limits},
+            fn_constructor_kwargs={"job": job, "limits": cluster.limits, "redo": redo},
             compute=ray.data.ActorPoolStrategy(
                 min_size=1, max_size=count, max_tasks_in_flight_per_actor=_IN_FLIGHT
             ),
             num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=-1,
             **on_gpu,
         )
         for row in done.iter_rows():
-            is_new, finished = pickle.loads(row["finished"])
+            answer = pickle.loads(row["finished"])
+            if isinstance(answer, str):
+                raise BertCrfError(answer)
+            is_new, finished = answer
             (progress.finish if is_new else progress.skip)(*finished)
             progress.tick()
 
@@ -114,16 +116,26 @@ def _run(
 def _read(
     batch: "dict[str, np.ndarray]", job: Job, share: Share, redo: bool
 ) -> "Iterator[dict[str, Any]]":
-    """Yield the shards of parts that are left to do, and those that are committed."""
-    for packed in batch["part"]:
-        for item in pending(job, [pickle.loads(packed)], share, redo):
-            yield {"item": [pickle.dumps(item)]}
+    """Yield the shards of parts that are left to do, and those that are committed.
+
+    A message comes last if that fails. An exception would reach the driver without its cause.
+    """
+    try:
+        for packed in batch["part"]:
+            for item in pending(job, [pickle.loads(packed)], share, redo):
+                yield {"item": [pickle.dumps(item)]}
+    except BertCrfError as err:
+        yield {"item": [pickle.dumps(str(err))]}
+    except Exception as err:
+        message = f"can't read the input: {type(err).__name__}: {first_line(err)}"
+        yield {"item": [pickle.dumps(message)]}
 
 
 class _Actor:
     """Annotates the shards that come, in a process of its own."""
 
-    def __init__(self, job: Job, limits: Limits) -> None:
+    def __init__(self, job: Job, limits: Limits, redo: bool = False) -> None:
+        self.committed = Committed(job, redo)
         self.pool = Pool(job, job.load, 1, limits, "spawn")
 
     def __call__(self, batch: "dict[str, np.ndarray]") -> "dict[str, Any]":
@@ -132,10 +144,19 @@ class _Actor:
     def _annotate(self, item: Any) -> bytes:
         if isinstance(item, Done):
             return pickle.dumps((False, tuple(item)))
-        self.pool.submit(item)
-        finished: list[Finished] = []
-        while not finished:
-            finished = self.pool.wait()
+        if isinstance(item, str):
+            return pickle.dumps(item)
+        try:
+            # Another actor may have written it in this run, and have been lost with its answer.
+            meta = self.committed.has(item)
+            if meta is not None:
+                return pickle.dumps((True, tuple(done_of(item.name, meta, item.read))))
+            finished: list[Finished] = []
+            self.pool.submit(item)
+            while not finished:
+                finished = self.pool.wait()
+        except BertCrfError as err:
+            return pickle.dumps(str(err))
         shard, counts, apart = finished[0]
         return pickle.dumps((True, (shard.name, counts, (*shard.set_apart, *apart), shard.read)))
 
@@ -148,13 +169,3 @@ def _actors(gpus: float) -> int:
     if gpus:
         return max(1, int(found.get("GPU", 0) / gpus))
     return max(1, int(found.get("CPU", 1)))
-
-
-def _explained(err: BaseException) -> BertCrfError:
-    """The error of this package that Ray wrapped, or one with the first line of Ray's."""
-    cause: Any = err
-    while cause is not None:
-        if isinstance(cause, BertCrfError):
-            return BertCrfError(str(cause))
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return BertCrfError(f"Ray: {first_line(err)}")
