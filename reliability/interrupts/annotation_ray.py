@@ -117,7 +117,7 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     lost = sum(done.values()) + (done["driver"] + done["node"]) * (annotation.WORKERS - 1)
     if wasted > lost:
         bad.append(f"{wasted:.1f} shards were read in vain, and {lost} were in hand")
-    whom = ", ".join(f"{count} of a {kind}" for kind, count in sorted(done.items()))
+    whom = ", ".join(f"{count} {kind}s" for kind, count in sorted(done.items()))
     return {"kills": sum(done.values()), "whom": whom, "starts": starts, "wasted": wasted,
             "bad": bad}  # fmt: skip
 
