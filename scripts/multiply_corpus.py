@@ -33,6 +33,7 @@ train. Four options vary train further:
 import argparse
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -287,7 +288,7 @@ def multiply(
     return out
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("src", type=Path, help="folder with sentences/ and names/")
     parser.add_argument("dst", type=Path, help="folder for train.txt, dev.txt and test.txt")
@@ -307,7 +308,7 @@ def main() -> int:
         "--hold-out", action="store_true", help="leave these sentences out of train"
     )
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     try:
         with terminable():
             out = multiply(

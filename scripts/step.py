@@ -7,9 +7,10 @@ An option that is empty or 0 means the value of the profile. Each command is pri
 
 import argparse
 import shlex
-import subprocess
 import sys
 import time
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
 from spacy_bert_crf._files import write_text
-from spacy_bert_crf._signals import Terminated, script_status
+from spacy_bert_crf._signals import script_status
 from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.errors import BertCrfError
 
@@ -267,19 +268,33 @@ def bert_crf(*words: Any) -> None:
 
 
 def run(*words: Any) -> None:
-    """Run Python with these arguments. If it fails, exit with its status: it has printed why."""
+    """Run a module as `python -m` does. If it fails, exit with its status: it has printed why.
+
+    It runs in this process, since Python with spaCy takes seconds to start.
+
+    words: "-m", the name of the module, and its arguments.
+    """
     command = [str(word) for word in words]
     print(f"$ python {shlex.join(command)}", flush=True)
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt as err:  # wait for its own cleaning up
-            if isinstance(err, Terminated):  # Ctrl-C reaches both processes, SIGTERM only this
-                process.terminate()
-            process.wait()
-            raise
+    name, arguments = command[1], command[2:]
+    if name == "spacy":
+        from spacy_bert_crf.cli import cli
+
+        code = status_of(lambda: cli(arguments[1:], prog_name="python -m spacy bert-crf"))
+    else:
+        folder = name.replace(".", "/")
+        name += ".__main__" if (ROOT / folder).is_dir() else ""
+        code = status_of(lambda: import_module(name).main(arguments))
     if code:
-        raise SystemExit(code if code > 0 else 128 - code)
+        raise SystemExit(code)
+
+
+def status_of(command: Callable[[], Any]) -> int:
+    """The exit status of a command that returns it, or that exits with it."""
+    try:
+        return int(command() or 0)
+    except SystemExit as err:
+        return int(err.code or 0)
 
 
 def read_profile(name: str) -> dict[str, Any]:

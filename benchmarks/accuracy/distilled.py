@@ -50,38 +50,50 @@ WAYS = {
 SPEEDS = [("", 1), ("", 2), ("int8", 1), ("int8", 2)]
 
 
-def measure(pipeline: Path, dev: Path, limit: int, repeats: int) -> dict[str, Any]:
+def measure(pipeline: Path, dev: Path, limit: int, repeats: int, gpu_id: int) -> dict[str, Any]:
     """F1 and speed of a pipeline, in this process.
 
     pipeline: its folder.
     dev: the annotated texts (.spacy).
     limit: number of texts, 0 for all.
-    repeats: the fastest of so many runs counts.
+    repeats: the fastest of so many runs counts; with 0, speed is left out.
+    gpu_id: with 0 repeats, where float32 is computed; -1 is the CPU.
     RETURNS: F1 and characters per second, each by name, and the number of parameters.
     """
     import spacy
     import torch
 
+    from spacy_bert_crf._devices import use_device
     from spacy_bert_crf.component.pipelines import find_component, find_encoder
 
+    if not repeats and gpu_id >= 0:
+        use_device(gpu_id)
+        nlp = spacy.load(pipeline)
+        docs = read_docs(dev, nlp, limit)
+        on_gpu = f_score(map(entities_of, nlp.pipe([doc.text for doc in docs])), docs)
+        use_device(-1)
     nlp = spacy.load(pipeline)
     pipe = find_component(nlp)
     docs = read_docs(dev, nlp, limit)
     texts = [doc.text for doc in docs]
     found: dict[str, Any] = {"f": {}, "speed": {}}
     found["parameters"] = find_encoder(nlp, pipe).model.num_parameters()
-    for quantize, threads in SPEEDS:
+    for quantize, threads in SPEEDS if repeats else SPEEDS[::2]:
+        if not (quantize or repeats) and gpu_id >= 0:
+            found["f"]["float32"] = on_gpu
+            continue
         torch.set_num_threads(threads)
         pipe.quantize = quantize
         list(nlp.pipe(texts[:64]))
         seconds = []
-        for _ in range(repeats):
+        for _ in range(max(1, repeats)):
             began = time.perf_counter()
             read = list(nlp.pipe(texts))
             seconds.append(time.perf_counter() - began)
         name = quantize or "float32"
         found["f"][name] = f_score(map(entities_of, read), docs)
-        found["speed"][f"{name}, {threads}"] = sum(map(len, texts)) / min(seconds)
+        if repeats:
+            found["speed"][f"{name}, {threads}"] = sum(map(len, texts)) / min(seconds)
     return found
 
 
@@ -139,7 +151,7 @@ def _option(setting: str) -> tuple[str, str]:
 def measure_there(args: argparse.Namespace, pipeline: Path) -> dict[str, Any]:
     """`measure` in a process of its own. Raises Failed."""
     out = args.work / "measured.json"
-    job = [pipeline, args.dev, args.texts, args.repeats, out]
+    job = [pipeline, args.dev, args.texts, args.repeats, args.gpu_id, out]
     run_python(
         "-m", "benchmarks.accuracy.distilled", "--measure", *job,
         threads=2, log=args.work / "measure.log",
@@ -185,11 +197,12 @@ def markdown(content: dict[str, Any]) -> str:
         groups.items(), key=lambda each: (each[0][0], order[each[0][1]])
     ):
         f = [f"{100 * mean(row['f'][name] for row in rows):.2f}" for name in ("float32", "int8")]
-        speeds = [max(row["speed"][f"{q or 'float32'}, {n}"] for row in rows) for q, n in SPEEDS]
+        keys = (f"{q or 'float32'}, {n}" for q, n in SPEEDS)
+        speeds = [max(row["speed"].get(key, 0) for row in rows) for key in keys]
         millions = f"{rows[0]['parameters'] / 1e6:.1f}"
         cells.append(
             [WAYS.get(way, "the teacher"), layers or "all", millions, *f,
-             *(f"{speed:,.0f}" for speed in speeds), len(rows)]
+             *(f"{speed:,.0f}" if speed else "" for speed in speeds), len(rows)]
         )  # fmt: skip
     head = ["model", "layers", "million parameters", "F1", "F1 int8"]
     head += [f"{q or 'float32'}, {n} thread{'s' * (n > 1)}" for q, n in SPEEDS] + ["seeds"]
@@ -210,8 +223,9 @@ def markdown(content: dict[str, Any]) -> str:
 def main() -> int:
     """The command line. RETURNS: the exit code."""
     if sys.argv[1:2] == ["--measure"]:
-        pipeline, dev, limit, repeats, out = sys.argv[2:]
-        write_json(Path(out), measure(Path(pipeline), Path(dev), int(limit), int(repeats)))
+        pipeline, dev, *numbers, out = sys.argv[2:]
+        limit, repeats, gpu_id = map(int, numbers)
+        write_json(Path(out), measure(Path(pipeline), Path(dev), limit, repeats, gpu_id))
         return 0
     parser = parser_for(__doc__ or "")
     parser.add_argument("--teacher", type=Path, required=True, help="folder of a trained pipeline")
@@ -232,7 +246,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="of each training")
     parser.add_argument("--gpu-id", type=int, default=-1, help="of the trainings; -1 for the CPU")
     parser.add_argument("--texts", type=int, default=0, help="texts of dev to measure; 0 for all")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of which the fastest counts")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of which the fastest counts; 0: no speed"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder of the trained pipelines")
     parser.add_argument("--note", default="", help="a sentence for the result")
     parser.add_argument("--output", type=Path, required=True, help="NAME.json and NAME.md")

@@ -24,17 +24,20 @@ from benchmarks.harness.trials import (
     parse,
     prepare,
     say_epochs,
+    settings_of,
     status,
     train_ours,
 )
 from spacy_bert_crf.annotation.coverage.covers import set_covers
 
-#: Whether the small corpus says what it covers, and the weight of the former model, by variant.
-FURTHER: dict[str, tuple[bool, float]] = {
-    "retained": (True, 0.5),
-    "former only": (True, 1.0),
-    "gold only": (True, 0.0),
-    "naive": (False, 0.0),
+#: Whether the small corpus says what it covers, the weight of the former model, and how far the
+#: encoder goes back to it, by variant.
+FURTHER: dict[str, tuple[bool, float, float]] = {
+    "retained": (True, 0.5, 0.15),
+    "not back": (True, 0.5, 0.0),
+    "former only": (True, 1.0, 0.15),
+    "gold only": (True, 0.0, 0.0),
+    "naive": (False, 0.0, 0.0),
 }
 
 
@@ -46,8 +49,15 @@ def options() -> argparse.Namespace:
     add("--new", required=True, help="the label to learn")
     add("--texts", type=int, default=500, help="size of the small corpus")
     add("--further-epochs", type=int, default=0, help="epochs on it; 0 for --epochs")
+    add(
+        "--further-set", action="append", default=[], metavar="SECTION.NAME=VALUE",
+        help="a setting of the trainings on it alone, as often as wanted",
+    )  # fmt: skip
     add("--choice", type=int, default=0, help="seed of which texts are in it")
-    return parse(parser)
+    add("--only", nargs="+", choices=(*FURTHER, "both"), help="these rows, after base")
+    args = parse(parser)
+    args.further_set = settings_of(parser, args.further_set)
+    return args
 
 
 def make(args: argparse.Namespace, corpus: Corpus, work: Path) -> None:
@@ -76,16 +86,28 @@ def write(path: Path, docs: list[Doc]) -> None:
     path.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
 
 
-def sourced(source: Path, weight: float, epochs: int) -> Callable[[Any], None]:
-    """A change of a config: go on with a trained pipeline."""
+def sourced(
+    source: Path, weight: float, share: float, epochs: int, settings: dict[str, Any]
+) -> Callable[[Any], None]:
+    """A change of a config: go on with a trained pipeline, with these settings of the training.
+
+    weight, share: the settings self_distillation and former_share.
+    """
 
     def change(config: Any) -> None:
         config["components"]["bert_crf"] = {"source": str(source)}
         config["initialize"]["components"] = {}
         config["initialize"]["after_init"] = {
-            "@callbacks": "spacy_bert_crf.learn_new_labels.v1", "self_distillation": weight,
+            "@callbacks": "spacy_bert_crf.learn_new_labels.v1",
+            "self_distillation": weight, "former_share": share,
         }  # fmt: skip
         config["training"]["max_epochs"] = epochs
+        for name, value in settings.items():
+            *sections, last = name.split(".")
+            section = config
+            for key in sections:
+                section = section[key]
+            section[last] = value
 
     return change
 
@@ -94,18 +116,21 @@ def run(args: argparse.Namespace, work: Path) -> None:
     """Run all trainings and write the result after each. Raises Failed, BertCrfError."""
     encoder, corpus, about = prepare(args, work)
     make(args, corpus, work)
-    sides: dict[str, list[dict[str, Any]]] = {name: [] for name in ("base", *FURTHER, "both")}
+    names = ("base", *(args.only or (*FURTHER, "both")))
+    sides: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     more = {"new": args.new, "texts": args.texts, "choice": args.choice, "set": args.set}
+    more["further_set"] = args.further_set
     result = {**about, **more, "sides": sides}
     old = [label for label in corpus.labels if label != args.new]
     for seed in args.seeds:
         with tempfile.TemporaryDirectory(dir=work) as kept:
             source = Path(kept) / "base"
             for name in sides:
-                covers, weight = FURTHER.get(name, (True, 0.0))
+                covers, weight, share = FURTHER.get(name, (True, 0.0, 0.0))
                 file = {"base": "base", "both": "both"}.get(name, "small" if covers else "plain")
                 own = Corpus(**{**vars(corpus), "labels": old}) if name == "base" else corpus
-                change = sourced(source, weight, args.further_epochs or args.epochs)
+                epochs = args.further_epochs or args.epochs
+                change = sourced(source, weight, share, epochs, args.further_set)
                 say(f"{name}, seed {seed}")
                 with tempfile.TemporaryDirectory(dir=work) as folder:
                     found = train_ours(

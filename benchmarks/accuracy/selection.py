@@ -26,6 +26,7 @@ from benchmarks.accuracy.table import opening, percent
 from benchmarks.harness.common import HARNESS, Failed, parser_for, say, write_results
 from benchmarks.harness.tables import table
 from benchmarks.harness.trials import add_options, parse, prepare, status, train_ours
+from spacy_bert_crf._devices import use_device
 from spacy_bert_crf.component.pipelines import load_pipeline
 from spacy_bert_crf.encoder.checkpoint_files import read_json
 from spacy_bert_crf.evaluation.selection.select import select_texts
@@ -81,6 +82,7 @@ def select_more(
     """
     began = time.perf_counter()
     torch.set_num_threads(args.threads)
+    use_device(args.gpu_id)
     by_texts = args.budget == "texts"
     found = select_texts(
         load_pipeline(pipeline), (doc.text for doc in rest), by=by, per=args.per,

@@ -24,6 +24,7 @@ def header(result: dict[str, Any]) -> list[str]:
     """Lines on the command, the machine, the encoder and the corpus."""
     machine = result["machine"]
     flags = ", ".join(name for name, there in machine["flags"].items() if there)
+    gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
     sizes = "; ".join(
         f"{name}: {', '.join(f'{n:,} {what}' for what, n in sizes.items() if what in SHOWN)}"
         for name, sizes in result["corpus"].items()
@@ -35,8 +36,8 @@ def header(result: dict[str, Any]) -> list[str]:
         result["command"],
         "```",
         "",
-        f"Machine: {machine['machine']} ({flags}), {machine['threads']} thread(s) for each; load "
-        f"average before: {machine['load_average']}.",
+        f"Machine: {machine['machine']}{gpu} ({flags}), {machine['threads']} thread(s) for each; "
+        f"load average before: {machine['load_average']}.",
         f"Encoder: {result['encoder']}. {sizes}. Labels: {', '.join(result['labels'])}.",
     ]
     return [*lines, *(["", f"**Note.** {result['note']}"] if result["note"] else [])]

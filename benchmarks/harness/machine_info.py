@@ -20,6 +20,15 @@ def describe_machine(threads: int) -> dict[str, Any]:
     }
 
 
+def gpu_name(gpu_id: int) -> str:
+    """The GPU of this number, in words; empty for -1, the CPU."""
+    if gpu_id < 0:
+        return ""
+    import torch
+
+    return str(torch.cuda.get_device_name(gpu_id))
+
+
 def cpu_flags() -> set[str]:
     """Instruction sets of the processor; empty where /proc/cpuinfo doesn't say."""
     path = Path("/proc/cpuinfo")

@@ -26,7 +26,7 @@ from benchmarks.harness.common import (
     status_of,
     stem_of,
 )
-from benchmarks.harness.machine_info import describe_machine
+from benchmarks.harness.machine_info import describe_machine, gpu_name
 from benchmarks.harness.workers import quiet_environ
 from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.annotation.formats import ON_ERROR
@@ -79,6 +79,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--layers", type=int, default=0, help="keep so many layers of the encoder; 0 keeps all")
     add("--limit", type=int, default=0, help="so many docs of each corpus; 0 takes all")
     add("--threads", type=int, default=2)
+    add("--gpu-id", type=int, default=-1, help="of the trainings; -1 for the CPU")
     add("--note", default="", help="a sentence for the results")
 
 
@@ -182,7 +183,7 @@ def about(
     return {
         "command": args.command,
         "note": args.note,
-        "machine": machine,
+        "machine": {**machine, "gpu": gpu_name(args.gpu_id)},
         "encoder": f"{args.encoder.name}, {config['num_hidden_layers']} layers, "
         f"width {config['hidden_size']}",
         "corpus": counts,
@@ -235,7 +236,7 @@ def train_ours(
     )  # fmt: skip
     change(config)
     config.to_disk(work / "config.cfg", interpolate=False)
-    _run("train", work / "config.cfg", out, "--no-state", threads=args.threads, log=work / "log")
+    _run("train", args, work / "log", work / "config.cfg", out, "--no-state")
     history = read_json(out / "history.json")
     epochs = [
         {
@@ -266,22 +267,21 @@ def train_ours(
 def evaluate(args: argparse.Namespace, pipeline: Path, dev: Path, work: Path) -> dict[str, Any]:
     """`spacy bert-crf evaluate`, in a process of its own. RETURNS: its scores. Raises Failed."""
     scores = work / "scores.json"
-    _run(
-        "evaluate", pipeline, dev, "--output", scores, threads=args.threads, log=work / "log",
-    )  # fmt: skip
+    _run("evaluate", args, work / "log", pipeline, dev, "--output", scores)
     found: dict[str, Any] = read_json(scores)
     return found
 
 
-def _run(what: str, *words: Any, threads: int, log: Path) -> None:
+def _run(what: str, args: argparse.Namespace, log: Path, *words: Any) -> None:
     say(f"spacy bert-crf {what}")
+    words = (*words, "--gpu-id", args.gpu_id)
     command = [sys.executable, "-m", "spacy", "bert-crf", what, *map(str, words)]
     with log.open("ab") as handle:
         done = subprocess.run(
             command,
             stdout=handle,
             stderr=subprocess.STDOUT,
-            env=os.environ | quiet_environ(threads),
+            env=os.environ | quiet_environ(args.threads),
         )
     if done.returncode:
         said = log.read_text(encoding="utf8", errors="replace").strip().splitlines()[-8:]

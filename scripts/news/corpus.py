@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,11 +72,22 @@ class News:
     similar: int
 
 
-def read_news(path: Path) -> Iterator[Located]:
-    """The sentences of the newspaper. Raises BertCrfError for a line that can't be read."""
-    for number, line in enumerate(path.read_text(encoding="utf8").split("\n"), 1):
-        for start, words in split_sentences(read_line(line, f"{path}:{number}")):
-            yield Located(number, start, words)
+def read_news(path: Path) -> tuple[Located, ...]:
+    """The sentences of the newspaper. A file that did not change is read once.
+
+    Raises BertCrfError for a line that can't be read.
+    """
+    return _read_news(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read_news(path: Path, changed: int) -> tuple[Located, ...]:
+    lines = enumerate(path.read_text(encoding="utf8").split("\n"), 1)
+    return tuple(
+        Located(number, start, words)
+        for number, line in lines
+        for start, words in split_sentences(read_line(line, f"{path}:{number}"))
+    )
 
 
 def choose(everything: Sequence[Located], mix: Mix, apart: Sequence[str] = ()) -> News:
@@ -154,7 +166,7 @@ def write_news(news: Path, folder: Path, mix: Mix) -> News:
         for split in ("dev", "test")
         for doc in read_docbin(folder / f"{split}.spacy", nlp.vocab)
     ]
-    chosen = choose(list(read_news(news)), mix, apart)
+    chosen = choose(read_news(news), mix, apart)
     _write(folder / "news-dev.spacy", [make_doc(nlp, each) for each in chosen.dev])
     train += [make_doc(nlp, each) for each in chosen.train]
     random.Random(mix.seed).shuffle(train)

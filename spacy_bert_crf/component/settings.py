@@ -45,6 +45,8 @@ class Settings:
     self_distillation: where a text does not cover labels that a former model of the component
         knows, the weight of learning from that model, from 0 to 1. The rest is the weight of
         gold. It has no effect before the component learns more; see `remember`.
+    former_share: where a former model stood in, evaluated and saved weights of the own encoder go
+        back to its weights by this share of the way, from 0 to 1. The optimizer must average.
     overwrite: predicted entities replace those that are on the doc. Otherwise those stay.
     quantize: "int8" predicts with the own encoder's linear layers in 8-bit integers, on a CPU.
         Training and saving stay in float32. "" predicts in float32.
@@ -71,6 +73,7 @@ class Settings:
     transitions_from_counts: bool = True
     annotated_share: float = 0.0
     self_distillation: float = 0.5
+    former_share: float = 0.15
     overwrite: bool = False
     quantize: str = ""
     constrain_to_ents: bool = True
@@ -110,6 +113,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "scheme": _scheme,
     "annotated_share": _number(lambda value: 0 <= value < 1, "0 or more, and below 1"),
     "self_distillation": _probability,
+    "former_share": _probability,
     "candidates": _probability,
     "threshold": _probability,
     "temperature": _number(lambda value: 0 < value < math.inf, "above 0"),

@@ -29,12 +29,14 @@ _STREAMED = 100
 @registry.callbacks("spacy_bert_crf.learn_new_labels.v1")
 def create_learn_new_labels(
     self_distillation: Optional[float] = None,
+    former_share: Optional[float] = None,
 ) -> Callable[[Language], Language]:
     """Create a callback for `[initialize.after_init]`, so that `spacy train` learns new labels.
 
     `bert-crf train` does this by itself.
 
     self_distillation: sets this setting of the sourced components, see Settings. None leaves it.
+    former_share: the same.
     """
 
     def after_init(nlp: Language) -> Language:
@@ -44,9 +46,11 @@ def create_learn_new_labels(
         # spaCy disables the components that it does not initialise: the sourced and the frozen.
         sourced = set(nlp.disabled) - set(settings["frozen_components"])
         limit = _STREAMED if settings["max_epochs"] == -1 else None
-        if self_distillation is not None:
-            for _, pipe in _learners(nlp, sourced):
+        for _, pipe in _learners(nlp, sourced):
+            if self_distillation is not None:
                 pipe.self_distillation = self_distillation
+            if former_share is not None:
+                pipe.former_share = former_share
         for message in _add(nlp, sourced, list(islice(corpus(nlp), limit))):
             logging.getLogger("spacy").info(message)
         return nlp

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import pytest
 import spacy
 from spacy.tokens import DocBin
 
@@ -11,6 +12,7 @@ from support.paths import CONFIG
 from support.toys import make_examples
 
 
+@pytest.mark.nightly
 def test_it_trains_and_measures_each_once(trained_path, encoder_path, tmp_path, monkeypatch):
     nlp = spacy.blank("zh")
     DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(tmp_path / "docs.spacy")

@@ -60,7 +60,7 @@ def test_all_ways_begin_alike_and_select_keeps_to_randoms_budget(encoder_path, t
             "per_type": {},
         }  # fmt: skip
 
-    args = argparse.Namespace(**SETTINGS, budget=budget, threads=1)
+    args = argparse.Namespace(**SETTINGS, budget=budget, threads=1, gpu_id=-1)
     rounds = Rounds(args, train, docs, 7, tmp_path)
     sides = {name: [{"seed": 7, **rounds.run(name)}] for name in (RANDOM, "entropy")}
     by_random, by_entropy = (sides[name][0]["rounds"] for name in sides)

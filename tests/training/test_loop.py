@@ -162,6 +162,7 @@ def test_what_a_pipeline_was_made_of_is_recorded(settings, tmp_path):
     assert told["a"]["config_sha256"] != told["seed"]["config_sha256"]
 
 
+@pytest.mark.nightly
 def test_the_same_seed_gives_the_same_file_in_two_processes(settings, tmp_path):
     files = []
     for name in "ab":

@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.accuracy.convergence.plan import (
     THEIRS,
     furthest,
@@ -40,7 +38,7 @@ from benchmarks.harness.common import (
     spacy_command,
     stem_of,
 )
-from benchmarks.harness.machine_info import machine
+from benchmarks.harness.machine_info import gpu_name, machine
 from benchmarks.harness.trials import settings_of
 from spacy_bert_crf._files import write_text
 from spacy_bert_crf._provenance import versions
@@ -119,7 +117,7 @@ def run(args: argparse.Namespace, work: Path) -> int:
             rows.append(job["row"])
     settings = {
         "machine": machine(),
-        "gpu": torch.cuda.get_device_name(args.gpu_id) if args.gpu_id >= 0 else "",
+        "gpu": gpu_name(args.gpu_id),
         "workers": args.workers,
         "threads": args.threads,
         "peer_products": args.peer_products,

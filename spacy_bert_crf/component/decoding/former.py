@@ -6,7 +6,8 @@ found them, so that a component that learns new labels does not forget the other
 Learning for Named Entity Recognition".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Optional
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ...annotation.schemes import TagSet
 from ...crf.linear_chain import LinearChainCRF
+from ...model import layers
 from ...model.crf_batches import Emissions, trainable
 from ..settings import Settings
 from .allowed import Allowed, GoldTags
@@ -38,7 +40,11 @@ class Former:
     read: gives its emissions of docs.
     tags: the tags of its head.
     labels: the labels that it was trained on. Others may have been added to it since.
+
+    `has_taught` says whether the component learned from it since.
     """
+
+    has_taught = False
 
     def __init__(
         self,
@@ -54,6 +60,32 @@ class Former:
     def stands_in(self, gold: GoldTags) -> bool:
         """Whether the gold of a doc does not cover all labels that this model knows."""
         return gold.covers is not None and not gold.covers.issuperset(self.labels)
+
+    @contextmanager
+    def part_of_the_way_back(self, now: Model, share: float) -> Iterator[None]:
+        """Within, the own encoder of a component is between what it learned and this model.
+
+        Between both, much of what is new is there, and more of what was known than at the end of
+        the way. Wortsman et al. (2022), "Robust fine-tuning of zero-shot models".
+
+        now: the model of the component.
+        share: 0 leaves its encoder as it is, 1 gives that of this model.
+        """
+        mine, own = layers.own_encoder_of(now), layers.own_encoder_of(self.model)
+        if not (share and self.has_taught and mine and own):
+            yield
+            return
+        then, held = dict(own.module.named_parameters()), []
+        mine.fast.clear()
+        for name, param in mine.module.named_parameters():
+            held.append((param, param.data))
+            param.data = torch.lerp(param.data, then[name].data.to(param.device), share)
+        try:
+            yield
+        finally:
+            mine.fast.clear()
+            for param, data in held:
+                param.data = data
 
     def chains(self, now: "Chains", rows: Tensor, own: Tensor) -> tuple["Chains", Tensor]:
         """What this model says of docs in the tags of a component that has more labels.
@@ -135,6 +167,7 @@ class RetainingLoss:
         }
         closed = set() if weight is None else set(trainable([gold.tags for gold in golds]))
         self.members = sorted(self._open | closed)
+        former.has_taught |= bool(self._open)
 
     def __call__(self, emissions: list[Floats2d], part: list[int]) -> tuple[Tensor, list[Floats2d]]:
         """Loss and gradient of some docs. The gradient of the CRF is added to its parameters.

@@ -1,7 +1,7 @@
 """How a component learns: from gold, from a teacher, and from what it was before."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Optional, Union
 
@@ -72,6 +72,19 @@ class Learning(TrainablePipe):
         labels = [label for label in own.labels if label not in self._untrained]
         read = partial(layers.predict_emissions, model)
         self.former = Former(model, layers.crf_of(model), read, own, labels)
+
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Run on other weights, such as the averages of an optimizer, up to the second `next`.
+
+        Where a former model stood in for labels, the own encoder goes part of the way back to it;
+        see the setting `former_share`. `Language.use_params` takes it for a context.
+        """
+        with self.model.use_params(params):
+            if self.former is None:
+                yield
+                return
+            with self.former.part_of_the_way_back(self.model, self.settings.former_share):
+                yield
 
     def update(
         self,

@@ -158,3 +158,36 @@ def test_a_new_label_begins_as_outside_with_the_transitions_of_the_others(traine
     torch.testing.assert_close(after.transitions[inside], begins.mean())
     torch.testing.assert_close(after.transitions[0, old], before.transitions[0, [1, 3, 5]].mean())
     assert entities(trained(TEXTS[0][0])) == TEXTS[0][1]
+
+
+def test_the_encoder_goes_part_of_the_way_back(encoder_path):
+    """Only where the former model stood in for labels, and only within the block."""
+    nlp = train_toy(encoder_path, 2, former_share=0.25)
+    pipe = nlp.get_pipe("bert_crf")
+    optimizer = nlp.resume_training(sgd=create_adamw(encoder_lr=0.01, averaging=0.5))
+    then = {name: p.detach().clone() for name, p in weights(pipe).items()}
+
+    def within():
+        with nlp.use_params(optimizer.averages):
+            return {name: p.detach().clone() for name, p in weights(pipe).items()}
+
+    nlp.update(make_examples(nlp), sgd=optimizer)
+    own = own_encoder_of(pipe.model)
+    averages = {name: optimizer.averages[own.id, name] for name in then}
+    for name, found in within().items():  # all labels were covered
+        torch.testing.assert_close(found, torch.as_tensor(averages[name]))
+    nlp.update(covering(nlp, TEXTS, ["LOC"]), sgd=optimizer)
+    now = {name: p.detach().clone() for name, p in weights(pipe).items()}
+    averages = {name: torch.as_tensor(optimizer.averages[own.id, name]).clone() for name in then}
+    assert any(not torch.equal(averages[name], then[name]) for name in then)
+    for name, found in within().items():
+        torch.testing.assert_close(found, 0.75 * averages[name] + 0.25 * then[name])
+    for name, param in weights(pipe).items():
+        assert torch.equal(param, now[name])
+    pipe.settings.former_share = 0.0
+    for name, found in within().items():
+        torch.testing.assert_close(found, averages[name])
+
+
+def weights(pipe):
+    return dict(own_encoder_of(pipe.model).module.named_parameters())
