@@ -19,13 +19,13 @@ from torch import Tensor
 
 from ...annotation.schemes import TagSet
 from ...crf.linear_chain import LinearChainCRF
-from ...model import layers
 from ...model.crf_batches import Emissions, trainable
 from ..settings import Settings
 from .allowed import Allowed, GoldTags
 
 if TYPE_CHECKING:
     from ...model.gradients.distilled import Expected
+    from ...model.shims import EncoderShim
     from .chains import Chains
 
 #: Tags of a doc that are not to be used.
@@ -60,32 +60,6 @@ class Former:
     def stands_in(self, gold: GoldTags) -> bool:
         """Whether the gold of a doc does not cover all labels that this model knows."""
         return gold.covers is not None and not gold.covers.issuperset(self.labels)
-
-    @contextmanager
-    def part_of_the_way_back(self, now: Model, share: float) -> Iterator[None]:
-        """Within, the own encoder of a component is between what it learned and this model.
-
-        Between both, much of what is new is there, and more of what was known than at the end of
-        the way. Wortsman et al. (2022), "Robust fine-tuning of zero-shot models".
-
-        now: the model of the component.
-        share: 0 leaves its encoder as it is, 1 gives that of this model.
-        """
-        mine, own = layers.own_encoder_of(now), layers.own_encoder_of(self.model)
-        if not (share and self.has_taught and mine and own):
-            yield
-            return
-        then, held = dict(own.module.named_parameters()), []
-        mine.fast.clear()
-        for name, param in mine.module.named_parameters():
-            held.append((param, param.data))
-            param.data = torch.lerp(param.data, then[name].data.to(param.device), share)
-        try:
-            yield
-        finally:
-            mine.fast.clear()
-            for param, data in held:
-                param.data = data
 
     def chains(self, now: "Chains", rows: Tensor, own: Tensor) -> tuple["Chains", Tensor]:
         """What this model says of docs in the tags of a component that has more labels.
@@ -129,6 +103,30 @@ class Former:
         chains, mixed = self.chains(now, rows, own.rows)
         allowed = Allowed([gold.both for gold in golds], [gold.whole is not None for gold in golds])
         return chains.expected(Emissions(mixed, own.lengths), allowed, 1.0)
+
+
+@contextmanager
+def part_of_the_way_back(now: "EncoderShim", then: "EncoderShim", share: float) -> Iterator[None]:
+    """Within, an encoder is between what it learned and what it was before.
+
+    Between both, much of what is new is there, and more of what was known than at the end of the
+    way. Wortsman et al. (2022), "Robust fine-tuning of zero-shot models".
+
+    now: the encoder of a component.
+    then: that of its former model.
+    share: 0 leaves the encoder as it is, 1 gives the former one.
+    """
+    before, held = dict(then.module.named_parameters()), []
+    now.fast.clear()
+    for name, param in now.module.named_parameters():
+        held.append((param, param.data))
+        param.data = torch.lerp(param.data, before[name].data.to(param.device), share)
+    try:
+        yield
+    finally:
+        now.fast.clear()
+        for param, data in held:
+            param.data = data
 
 
 class RetainingLoss:

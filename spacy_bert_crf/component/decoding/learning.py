@@ -16,7 +16,7 @@ from ...model import crf_batches, layers
 from ..settings import Settings
 from .allowed import GoldTags
 from .batch_loss import BatchLoss, Lessons
-from .former import Former, RetainingLoss
+from .former import Former, RetainingLoss, part_of_the_way_back
 
 if TYPE_CHECKING:
     from .chains import Chains
@@ -79,11 +79,14 @@ class Learning(TrainablePipe):
         Where a former model stood in for labels, the own encoder goes part of the way back to it;
         see the setting `former_share`. `Language.use_params` takes it for a context.
         """
+        share = self.settings.former_share
         with self.model.use_params(params):
-            if self.former is None:
-                yield
-                return
-            with self.former.part_of_the_way_back(self.model, self.settings.former_share):
+            now, former = layers.own_encoder_of(self.model), self.former
+            then = layers.own_encoder_of(former.model) if former and former.has_taught else None
+            if now and then and share:
+                with part_of_the_way_back(now, then, share):
+                    yield
+            else:
                 yield
 
     def update(
