@@ -68,10 +68,12 @@ setup(
         "annotate": _ANNOTATE,
         "ray": [*_ANNOTATE, "ray[data]>=2.40"],
         "spark": [*_ANNOTATE, "pyspark>=3.5", "pandas>=2"],
-        # Pipelines over HTTP.
+        # Pipelines over HTTP. uvicorn uses httptools and uvloop where they are.
         "serve": [
             "fastapi>=0.115",
             "uvicorn>=0.30",
+            "httptools>=0.6.3",
+            "uvloop>=0.19; sys_platform != 'win32'",
             "starlette>=0.37.2",
             "pydantic>=2.7",
             "prometheus-client>=0.20",

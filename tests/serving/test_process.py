@@ -1,5 +1,6 @@
 """The command as a process: ready, overload, SIGTERM, bad arguments."""
 
+import asyncio
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from http.client import HTTPConnection
 import pytest
 
 from spacy_bert_crf.errors import BertCrfError
+from spacy_bert_crf.serving.server import listen
 from spacy_bert_crf.serving.server import serve as run
 from spacy_bert_crf.serving.settings import ServerSettings
 from support.paths import ROOT
@@ -163,3 +165,21 @@ def test_a_port_in_use_is_named(tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(BertCrfError, match=f"port {port}.*Use another --port"):
             run({"toy": tmp_path}, ServerSettings(port=port))
+
+
+def test_an_answer_is_sent_without_waiting_for_the_client_to_acknowledge_its_head():
+    async def connected():
+        found = asyncio.get_running_loop().create_future()
+
+        def accepted(reader, writer):
+            taken = writer.get_extra_info("socket")
+            found.set_result(taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listen(ServerSettings(port=0)) as listening:
+            server = await asyncio.start_server(accepted, sock=listening)
+            async with server:
+                with socket.create_connection(listening.getsockname()[:2]):
+                    return await asyncio.wait_for(found, 30)
+
+    assert asyncio.run(connected())
