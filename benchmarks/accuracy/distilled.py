@@ -50,51 +50,75 @@ WAYS = {
 SPEEDS = [("", 1), ("", 2), ("int8", 1), ("int8", 2)]
 
 
-def measure(pipeline: Path, dev: Path, limit: int, repeats: int, gpu_id: int) -> dict[str, Any]:
-    """F1 and speed of a pipeline, in this process.
+def accuracy(pipeline: Path, dev: Path, limit: int, gpu_id: int) -> dict[str, Any]:
+    """F1 of a pipeline, without its speed.
 
     pipeline: its folder.
     dev: the annotated texts (.spacy).
     limit: number of texts, 0 for all.
-    repeats: the fastest of so many runs counts; with 0, speed is left out.
-    gpu_id: with 0 repeats, where float32 is computed; -1 is the CPU.
+    gpu_id: where float32 is computed; -1 is the CPU. 8-bit integers need the CPU.
+    RETURNS: F1 by name, no speeds, and the number of parameters.
+    """
+    from spacy_bert_crf._devices import use_device
+
+    scores = {}
+    for quantize, device in (("", gpu_id), ("int8", -1)):
+        use_device(device)
+        nlp, pipe, docs = _loaded(pipeline, dev, limit)
+        pipe.quantize = quantize
+        found = nlp.pipe([doc.text for doc in docs])
+        scores[quantize or "float32"] = f_score(map(entities_of, found), docs)
+    return {"f": scores, "speed": {}, "parameters": _parameters(nlp, pipe)}
+
+
+def accuracy_and_speed(pipeline: Path, dev: Path, limit: int, repeats: int) -> dict[str, Any]:
+    """F1 and speed of a pipeline on the CPU, in this process.
+
+    pipeline, dev, limit: as for `accuracy`.
+    repeats: the fastest of so many runs counts.
     RETURNS: F1 and characters per second, each by name, and the number of parameters.
     """
-    import spacy
     import torch
 
-    from spacy_bert_crf._devices import use_device
-    from spacy_bert_crf.component.pipelines import find_component, find_encoder
-
-    if not repeats and gpu_id >= 0:
-        use_device(gpu_id)
-        nlp = spacy.load(pipeline)
-        docs = read_docs(dev, nlp, limit)
-        on_gpu = f_score(map(entities_of, nlp.pipe([doc.text for doc in docs])), docs)
-        use_device(-1)
-    nlp = spacy.load(pipeline)
-    pipe = find_component(nlp)
-    docs = read_docs(dev, nlp, limit)
+    nlp, pipe, docs = _loaded(pipeline, dev, limit)
     texts = [doc.text for doc in docs]
-    found: dict[str, Any] = {"f": {}, "speed": {}}
-    found["parameters"] = find_encoder(nlp, pipe).model.num_parameters()
-    for quantize, threads in SPEEDS if repeats else SPEEDS[::2]:
-        if not (quantize or repeats) and gpu_id >= 0:
-            found["f"]["float32"] = on_gpu
-            continue
+    scores, speeds = {}, {}
+    for quantize, threads in SPEEDS:
         torch.set_num_threads(threads)
         pipe.quantize = quantize
         list(nlp.pipe(texts[:64]))
         seconds = []
-        for _ in range(max(1, repeats)):
+        for _ in range(repeats):
             began = time.perf_counter()
-            read = list(nlp.pipe(texts))
+            found = list(nlp.pipe(texts))
             seconds.append(time.perf_counter() - began)
         name = quantize or "float32"
-        found["f"][name] = f_score(map(entities_of, read), docs)
-        if repeats:
-            found["speed"][f"{name}, {threads}"] = sum(map(len, texts)) / min(seconds)
-    return found
+        scores[name] = f_score(map(entities_of, found), docs)
+        speeds[f"{name}, {threads}"] = sum(map(len, texts)) / min(seconds)
+    return {"f": scores, "speed": speeds, "parameters": _parameters(nlp, pipe)}
+
+
+def measure(pipeline: Path, dev: Path, limit: int, repeats: int, gpu_id: int) -> dict[str, Any]:
+    """`accuracy_and_speed`; with 0 repeats `accuracy`, which may use a GPU."""
+    if repeats:
+        return accuracy_and_speed(pipeline, dev, limit, repeats)
+    return accuracy(pipeline, dev, limit, gpu_id)
+
+
+def _loaded(pipeline: Path, dev: Path, limit: int) -> tuple[Any, Any, list[Any]]:
+    """The pipeline, its component, and the texts of dev."""
+    import spacy
+
+    from spacy_bert_crf.component.pipelines import find_component
+
+    nlp = spacy.load(pipeline)
+    return nlp, find_component(nlp), read_docs(dev, nlp, limit)
+
+
+def _parameters(nlp: Any, pipe: Any) -> int:
+    from spacy_bert_crf.component.pipelines import find_encoder
+
+    return int(find_encoder(nlp, pipe).model.num_parameters())
 
 
 def run_python(*command: Any, threads: int, log: Path) -> None:

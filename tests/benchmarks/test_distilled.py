@@ -39,3 +39,14 @@ def test_it_trains_and_measures_each_once(trained_path, encoder_path, tmp_path, 
     train = distilled.train
     monkeypatch.setattr(distilled, "train", lambda *job: trained.append(job[1]) or train(*job))
     assert distilled.main() == 0 and trained == ["distilled"]
+
+
+def test_f1_without_speed_is_that_with_speed(trained_path, tmp_path):
+    examples = make_examples(spacy.blank("zh"))
+    DocBin(docs=[eg.reference for eg in examples]).to_disk(tmp_path / "docs.spacy")
+    job = (trained_path, tmp_path / "docs.spacy", 4)
+    alone = distilled.measure(*job, 0, -1)
+    timed = distilled.measure(*job, 1, -1)
+    assert alone["f"] == timed["f"] and set(alone["f"]) == {"float32", "int8"}
+    assert alone["parameters"] == timed["parameters"] > 0
+    assert not alone["speed"] and len(timed["speed"]) == 4
