@@ -4,6 +4,7 @@
         --data corpus/people-daily/dev.spacy --output benchmarks/results/joined
 
 Gold is known, since each text is made of annotated sentences. All sentences count in each row.
+Several ways take turns on the same texts, and their speed is compared with that of the last one.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 
 import spacy
 import torch
+from spacy.language import Language
 from spacy.tokens import Doc
 
 from benchmarks.harness.common import (
@@ -88,37 +90,62 @@ def forms(docs: list[Doc], counts: list[int], length: int) -> dict[str, list[lis
     return rows
 
 
+Row = dict[str, float]
+
+
 def measure(
-    path: Path, way: dict[str, Any], args: argparse.Namespace
-) -> dict[str, dict[str, float]]:
-    """F and speed of one pipeline with changed settings of its encoder, for each row."""
-    nlp = spacy.load(path, config={f"{ENCODER}.{key}": value for key, value in way.items()})
-    docs = read_docs(args.data, nlp, args.limit)
+    path: Path, ways: dict[str, dict[str, Any]], args: argparse.Namespace
+) -> dict[str, dict[str, Row]]:
+    """F and speed of one pipeline, for each way and row. The ways take turns on each row.
+
+    ways: the changed settings of its encoder, by name.
+    """
+    nlps = {
+        name: spacy.load(path, config={f"{ENCODER}.{key}": value for key, value in way.items()})
+        for name, way in ways.items()
+    }
+    docs = read_docs(args.data, spacy.blank("xx"), args.limit)
     gold = {id(doc): entities_of(doc) for doc in docs}
-    rows: dict[str, dict[str, float]] = {}
-    alone: dict[int, Entities] = {}
+    rows: dict[str, dict[str, Row]] = {name: {} for name in nlps}
+    alone: dict[str, dict[int, Entities]] = {}
     for name, groups in forms(docs, args.counts, args.length).items():
         texts = ["".join(doc.text for doc in group) for group in groups]
-        list(nlp.pipe(texts[:32]))  # warms up
-        seconds = []
-        for _ in range(args.rounds):
-            began = time.perf_counter()
-            found = [entities_of(doc) for doc in nlp.pipe(texts)]
-            seconds.append(time.perf_counter() - began)
-        if not alone and all(len(group) == 1 for group in groups):
-            alone = {id(g[0]): e for g, e in zip(groups, found, strict=True)}
-        characters = sum(map(len, texts))
-        row = {
-            "f": f_of(found, shifted(groups, gold)),
-            "texts": len(texts),
-            "characters_per_text": characters / len(texts),
-            "characters_per_second": characters / median(seconds),
-        }
-        if alone:
-            row["to_alone"] = f_of(found, shifted(groups, alone))
-        rows[name] = row
-        say(f"  {name}: {row['f']:.2f}, {row['characters_per_second']:,.0f} characters/s")
+        wanted = shifted(groups, gold)
+        found, seconds = in_turns(nlps, texts, args.rounds)
+        for way, entities in found.items():
+            if all(len(group) == 1 for group in groups):
+                alone.setdefault(way, {id(g[0]): e for g, e in zip(groups, entities, strict=True)})
+            row = rows[way][name] = {
+                "f": f_of(entities, wanted),
+                "texts": len(texts),
+                "characters_per_text": sum(map(len, texts)) / len(texts),
+                "characters_per_second": sum(map(len, texts)) / median(seconds[way]),
+                "to_last_way": median(
+                    last / own
+                    for own, last in zip(seconds[way], list(seconds.values())[-1], strict=True)
+                ),
+            }
+            if way in alone:
+                row["to_alone"] = f_of(entities, shifted(groups, alone[way]))
+            speed = row["characters_per_second"]
+            say(f"  {name}, {way}: {row['f']:.2f}, {speed:,.0f} characters/s")
     return rows
+
+
+def in_turns(
+    nlps: dict[str, Language], texts: list[str], rounds: int
+) -> tuple[dict[str, list[Entities]], dict[str, list[float]]]:
+    """Entities of the texts by each pipeline, and the seconds of each round."""
+    found: dict[str, list[Entities]] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in nlps}
+    for nlp in nlps.values():
+        list(nlp.pipe(texts[:32]))  # warms up
+    for i in range(rounds):
+        for name in list(nlps) if i % 2 == 0 else reversed(nlps):
+            began = time.perf_counter()
+            found[name] = [entities_of(doc) for doc in nlps[name].pipe(texts)]
+            seconds[name].append(time.perf_counter() - began)
+    return {name: found[name] for name in nlps}, seconds
 
 
 def markdown(content: dict[str, Any], before: dict[str, Any]) -> str:
@@ -133,7 +160,9 @@ def markdown(content: dict[str, Any], before: dict[str, Any]) -> str:
         f"{content['data']}, in order. Entity F1 in percent, on all gold entities.", "",
     ]  # fmt: skip
     for pipeline, ways in content["pipelines"].items():
+        last = list(ways)[-1]
         for way, rows in ways.items():
+            is_compared = way != last and all("to_last_way" in row for row in rows.values())
             earlier = before.get("pipelines", {}).get(pipeline, {})
             old = earlier.get(way) or earlier.get(AS_SAVED) or {}
             first = next(iter(rows.values()))["f"]
@@ -145,10 +174,12 @@ def markdown(content: dict[str, Any], before: dict[str, Any]) -> str:
                     name, f"{row['texts']:,.0f}", f"{row['characters_per_text']:.0f}",
                     f"{row['f']:.2f}", f"{row['f'] - first:+.2f}",
                     f"{row['to_alone']:.2f}" if "to_alone" in row else "", f"{speed:,.0f}",
+                    *([f"{row['to_last_way']:.2f}"] if is_compared else []),
                     *([ratio] if before else []),
                 ])  # fmt: skip
             head = ["a text is", "texts", "characters of one", "F1", "to the first row",
                     "F1 against the sentences alone", "characters/s"]  # fmt: skip
+            head += [f"speed, to {last}"] if is_compared else []
             head += ["speed, to before"] if before else []
             lines += [f"## {pipeline}, {way}", "", *table(head, cells), ""]
     lines += [
@@ -173,7 +204,8 @@ def main() -> int:
     add("--counts", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="sentences of a text")
     add("--length", type=int, default=3000, help="characters of the longest texts; 0: none")
     add("--limit", type=int, default=0, help="sentences; 0: all")
-    add("--rounds", type=int, default=1, help="passes over the texts; the median counts")
+    add("--rounds", type=int, default=1, help="passes over the texts by each way, in turns; the "
+        "medians count")  # fmt: skip
     add("--threads", type=int, default=2)
     add("--gpu-id", type=int, default=-1, help="a GPU by number, -1 for the CPU")
     add("--before", type=Path, help="NAME.json of another checkout, to compare the speed with")
@@ -202,12 +234,10 @@ def main() -> int:
     before = read_json(args.before) if args.before else {}
     stem = stem_of(args.output)
     for name, path in args.pipeline:
-        rows = content["pipelines"].setdefault(name, {})
-        for way, settings in ways.items():
-            say(f"{name}, {way}")
-            rows[way] = measure(path, settings, args)
-            write_json(Path(f"{stem}.json"), content)
-            write_text(f"{stem}.md", markdown(content, before))
+        say(name)
+        content["pipelines"][name] = measure(path, ways, args)
+        write_json(Path(f"{stem}.json"), content)
+        write_text(f"{stem}.md", markdown(content, before))
     return 0
 
 
