@@ -55,5 +55,6 @@ def test_a_short_text_is_asked_for_in_turn_with_the_pipeline(nlp, port):
     found = asyncio.run(latency(nlp, port, "in Paris", 5))
     assert set(found) == {"nlp", "server", "ratio"}
     assert found["nlp"] > 0 and found["server"] > 0
-    with pytest.raises(RuntimeError, match="answered with 422"):
-        asyncio.run(latency(nlp, port, "\ud800", 1))
+    too_long = "x" * (ServerSettings().requests.chars + 1)
+    with pytest.raises(RuntimeError, match="answered with 413"):
+        asyncio.run(latency(nlp, port, too_long, 1))
