@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import sys
 import threading
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -154,7 +155,9 @@ def markdown(content: dict[str, Any]) -> str:
         "engine", "minutes", "characters a second", "two nlp.pipe, before and after", "ratio",
         "first tenth", "last tenth", "a worker", "a process of nlp.pipe",
     ]  # fmt: skip
-    same = "equal, byte for byte," if content["equal"] else "NOT EQUAL"
+    same = ", equal, byte for byte," if content["equal"] else ", NOT EQUAL,"
+    if len(rows) < 2:
+        same = ""
     return "\n".join([
         "# A large corpus", "",
         f"{content['texts']:,} texts, {content['characters']:,} characters, of "
@@ -163,13 +166,14 @@ def markdown(content: dict[str, Any]) -> str:
         "in MiB; of the process that was started, the mean over the first and the last tenth of "
         "the time. Speeds include loading.", "",
         *table(head, rows), "",
-        f"{content['shards']:,} shards, {same} from {' and '.join(content['rows'])}.", "",
+        f"{content['shards']:,} shards{same} from {' and '.join(content['rows'])}.", "",
         f"Machine: {content['machine']['machine']}. Versions: {words(content['versions'])}.", "",
         f"Command: `{content['command']}`", "",
     ])  # fmt: skip
 
 
-def main() -> None:
+def main() -> int:
+    """The command line. RETURNS: the exit code, 1 if the shards of the engines differ."""
     parser = parser_for(__doc__ or "")
     parser.add_argument("pipeline", type=Path)
     parser.add_argument("folder", type=Path)
@@ -223,7 +227,8 @@ def main() -> None:
     print(text)
     if args.output:
         write_results(str(stem_of(args.output)), content, text)
+    return 0 if content["equal"] else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
