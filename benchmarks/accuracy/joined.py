@@ -44,6 +44,8 @@ from spacy_bert_crf.encoder.checkpoint_files import read_json
 ENCODER = "components.bert_crf.model.tok2vec"
 #: What a pipeline as it was saved is called.
 AS_SAVED = "as saved"
+#: Figures of one form of the texts, by name.
+Row = dict[str, float]
 
 
 def by_count(docs: Sequence[Doc], size: int) -> Iterator[list[Doc]]:
@@ -90,21 +92,18 @@ def forms(docs: list[Doc], counts: list[int], length: int) -> dict[str, list[lis
     return rows
 
 
-Row = dict[str, float]
-
-
 def measure(
-    path: Path, ways: dict[str, dict[str, Any]], args: argparse.Namespace
+    path: Path, ways: dict[str, dict[str, Any]], docs: list[Doc], args: argparse.Namespace
 ) -> dict[str, dict[str, Row]]:
     """F and speed of one pipeline, for each way and row. The ways take turns on each row.
 
     ways: the changed settings of its encoder, by name.
+    docs: the annotated sentences, in order.
     """
     nlps = {
         name: spacy.load(path, config={f"{ENCODER}.{key}": value for key, value in way.items()})
         for name, way in ways.items()
     }
-    docs = read_docs(args.data, spacy.blank("xx"), args.limit)
     gold = {id(doc): entities_of(doc) for doc in docs}
     rows: dict[str, dict[str, Row]] = {name: {} for name in nlps}
     alone: dict[str, dict[int, Entities]] = {}
@@ -235,7 +234,7 @@ def main() -> int:
     stem = stem_of(args.output)
     for name, path in args.pipeline:
         say(name)
-        content["pipelines"][name] = measure(path, ways, args)
+        content["pipelines"][name] = measure(path, ways, docs, args)
         write_json(Path(f"{stem}.json"), content)
         write_text(f"{stem}.md", markdown(content, before))
     return 0
