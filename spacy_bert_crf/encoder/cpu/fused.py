@@ -65,12 +65,13 @@ class FusedBertLayer(nn.Module):
 
     layer: a layer for which can_fuse is true.
     make: makes a product, see Make.
+    apart: adds to the rows what inner channels that the products lack give. None if they have all.
     """
 
     attended: Any
     outer: Any
 
-    def __init__(self, layer: Any, make: Make) -> None:
+    def __init__(self, layer: Any, make: Make, apart: Optional[nn.Module] = None) -> None:
         super().__init__()
         parts = LayerParts.of(layer)
         self.returns_tuple = returns_tuple(layer)
@@ -80,6 +81,7 @@ class FusedBertLayer(nn.Module):
         self.attended_norm = parts.attended_norm
         self.inner = make([parts.inner], parts.activation)
         self.outer = make([parts.outer])
+        self.apart = apart
         self.norm = parts.norm
 
     def forward(
@@ -106,6 +108,7 @@ class FusedBertLayer(nn.Module):
         inner = self.inner(rows)
         if isinstance(inner, Tensor):
             inner[n:] = 0
+        rows = rows if self.apart is None else self.apart(rows)
         rows = self.norm(self.outer.add(inner, rows))
         out = rows[:n].view(n_windows, length, width)
         return (out,) if self.returns_tuple else out

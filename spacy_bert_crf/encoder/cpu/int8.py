@@ -3,8 +3,9 @@
 Linear layers multiply integers. Weights have a scale for each output channel. Inputs have one range
 for each pass. Both are rounded as in the export torch-int8. Inputs with outlying channels are
 smoothed first, and layers whose input would lose too much stay in float32 (see smoothing.py).
-The activations inside of a BERT layer are written in 8 bits where that loses little. Their range is
-that of the probes, with some room. A pass with larger ones computes them again in float32.
+The activations inside of a BERT layer are written in 8 bits where that loses little. Channels that
+outlie the others are computed apart (see outliers.py). The range of the others is as wide as loses
+little. A pass with larger ones computes them again in float32.
 Attention, normalisation and embeddings are those of the model. BERT layers are fused, see fused.py.
 """
 
@@ -25,9 +26,9 @@ from .fused import (
     joined,
 )
 from .linear import FUSED_ACTIVATIONS
+from .outliers import Apart, Rest, take_out, without_outliers
 from .smoothing import (
     MIN_SNR,
-    Range,
     ScaledLinear,
     need_layers,
     probe_inputs,
@@ -36,12 +37,12 @@ from .smoothing import (
 )
 
 #: Activations are not smoothed, and come out of their product in 8 bits, if the rounded ones keep
-#: this signal-to-noise ratio. In dB
+#: this signal-to-noise ratio, their outlying channels aside. In dB
 ENOUGH_SNR = 25.0
+#: Their range is at most so many times that of the probes.
+_WIDEST = 2.0
 #: Smallest value of GELU. That of ReLU is 0.
 _LOWEST_GELU = -0.17
-#: How much larger than in the probes activations may be. Larger ones are computed again.
-_ROOM = 1.2
 
 
 class Rounded(NamedTuple):
@@ -191,9 +192,9 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     check_kernels()
     copied = copy.deepcopy(model).requires_grad_(False).eval()
     probes = probe_inputs(model.config.vocab_size, before, after, longest)
-    activated = _activated(copied)
-    smooth(copied, probes, lambda name, seen: name in activated and seen.ratio() >= ENOUGH_SNR)
-    ranges = rounding_ranges(copied, probes)
+    rests = without_outliers(copied, probes, _activated(copied), ENOUGH_SNR)
+    smooth(copied, probes, rests)
+    ranges = rounding_ranges(copied, probes) | {name: rest.range for name, rest in rests.items()}
     ratios = {name: seen.ratio() for name, seen in ranges.items()}
     need_layers(list(ratios))
     left = {copied.get_submodule(name) for name, ratio in ratios.items() if ratio < MIN_SNR}
@@ -213,8 +214,11 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     for name, module in list(copied.named_modules()):
         if is_bert_layer(module):
             _give_values_the_factors(module)
-            fused = FusedBertLayer(module, make)
-            _hand_over(fused, ranges.get(f"{name}.output.dense"))
+            rest = rests.get(f"{name}.output.dense")
+            apart = _computed_apart(model.get_submodule(name), module, rest)
+            fused = FusedBertLayer(module, make, apart)
+            if rest is not None:
+                _hand_over(fused, rest)
             copied.set_submodule(name, fused)
     # The linear layers outside BERT layers: each ScaledLinear first, then the others.
     for kind in (ScaledLinear, nn.Linear):
@@ -225,25 +229,38 @@ def int8_encoder(model: Any, before: list[int], after: list[int], longest: int) 
     return copied
 
 
-def _activated(encoder: nn.Module) -> set[str]:
-    """The names of the linear layers of BERT layers that read the outputs of an activation."""
-    return {f"{name}.output.dense" for name, m in encoder.named_modules() if is_bert_layer(m)}
+def _activated(encoder: Any) -> list[str]:
+    """The names of BERT layers' linear layers that read an activation which leaves 0 as it is."""
+    if activation_name(encoder.config) not in FUSED_ACTIVATIONS:
+        return []
+    return [f"{name}.output.dense" for name, m in encoder.named_modules() if is_bert_layer(m)]
 
 
-def _hand_over(layer: FusedBertLayer, seen: Optional[Range]) -> None:
+def _computed_apart(plain: Any, copied: Any, rest: Optional[Rest]) -> Optional[Apart]:
+    """What outlying activations of a BERT layer add to it. They are taken out of the copied layer.
+
+    plain: the layer as it was. copied: the layer, smoothed.
+    """
+    if rest is None or not rest.apart:
+        return None
+    inner = copied.intermediate.dense
+    inner = inner.linear if isinstance(inner, ScaledLinear) else inner
+    take_out(inner, copied.output.dense, rest.apart)
+    activation = plain.intermediate.intermediate_act_fn
+    return Apart(plain.intermediate.dense, activation, plain.output.dense, rest.apart)
+
+
+def _hand_over(layer: FusedBertLayer, rest: Rest) -> None:
     """Let a layer's activations come out in 8 bits, where the next product takes them like that.
 
-    seen: the range of the activations in the probes, None if the next product scales them first.
+    rest: their range in the probes, without outlying channels. Texts have larger ones than random
+        wordpieces, so the range is made as wide as ENOUGH_SNR allows, up to _WIDEST times.
     """
     inner, outer = layer.inner, layer.outer
-    if (
-        seen is not None
-        and seen.ratio() >= ENOUGH_SNR
-        and isinstance(inner, Int8Linear)
-        and isinstance(outer, Int8Linear)
-        and inner.post[0] != "none"
-    ):
-        inner.output = _steps(min(seen.low, _LOWEST_GELU), seen.high * _ROOM)
+    if isinstance(inner, Int8Linear) and isinstance(outer, Int8Linear):
+        low, high = min(rest.range.low, _LOWEST_GELU), rest.range.high
+        wider = min(10 ** ((rest.range.ratio() - ENOUGH_SNR) / 20), _WIDEST)
+        inner.output = _steps(low, low + (high - low) * max(wider, 1.0))
 
 
 def _steps(low: float, high: float) -> tuple[float, int]:

@@ -7,9 +7,9 @@ channels become even. Xiao et al. (2023), "SmoothQuant".
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,18 +51,17 @@ class ScaledLinear(nn.Module):
 def smooth(
     encoder: nn.Module,
     inputs: Iterable[tuple[Tensor, Tensor]],
-    is_fine: Callable[[str, "Range"], bool] = lambda name, seen: False,
+    but: Collection[str] = (),
 ) -> list[str]:
     """Smooth the linear layers of an encoder whose inputs are uneven, in place.
 
     inputs: ids and attention mask of texts, on which the inputs are observed. [W, L] each
-    is_fine: whether a layer of this name, and with this range of its input, is left as it is.
+    but: names of layers that are left as they are.
     RETURNS: the names of the layers that were smoothed.
     """
     done: list[str] = []
-    seen: dict[str, Range] = {}
-    for names, largest in largest_inputs(encoder, inputs, seen).items():
-        if is_fine(names[0], seen[names[0]]):
+    for names, largest in largest_inputs(encoder, inputs).items():
+        if names[0] in but:
             continue
         if float(largest.max()) <= UNEVEN * float(largest.median()):
             continue
@@ -78,14 +77,11 @@ def smooth(
 
 
 def largest_inputs(
-    encoder: nn.Module,
-    inputs: Iterable[tuple[Tensor, Tensor]],
-    ranges: Optional[dict[str, "Range"]] = None,
+    encoder: nn.Module, inputs: Iterable[tuple[Tensor, Tensor]]
 ) -> dict[tuple[str, ...], Tensor]:
     """The largest magnitude of each input channel of the linear layers. [in] each
 
     inputs: see `smooth`.
-    ranges: gets the range of each input, by the name of the first layer that reads it.
     RETURNS: by the names of the layers that read the same input, as query, key and value do. They
         get the same factors, so that the input is scaled and rounded once for all of them.
     """
@@ -104,10 +100,8 @@ def largest_inputs(
         readers.setdefault(name, [name])
         largest = rows.abs().amax(0)
         seen[name] = torch.maximum(seen[name], largest) if name in seen else largest
-        if ranges is not None:
-            ranges.setdefault(name, Range()).add(rows.numpy())
 
-    _watch(encoder, inputs, see)
+    watch(encoder, inputs, see)
     return {tuple(readers[first]): largest for first, largest in seen.items()}
 
 
@@ -133,7 +127,7 @@ def rounding_ranges(
     def see(name: str, value: Tensor, rows: Tensor) -> None:
         found.setdefault(name, Range()).add(rows.numpy())
 
-    _watch(encoder, inputs, see)
+    watch(encoder, inputs, see)
     return found
 
 
@@ -190,12 +184,12 @@ def left_in_float(ratios: dict[str, float]) -> list[str]:
 
 
 @torch.no_grad()
-def _watch(
+def watch(
     encoder: nn.Module,
     inputs: Iterable[tuple[Tensor, Tensor]],
     see: Callable[[str, Tensor, Tensor], None],
 ) -> None:
-    """Run the encoder and call `see(name, input, rows)` for each linear layer in each pass.
+    """Run an encoder and call `see(name, input, rows)` for each linear layer in each pass.
 
     input: the input of the layer. rows: its rows without padding. [N, in]
     """
