@@ -125,7 +125,9 @@ class Dictionary:
         found: dict[str, list[tuple[str, str]]] = {}
         for entry in self.entries:
             found.setdefault(entry.text, []).append((entry.label, entry.mode))
-        return {text: tuple(names) for text, names in found.items()}
+        # Names of the same labels share one tuple. Python's garbage collector visits each of them.
+        shared: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+        return {text: shared.setdefault(key := tuple(names), key) for text, names in found.items()}
 
     @cached_property
     def _finder(self) -> Any:
