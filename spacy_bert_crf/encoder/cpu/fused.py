@@ -278,4 +278,13 @@ def activation_name(config: Any) -> str:
 
 def weights_stamp(model: nn.Module) -> int:
     """A number that changes when a weight is changed in place or replaced."""
-    return hash(tuple((param.data_ptr(), param._version) for param in model.parameters()))
+    # Each prediction asks for it. `parameters()` takes several times as long, since it makes names.
+    found: list[int] = []
+    modules: list[Optional[nn.Module]] = [model]
+    while modules:
+        if (module := modules.pop()) is not None:
+            modules += module._modules.values()
+            for param in module._parameters.values():
+                if param is not None:
+                    found += (param.data_ptr(), param._version)
+    return hash(tuple(found))
