@@ -149,6 +149,8 @@ def train(args: argparse.Namespace, way: str, layers: int, seed: int) -> Path:
         command = ("train", args.config, out)
     else:
         command = ("distill", args.teacher, args.config, out, "--layers", layers)
+        if args.which_layers:
+            settings += ["--which-layers", args.which_layers]
         if way == "gold":
             settings += ["--teacher-weight", 0, "--gold-weight", 1]
         else:
@@ -259,6 +261,7 @@ def main() -> int:
     parser.add_argument("--encoder", type=Path, help="encoder folder for models without a teacher")
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS))
     parser.add_argument("--text", type=Path, help="texts without gold, for the students")
+    parser.add_argument("--which-layers", choices=("even", "first"), help="of the students")
     parser.add_argument("--gold-weight", type=float)
     parser.add_argument("--teacher-weight", type=float)
     parser.add_argument("--temperature", type=float)
