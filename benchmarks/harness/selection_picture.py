@@ -46,7 +46,7 @@ def draw(axis: Any, name: str, runs: list[dict[str, Any]], colour: str) -> None:
     scores = [[100 * row["f"] for row in rows] for rows in rounds]
     means = [sum(each) / len(each) for each in scores]
     style = "--" if name == RANDOM else "-"
-    label = f"{name} ({len(runs)} seeds)"
+    label = f"{name} ({len(runs)} seed{'s' * (len(runs) > 1)})"
     axis.plot(where, means, style, color=colour, label=label, lw=1.6, marker=".", ms=6)
     axis.fill_between(where, *zip(*((min(s), max(s)) for s in scores), strict=True),
                       color=colour, alpha=0.15, lw=0)  # fmt: skip
