@@ -10,6 +10,7 @@ Attention, normalisation and embeddings are those of the model. BERT layers are 
 """
 
 import copy
+import math
 import warnings
 from functools import cache
 from typing import Any, NamedTuple, Optional, Union
@@ -260,7 +261,9 @@ def _hand_over(layer: FusedBertLayer, rest: Rest) -> None:
     if isinstance(inner, Int8Linear) and isinstance(outer, Int8Linear):
         low, high = min(rest.range.low, _LOWEST_GELU), rest.range.high
         wider = min(10 ** ((rest.range.ratio() - ENOUGH_SNR) / 20), _WIDEST)
-        inner.output = _steps(low, low + (high - low) * max(wider, 1.0))
+        scale, _ = _steps(low, low + (high - low) * max(wider, 1.0))
+        # Rounded up, so that no activation lies below the smallest integer's value.
+        inner.output = scale, math.ceil(-low / scale)
 
 
 def _steps(low: float, high: float) -> tuple[float, int]:

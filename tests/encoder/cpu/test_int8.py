@@ -121,8 +121,7 @@ def test_activations_in_8_bits(encoder):
     (scale, zero), plain = inner.output, copy.copy(inner)
     plain.output = None
     want, rounded = plain(rows), inner(rows)
-    # What is less than half a step below the lowest integer's value is rounded to it.
-    inside = (want < (254 - zero) * scale) & (want > -(zero + 0.5) * scale)
+    inside = (want < (254 - zero) * scale) & (want > -zero * scale)
     assert rounded.integers.dtype == torch.uint8 and inside.all()
     error = (rounded.integers.int() - zero) * scale - want
     assert float(error.abs().max()) <= 0.51 * scale
