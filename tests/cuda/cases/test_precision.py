@@ -10,10 +10,16 @@ import spacy
 import torch
 from thinc.api import Adam
 
-from spacy_bert_crf.encoder.cpu.fused import HAS_AVX512
 from spacy_bert_crf.model.layers import head_of, own_encoder_of, predict_emissions
 from spacy_bert_crf.model.optimizer import create_adamw
-from support.toys import TEXTS, entities, load_pipeline, make_examples, own_config
+from support.toys import (
+    TEXTS,
+    entities,
+    load_pipeline,
+    make_examples,
+    own_config,
+    randomise_head,
+)
 from tests.cuda.pretend import torch_cuda
 
 ALL_TEXTS = [text for text, _ in TEXTS]
@@ -69,7 +75,13 @@ def test_products(trained_path, card, setting, dtype):
     exact, nlp = load_pipeline(trained_path), load_pipeline(trained_path, setting)
     own, computed = encoder_of(nlp), []
     assert own.autocast(is_train=False) is own.autocast(is_train=True) is dtype
+    assert [entities(doc) for doc in nlp.pipe(ALL_TEXTS)] == [
+        entities(doc) for doc in exact.pipe(ALL_TEXTS)
+    ]
     for each in (exact, nlp):
+        # The gradients of a trained head are nearly 0. What 16 bits leave out is large beside them.
+        torch.manual_seed(0)
+        randomise_head(each, std=0.02)
         docs = [each.make_doc(text) for text in ALL_TEXTS]
         rows = predict_emissions(each.get_pipe("bert_crf").model, docs).rows.cpu()
         each.update(make_examples(each), sgd=False)
@@ -79,12 +91,8 @@ def test_products(trained_path, card, setting, dtype):
         if dtype is None:
             assert error == 0
         else:  # 16 bits are seen, and no more than that
-            most = 10 if HAS_AVX512 else 20  # other CPUs sum these products in another way
-            assert 0.1 < error / torch.finfo(dtype).eps < most
+            assert 0.1 < error / torch.finfo(dtype).eps < 4
     assert own.grad_scaler.is_on is (dtype is torch.float16)
-    assert [entities(doc) for doc in nlp.pipe(ALL_TEXTS)] == [
-        entities(doc) for doc in exact.pipe(ALL_TEXTS)
-    ]
 
 
 def test_auto_is_the_default(trained_path):
