@@ -34,8 +34,8 @@ def products_dtype(
     """dtype of the encoder's products, None for float32.
 
     On CUDA it is bfloat16 where the GPU has it. Without it, True takes float16, and "auto"
-    float32. On a CPU with fast products in bfloat16 (AMX), "auto" uses them in updates, and True
-    in predictions too. Predictions in float32 equal those of the exports.
+    float32. On a CPU with products in bfloat16 (AMX or AVX512-BF16), "auto" uses them in updates,
+    and True in predictions too. Predictions in float32 equal those of the exports.
 
     setting: `mixed_precision` of the encoder.
     device: where the encoder is.

@@ -65,9 +65,9 @@ def create_encoder(
     grad_factor: factor on the gradient that reaches the encoder.
     transformer_config: settings for the model's config.
     mixed_precision: dtype of the encoder's products. "auto": bfloat16 on a GPU that has it, and in
-        updates on a CPU that multiplies matrices in it (AMX), else float32. true: also in
-        predictions on such a CPU, and float16 with gradient scaling on an older GPU. false:
-        float32. The CRF stays in float32.
+        updates on a CPU that multiplies matrices in it (AMX or AVX512-BF16), else float32. true:
+        also in predictions on such a CPU, and float16 with gradient scaling on an older GPU.
+        false: float32. The CRF stays in float32.
     grad_scaler_config: arguments of thinc's PyTorchGradScaler, for float16.
     max_length: largest number of wordpieces of a window, special ones included. 0 for what the
         encoder takes, at most 8,192.

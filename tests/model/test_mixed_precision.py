@@ -1,5 +1,6 @@
 """bfloat16 on CPUs that multiply matrices in it. Those that don't are told that they do."""
 
+import pytest
 import spacy
 import torch
 
@@ -72,8 +73,11 @@ def test_int8_is_not_mixed_with_it(encoder_path, monkeypatch):
     torch.testing.assert_close(own.predict_vectors([doc]), mixed, rtol=0, atol=0)
 
 
-def test_the_processor_is_asked(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+@pytest.mark.parametrize("instructions", ["amx_tile", "avx512_bf16"])
+def test_the_processor_is_asked(monkeypatch, instructions):
+    for name in ("amx_tile", "avx512_bf16"):
+        has_it = name == instructions
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda has_it=has_it: has_it)
     assert has_bfloat16_products()
-    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    monkeypatch.delattr(torch.cpu, f"_is_{instructions}_supported")  # an older torch
     assert not has_bfloat16_products()

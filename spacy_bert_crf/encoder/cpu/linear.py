@@ -17,6 +17,9 @@ FUSED_ACTIVATIONS = {
     "relu": ("relu", ""),
 }
 
+#: Instructions that multiply bfloat16, by torch's names for them.
+_BFLOAT16 = ("amx_tile", "avx512_bf16")
+
 
 class CpuLinear(nn.Linear):
     """nn.Linear with the same weights and, except for rounding, the same results."""
@@ -38,9 +41,6 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def has_bfloat16_products() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 faster than float32 (AMX tiles).
-
-    AVX-512's bfloat16 instructions alone do not count: they gain little and cost precision.
-    """
-    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(supported and supported())
+    """Whether this CPU multiplies matrices of bfloat16 faster than float32 (AMX or AVX512-BF16)."""
+    asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in _BFLOAT16)
+    return any(supported is not None and supported() for supported in asked)
