@@ -19,7 +19,7 @@ from spacy_bert_crf.errors import BertCrfError
 #: Word of the variable student_layers for no student.
 NONE = "none"
 #: Settings of `distill` that a profile may have, by the name of the option.
-_OPTIONS = ("which_layers", "gold_weight", "teacher_weight", "temperature")
+_OPTIONS = ("which_layers", "inner_width", "gold_weight", "teacher_weight", "temperature")
 #: Entries of a profile's student.
 _KNOWN = ("layers", "texts", "seed", "epochs", "encoder_lr", "settings", *_OPTIONS)
 

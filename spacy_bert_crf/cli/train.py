@@ -143,6 +143,12 @@ def distill_command(
     which_layers: Optional[str] = typer.Option(
         None, "--which-layers", help="even or first: which layers it has  [default: even]"
     ),
+    inner_width: Optional[int] = typer.Option(
+        None,
+        "--inner-width",
+        help="Channels inside of its feed-forward networks, the most important of the teacher's  "
+        "[default: all]",
+    ),
     text: Optional[Path] = typer.Option(
         None,
         "--text",
@@ -191,6 +197,7 @@ def distill_command(
     chosen = {
         "layers": layers,
         "which_layers": which_layers,
+        "inner_width": inner_width,
         "texts": text.as_posix() if text else None,
         "gold_weight": gold_weight,
         "teacher_weight": teacher_weight,

@@ -108,7 +108,7 @@ def convert_checkpoint(
     check_finite(tensors, weights)
     dropped = 0
     if layers:
-        from .fewer_layers import first_layers
+        from .smaller.layers import first_layers
 
         dropped = config.num_hidden_layers - layers
         raw, beyond = first_layers(raw, config, layers, src)

@@ -9,7 +9,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from spacy_bert_crf.encoder.fewer_layers import count_layers
+from spacy_bert_crf.encoder.smaller.layers import count_layers
 from spacy_bert_crf.model.layers import own_encoder_of
 from support.paths import ROOT
 from support.projects import killed_at_first_state, run, small

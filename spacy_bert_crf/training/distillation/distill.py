@@ -65,7 +65,7 @@ def distill(
         check_start(config, output, resume, overwrite)
         use_device(use_gpu)
         nlp, pipe = load_teacher(teacher)
-        name = check_config(config, teacher, nlp, pipe, own.layers)
+        name = check_config(config, teacher, nlp, pipe, own)
         digest = hash_of(teacher / pipe.name)
         changed = student_config(config, own, name, teacher.as_posix(), digest)
     except BertCrfError:
@@ -121,7 +121,7 @@ def student_config(
         encoder["frozen_layers"] = 0
     encoder["name"] = ""
     start: dict[str, Any] = {"@callbacks": STUDENT, "teacher": teacher, "layers": settings.layers}
-    start["which_layers"] = settings.which_layers
+    start |= {"which_layers": settings.which_layers, "inner_width": settings.inner_width}
     initialize = config.setdefault("initialize", {})
     then = initialize.get("before_init")
     if then and then.get("@callbacks") == STUDENT:  # the config of an earlier distillation

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ...encoder.fewer_layers import EVEN, FIRST
+from ...encoder.smaller.layers import EVEN, FIRST
 from ...errors import BertCrfError
 
 #: The section of a config that holds the settings.
@@ -18,6 +18,8 @@ class Distillation:
 
     layers: number of encoder layers of the student, chosen from the teacher's.
     which_layers: "even" for evenly chosen layers, the last one included; "first" for the first.
+    inner_width: number of inner channels of the student's feed-forward networks, those of the
+        teacher's that add most to the output in some training texts. 0 for all.
     gold_weight: weight of the negative log-likelihood of gold, where there is gold.
     teacher_weight: weight of the cross-entropy to the teacher. 0 trains on gold only.
     temperature: the scores of teacher and student are divided by it in the cross-entropy. Above 1,
@@ -32,6 +34,7 @@ class Distillation:
 
     layers: int = 4
     which_layers: str = EVEN
+    inner_width: int = 0
     gold_weight: float = 0.5
     teacher_weight: float = 0.5
     temperature: float = 1.0
@@ -86,6 +89,7 @@ def _weight(value: float) -> bool:
 _RANGES: tuple[tuple[str, Any, Any, str], ...] = (
     ("layers", int, lambda value: value >= 1, "a whole number, 1 or more"),
     ("which_layers", str, lambda value: value in (EVEN, FIRST), '"even" or "first"'),
+    ("inner_width", int, lambda value: value >= 0, "a whole number, 0 or more"),
     ("gold_weight", (int, float), _weight, "a number, 0 or more"),
     ("teacher_weight", (int, float), _weight, "a number, 0 or more"),
     ("temperature", (int, float), lambda value: 0 < value < math.inf, "a number above 0"),

@@ -1,22 +1,29 @@
-"""The student: a component with some layers of its teacher's encoder, and the teacher's head."""
+"""The student: a component with a smaller encoder made of its teacher's, and the teacher's head."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from spacy.language import Language
-from spacy.util import get_lang_class, registry
+from spacy.util import get_lang_class, registry, resolve_dot_names
 from thinc.api import Config
 
 from ...component.pipelines import find_component, is_bert_crf, load_pipeline
 from ...component.settings import Settings
-from ...encoder.fewer_layers import EVEN, chosen_layers, count_layers, with_layers
 from ...encoder.hf import LoadedEncoder
+from ...encoder.smaller.inner_channels import (
+    check_inner_width,
+    inner_width_of,
+    with_inner_width,
+)
+from ...encoder.smaller.layers import EVEN, chosen_layers, count_layers, with_layers
 from ...errors import BertCrfError
 from ...model import layers as model_layers
+from .settings import Distillation
 
 if TYPE_CHECKING:
     from ...component.pipe import BertCrf
@@ -26,6 +33,8 @@ STUDENT = "spacy_bert_crf.student.v1"
 _ENCODER = "spacy_bert_crf.Encoder.v1"
 #: A teacher that is loaded already, and its folder.
 _HELD: ContextVar[Optional[tuple[Path, Language, "BertCrf"]]] = ContextVar("_HELD", default=None)
+#: So many of a training corpus's first texts are read, and so many of these are used.
+_FIRST_TEXTS, _TEXTS = 4096, 256
 logger = logging.getLogger("spacy_bert_crf.training")
 
 
@@ -35,6 +44,7 @@ def create_student(
     layers: int,
     then: Optional[Callable[[Language], Any]] = None,
     which_layers: str = EVEN,
+    inner_width: int = 0,
 ) -> Callable[[Language], None]:
     """Create a callback for `[initialize.before_init]` that makes the student.
 
@@ -44,6 +54,8 @@ def create_student(
     layers: number of the student's encoder layers.
     then: a callback to call afterwards.
     which_layers: "even" or "first"; see `chosen_layers`.
+    inner_width: number of inner channels of its feed-forward networks, chosen by texts of the
+        training corpus; see `with_inner_width`. 0 for all.
     """
 
     def before_init(nlp: Language) -> None:
@@ -53,16 +65,32 @@ def create_student(
         head = model_layers.head_of(source.model).module
         state = {key: value.detach().cpu().clone() for key, value in head.state_dict().items()}
         encoder = with_layers(loaded, chosen)
+        if inner_width:
+            encoder = with_inner_width(encoder, inner_width, training_texts(nlp))
         student_of(nlp).adopt(encoder, list(source.labels), state)
         logger.info(
-            "the student has the layers %s of the teacher's %d: %s parameters instead of %s",
+            "the student has the layers %s of the teacher's %d%s: %s parameters instead of %s",
             ", ".join(str(i + 1) for i in chosen), n_layers,
+            f", with {inner_width:,} of {inner_width_of(loaded):,} inner channels"
+            if inner_width else "",
             f"{encoder.model.num_parameters():,}", f"{loaded.model.num_parameters():,}",
         )  # fmt: skip
         if then is not None:
             then(nlp)
 
     return before_init
+
+
+def training_texts(nlp: Language) -> list[str]:
+    """Some texts of a pipeline's training corpus.
+
+    nlp: a pipeline that is to be trained by its config.
+    RETURNS: up to _TEXTS, evenly taken from its first ones.
+    """
+    config = nlp.config.interpolate()
+    (corpus,) = resolve_dot_names(config, [config["training"]["train_corpus"]])
+    texts = [example.reference.text for example in islice(corpus(nlp), _FIRST_TEXTS)]
+    return texts[:: max(1, len(texts) // _TEXTS)]
 
 
 def load_teacher(path: Path) -> tuple[Language, "BertCrf"]:
@@ -120,14 +148,16 @@ def student_of(nlp: Language) -> "BertCrf":
     return found[0]
 
 
-def check_config(config: Config, path: Path, nlp: Language, teacher: "BertCrf", layers: int) -> str:
+def check_config(
+    config: Config, path: Path, nlp: Language, teacher: "BertCrf", settings: Distillation
+) -> str:
     """Check that the student of a config can learn from a teacher.
 
     config: the student's training config.
     path: folder of the teacher's pipeline.
     nlp: the teacher's pipeline.
     teacher: its component.
-    layers: number of encoder layers of the student.
+    settings: those of the distillation.
     RETURNS: the name of the student's component.
     Raises BertCrfError that names what differs, in the teacher and in the config.
     """
@@ -143,9 +173,11 @@ def check_config(config: Config, path: Path, nlp: Language, teacher: "BertCrf", 
     if name in (config["training"].get("frozen_components") or []):
         raise BertCrfError(f"{name!r} is a frozen component: take it off frozen_components.")
     try:
-        chosen_layers(layers, count_layers(encoder_of(teacher)))
+        loaded = encoder_of(teacher)
+        chosen_layers(settings.layers, count_layers(loaded))
+        check_inner_width(loaded, settings.inner_width)
     except BertCrfError as err:
-        raise BertCrfError(f"the student can't have these layers of {path}: {err}") from err
+        raise BertCrfError(f"the student can't be made of {path}: {err}") from err
     its = nlp.config["nlp"]
     _same(path, "[nlp] lang", its["lang"], config["nlp"]["lang"], "--nlp.lang")
     own = config["nlp"].get("tokenizer") or _tokenizer(config["nlp"]["lang"])

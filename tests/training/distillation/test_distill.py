@@ -14,7 +14,7 @@ from spacy.util import load_config
 
 from spacy_bert_crf import distill
 from spacy_bert_crf.component.pipelines import load_pipeline
-from spacy_bert_crf.encoder.fewer_layers import count_layers
+from spacy_bert_crf.encoder.smaller.layers import count_layers
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.layers import own_encoder_of
 from spacy_bert_crf.training.distillation import distill as distill_module
@@ -103,6 +103,24 @@ def test_the_first_layers(teacher, settings, tmp_path, caplog):
     config = load_config(tmp_path / "out/model-best/config.cfg")
     assert config["distillation"]["which_layers"] == "first"
     assert config["initialize"]["before_init"]["which_layers"] == "first"
+
+
+def test_fewer_inner_channels(teacher, settings, tmp_path, caplog):
+    caplog.set_level("INFO", logger="spacy_bert_crf")
+    settings |= {"training.max_epochs": 40, "training.optimizer.decay": "constant"}
+    history = run(teacher, settings, tmp_path / "out", inner_width=24)
+    assert "24 of 32 inner channels" in caplog.text
+    assert history["epochs"][-1]["ents_f"] > 0.9
+    nlp = spacy.load(tmp_path / "out" / "model-best")
+    module = own_encoder_of(nlp.get_pipe("bert_crf").model).module
+    assert module.config.intermediate_size == 24
+    assert nlp.config["initialize"]["before_init"]["inner_width"] == 24
+
+
+def test_too_many_inner_channels(teacher, settings, tmp_path):
+    with pytest.raises(BertCrfError, match="can't be made of .*: 33 inner channels requested"):
+        run(teacher, settings, tmp_path / "out", inner_width=33)
+    assert not (tmp_path / "out").exists()
 
 
 def test_all_layers_of_a_student_learn(teacher, settings, tmp_path):

@@ -13,9 +13,9 @@ def test_options_come_before_the_section_and_the_section_before_the_defaults():
     found = Distillation.of(section, {"layers": 6})
     assert found == Distillation(layers=6, temperature=2)
     assert found.section("t", "h") == {
-        "layers": 6, "which_layers": "even", "gold_weight": 0.5, "teacher_weight": 0.5,
-        "temperature": 2, "texts": "", "teacher_quantize": "",
-        "cache_mb": 2048, "teacher": "t", "teacher_sha256": "h",
+        "layers": 6, "which_layers": "even", "inner_width": 0,
+        "gold_weight": 0.5, "teacher_weight": 0.5, "temperature": 2, "texts": "",
+        "teacher_quantize": "", "cache_mb": 2048, "teacher": "t", "teacher_sha256": "h",
     }  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def test_options_come_before_the_section_and_the_section_before_the_defaults():
         ("layers", 0), ("layers", 2.5), ("layers", True), ("gold_weight", -1),
         ("teacher_weight", math.nan), ("teacher_weight", math.inf), ("temperature", 0),
         ("temperature", "1"), ("texts", None), ("cache_mb", -1),
-        ("teacher_quantize", "int4"), ("which_layers", "last"),
+        ("teacher_quantize", "int4"), ("which_layers", "last"), ("inner_width", -1),
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_named(name, value):

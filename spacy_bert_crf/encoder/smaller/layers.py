@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._transformers import model_from_config
-from ..errors import BertCrfError, first_line
-from .hf import LoadedEncoder, pack, unpack, weights_of
+from ..._transformers import model_from_config
+from ...errors import BertCrfError, first_line
+from ..hf import LoadedEncoder, pack, unpack, weights_of
 
 #: Which layers a smaller encoder has.
 EVEN, FIRST = "even", "first"

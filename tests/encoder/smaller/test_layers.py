@@ -5,12 +5,12 @@ import torch
 
 from reliability.families.encoders import FAMILIES
 from reliability.families.encoders import make_folder as build
-from spacy_bert_crf.encoder.fewer_layers import (
+from spacy_bert_crf.encoder.hf import load_encoder
+from spacy_bert_crf.encoder.smaller.layers import (
     chosen_layers,
     count_layers,
     with_layers,
 )
-from spacy_bert_crf.encoder.hf import load_encoder
 from spacy_bert_crf.errors import BertCrfError
 from support.toys import write_encoder
 
