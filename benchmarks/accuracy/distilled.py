@@ -133,9 +133,12 @@ def run_python(*command: Any, threads: int, log: Path) -> None:
         raise Failed(" ".join(map(str, command[:5])) + " … failed:\n" + "\n".join(said))
 
 
-def train(args: argparse.Namespace, way: str, layers: int, seed: int) -> Path:
-    """Train a model, or go on with it. RETURNS: the folder of its pipeline. Raises Failed."""
-    name = f"{way}-{layers}-{seed}"
+def train(args: argparse.Namespace, way: str, layers: int, inner: int, seed: int) -> Path:
+    """Train a model, or go on with it. RETURNS: the folder of its pipeline. Raises Failed.
+
+    inner: number of inner channels of its feed-forward networks, 0 for all.
+    """
+    name = f"{way}-{layers}-{seed}" + (f"-{inner}" if inner else "")
     out, log = args.work / name, args.work / f"{name}.log"
     ours = ("-m", "spacy", "bert-crf")
     settings = [word for each in args.set for word in _option(each)]
@@ -149,6 +152,7 @@ def train(args: argparse.Namespace, way: str, layers: int, seed: int) -> Path:
         command = ("train", args.config, out)
     else:
         command = ("distill", args.teacher, args.config, out, "--layers", layers)
+        settings += ["--inner-width", inner]
         if args.which_layers:
             settings += ["--which-layers", args.which_layers]
         if way == "gold":
@@ -197,15 +201,19 @@ def run(args: argparse.Namespace) -> None:
         "machine": describe_machine(args.threads), "settings": args.set,
     }  # fmt: skip
     ways = [way for way in args.ways if way != "alone" or args.encoder]
-    jobs: list[tuple[str, int, int]] = [("teacher", 0, 0)]
-    jobs += [(way, n, seed) for seed in args.seeds for n in args.layers for way in ways]
-    for way, layers, seed in jobs:
-        key = {"way": way, "layers": layers, "seed": seed}
+    jobs: list[tuple[str, int, int, int]] = [("teacher", 0, 0, 0)]
+    jobs += [
+        (way, layers, inner, seed)
+        for seed in args.seeds for layers in args.layers
+        for way in ways for inner in (args.inner_widths if way != "alone" else [0])
+    ]  # fmt: skip
+    for way, layers, inner, seed in jobs:
+        key = {"way": way, "layers": layers, "inner_width": inner, "seed": seed}
         if any(key.items() <= row.items() for row in content["rows"]):
             continue
         say(" ".join(f"{name} {value}" for name, value in key.items()))
         began = time.monotonic()
-        pipeline = args.teacher if way == "teacher" else train(args, way, layers, seed)
+        pipeline = args.teacher if way == "teacher" else train(args, way, layers, inner, seed)
         seconds = time.monotonic() - began
         content["rows"].append({**key, "seconds": seconds, **measure_there(args, pipeline)})
         write_json(path, content)
@@ -214,23 +222,24 @@ def run(args: argparse.Namespace) -> None:
 
 def markdown(content: dict[str, Any]) -> str:
     """The table. F1 is the mean over the seeds, speed that of the fastest."""
-    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[int, str, int], list[dict[str, Any]]] = {}
     for row in content["rows"]:
-        groups.setdefault((row["layers"], row["way"]), []).append(row)
+        key = (row["layers"], row["way"], row["inner_width"])
+        groups.setdefault(key, []).append(row)
     order = {way: i for i, way in enumerate(("teacher", *WAYS))}
     cells = []
-    for (layers, way), rows in sorted(
-        groups.items(), key=lambda each: (each[0][0], order[each[0][1]])
+    for (layers, way, inner), rows in sorted(
+        groups.items(), key=lambda each: (each[0][0], order[each[0][1]], -each[0][2])
     ):
         f = [f"{100 * mean(row['f'][name] for row in rows):.2f}" for name in ("float32", "int8")]
-        keys = (f"{q or 'float32'}, {n}" for q, n in SPEEDS)
-        speeds = [max(row["speed"].get(key, 0) for row in rows) for key in keys]
+        names = (f"{q or 'float32'}, {n}" for q, n in SPEEDS)
+        speeds = [max(row["speed"].get(key, 0) for row in rows) for key in names]
         millions = f"{rows[0]['parameters'] / 1e6:.1f}"
         cells.append(
-            [WAYS.get(way, "the teacher"), layers or "all", millions, *f,
+            [WAYS.get(way, "the teacher"), layers or "all", inner or "all", millions, *f,
              *(f"{speed:,.0f}" if speed else "" for speed in speeds), len(rows)]
         )  # fmt: skip
-    head = ["model", "layers", "million parameters", "F1", "F1 int8"]
+    head = ["model", "layers", "inner channels", "million parameters", "F1", "F1 int8"]
     head += [f"{q or 'float32'}, {n} thread{'s' * (n > 1)}" for q, n in SPEEDS] + ["seeds"]
     machine = content["machine"]
     return "\n".join(
@@ -262,6 +271,10 @@ def main() -> int:
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS))
     parser.add_argument("--text", type=Path, help="texts without gold, for the students")
     parser.add_argument("--which-layers", choices=("even", "first"), help="of the students")
+    parser.add_argument(
+        "--inner-widths", type=int, nargs="+", default=[0],
+        help="inner channels of the students' feed-forward networks; 0 for all",
+    )  # fmt: skip
     parser.add_argument("--gold-weight", type=float)
     parser.add_argument("--teacher-weight", type=float)
     parser.add_argument("--temperature", type=float)
