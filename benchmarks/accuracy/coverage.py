@@ -25,10 +25,12 @@ from benchmarks.harness.trials import (
     status,
     train_sides,
 )
-from spacy_bert_crf.annotation.coverage.covers import set_covers
+from spacy_bert_crf.annotation.coverage.covers import covers_of, set_covers
 
+ALONE = "alone"
 #: full: all labels everywhere. covers: each part says what it covers. naive: it does not.
-VARIANTS = ("full", "covers", "naive")
+#: alone: a pipeline for each label, trained on the part that has it.
+VARIANTS = ("full", "covers", "naive", ALONE)
 
 
 def options() -> argparse.Namespace:
@@ -36,7 +38,7 @@ def options() -> argparse.Namespace:
     parser = parser_for(__doc__)
     add_options(parser)
     add_keep(parser)
-    parser.add_argument("--only", choices=VARIANTS, help="train this variant alone")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, help="train these variants")
     parser.add_argument(
         "--choice", type=int, default=0, help="seed of which docs are in which part"
     )
@@ -65,19 +67,39 @@ def make(variant: str, args: argparse.Namespace, corpus: Corpus, dst: Path) -> d
     return count(docs)
 
 
+def part_of(label: str, args: argparse.Namespace, corpus: Corpus, work: Path) -> Corpus:
+    """The part that is annotated for a label, and a dev corpus that covers nothing else."""
+    docs, dev = corpus.docs(corpus.train), corpus.docs(corpus.dev)
+    divide(docs, corpus.labels, True, args.choice)
+    own = [doc for doc in docs if covers_of(doc) == {label}]
+    for doc in dev:
+        set_covers(doc, [label])
+    paths = {"train": work / f"{label}.spacy", "dev": work / f"{label}-dev.spacy"}
+    for name, some in (("train", own), ("dev", dev)):
+        paths[name].write_bytes(DocBin(docs=some, store_user_data=True).to_bytes())
+    return Corpus(**{**vars(corpus), **paths, "labels": [label]})
+
+
 def run(args: argparse.Namespace, work: Path) -> None:
     """Run all trainings and write the result after each. Raises Failed, BertCrfError."""
     encoder, corpus, about = prepare(args, work)
-    names = [args.only] if args.only else list(VARIANTS)
+    chosen = args.only or list(VARIANTS)
+    names = [name for name in VARIANTS if name in chosen and name != ALONE]
     made = {name: make(name, args, corpus, work / f"{name}.spacy") for name in names}
     known = {**about, "variants": made, "choice": args.choice, "set": args.set}
+    done: dict[str, list[dict[str, Any]]] = {}
 
     def write(sides: dict[str, list[dict[str, Any]]]) -> None:
-        result = {**known, "sides": sides}
+        done.update(sides)
+        result = {**known, "sides": done}
         write_results(args.stem, result, markdown(result))
 
     files = {name: work / f"{name}.spacy" for name in names}
     train_sides(args, encoder, corpus, files, work, write)
+    for label in corpus.labels if ALONE in chosen else ():
+        part = part_of(label, args, corpus, work)
+        made[f"{label} {ALONE}"] = count(corpus.docs(part.train))
+        train_sides(args, encoder, part, {f"{label} {ALONE}": part.train}, work, write)
 
 
 def markdown(result: dict[str, Any]) -> str:
