@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..._host import plain_torch
 from ...errors import BertCrfError, first_line
 from ..hf import LoadedEncoder, longest_input, pack, unpack, weights_of
 from .layers import name_of_layers
@@ -46,6 +47,7 @@ def check_inner_width(encoder: LoadedEncoder, width: int) -> None:
         )
 
 
+@plain_torch()
 def with_inner_width(encoder: LoadedEncoder, width: int, texts: Iterable[str]) -> LoadedEncoder:
     """An encoder whose feed-forward networks have fewer inner channels, on the CPU.
 
@@ -53,15 +55,19 @@ def with_inner_width(encoder: LoadedEncoder, width: int, texts: Iterable[str]) -
     squared activation times the squared norm of their weights in the outer layer. All other weights
     are the same, and so is the order of the channels.
 
-    encoder: the other encoder, on the CPU. It shares no memory with the result.
+    encoder: the other encoder, on the CPU.
     width: number of inner channels of each layer. 0 for all.
-    texts: some texts of the kind that it is for.
+    texts: some texts of the kind that it is for. Of a long one, only the first window is read.
+    RETURNS: the narrower encoder, which shares no memory with the other one; the other one itself
+        if it has this width.
     Raises BertCrfError for a width that is not possible, an encoder whose networks are not known,
     and if there is no text.
     """
+    if not width:
+        return encoder
     check_inner_width(encoder, width)
     networks = _networks(encoder.model)
-    if not width or all(outer.in_features == width for _, _, outer in networks):
+    if all(outer.in_features == width for _, _, outer in networks):
         return encoder
     energies = _energies(encoder, [outer for _, _, outer in networks], texts)
     packed, weights = pack(encoder), weights_of(encoder)

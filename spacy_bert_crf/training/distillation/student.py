@@ -1,6 +1,7 @@
 """The student: a component with a smaller encoder made of its teacher's, and the teacher's head."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -59,14 +60,14 @@ def create_student(
     """
 
     def before_init(nlp: Language) -> None:
-        _, source = load_teacher(Path(teacher))
+        its, source = load_teacher(Path(teacher))
         loaded = encoder_of(source)
         chosen = chosen_layers(layers, n_layers := count_layers(loaded), which_layers)
         head = model_layers.head_of(source.model).module
         state = {key: value.detach().cpu().clone() for key, value in head.state_dict().items()}
         encoder = with_layers(loaded, chosen)
         if inner_width:
-            encoder = with_inner_width(encoder, inner_width, training_texts(nlp))
+            encoder = with_inner_width(encoder, inner_width, training_texts(nlp, its))
         student_of(nlp).adopt(encoder, list(source.labels), state)
         logger.info(
             "the student has the layers %s of the teacher's %d%s: %s parameters instead of %s",
@@ -81,16 +82,17 @@ def create_student(
     return before_init
 
 
-def training_texts(nlp: Language) -> list[str]:
+def training_texts(nlp: Language, reader: Language) -> list[str]:
     """Some texts of a pipeline's training corpus.
 
     nlp: a pipeline that is to be trained by its config.
+    reader: a pipeline with the same tokenizer, initialised. That of `nlp` may not be yet.
     RETURNS: up to _TEXTS, evenly taken from its first ones.
     """
     config = nlp.config.interpolate()
     (corpus,) = resolve_dot_names(config, [config["training"]["train_corpus"]])
-    texts = [example.reference.text for example in islice(corpus(nlp), _FIRST_TEXTS)]
-    return texts[:: max(1, len(texts) // _TEXTS)]
+    texts = [example.reference.text for example in islice(corpus(reader), _FIRST_TEXTS)]
+    return texts[:: max(1, math.ceil(len(texts) / _TEXTS))]
 
 
 def load_teacher(path: Path) -> tuple[Language, "BertCrf"]:

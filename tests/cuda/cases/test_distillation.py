@@ -21,7 +21,7 @@ def teacher(encoder_path, tmp_path):
     return tmp_path / "teacher"
 
 
-def run(teacher, folder, use_gpu):
+def run(teacher, folder, use_gpu, **more):
     corpus = folder / "docs.spacy"
     nlp = spacy.blank("zh")
     DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(corpus)
@@ -32,12 +32,13 @@ def run(teacher, folder, use_gpu):
         "components.bert_crf.model.tok2vec.mixed_precision": False,
     }  # fmt: skip
     config = load_config(CONFIG, overrides=overrides, interpolate=False)
-    settings = {"layers": 1, "texts": str(folder / "texts.txt"), "temperature": 2.0}
+    settings = {"layers": 1, "texts": str(folder / "texts.txt"), "temperature": 2.0, **more}
     return distill(teacher, config, folder / f"out{use_gpu}", settings=settings, use_gpu=use_gpu)
 
 
-def test_losses_equal_those_of_the_cpu(teacher, tmp_path):
-    gpu, cpu = (run(teacher, tmp_path, use_gpu) for use_gpu in (0, -1))
+@pytest.mark.parametrize("inner_width", [0, 16])
+def test_losses_equal_those_of_the_cpu(teacher, tmp_path, inner_width):
+    gpu, cpu = (run(teacher, tmp_path, use_gpu, inner_width=inner_width) for use_gpu in (0, -1))
     spacy.require_gpu()
     losses = [[epoch["loss"] for epoch in each["epochs"]] for each in (gpu, cpu)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0][0] > 0

@@ -93,7 +93,19 @@ def test_without_a_text(encoder, texts):
         with_inner_width(encoder, 8, texts)
 
 
-@pytest.mark.parametrize("family", ["distilbert", "roberta", "electra", "deberta", "longformer"])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_another_default_device(encoder, device):
+    """After `require_gpu`, new tensors are on the GPU and the encoder is on the CPU."""
+    with torch.device(device):
+        narrow = with_inner_width(encoder, 8, ALL_TEXTS)
+    assert torch.equal(vectors(narrow), vectors(with_inner_width(encoder, 8, ALL_TEXTS)))
+
+
+#: Whose networks can be made narrower, besides BERT's.
+NARROW = ["distilbert", "roberta", "electra", "deberta", "longformer", "ernie", "camembert"]
+
+
+@pytest.mark.parametrize("family", NARROW)
 def test_families(family, tmp_path):
     encoder = load_encoder(str(build(tmp_path / "e", FAMILIES[family])), {}, {})
     narrow = with_inner_width(encoder, 8, ["a text", "another one"])

@@ -18,6 +18,8 @@ from spacy_bert_crf.encoder.smaller.layers import count_layers
 from spacy_bert_crf.errors import BertCrfError
 from spacy_bert_crf.model.layers import own_encoder_of
 from spacy_bert_crf.training.distillation import distill as distill_module
+from spacy_bert_crf.training.distillation.student import training_texts
+from spacy_bert_crf.training.distillation.texts import WITH_TEXTS
 from spacy_bert_crf.training.loop import train
 from support.commands import cli, kill_once_saved
 from support.paths import CONFIG
@@ -115,6 +117,21 @@ def test_fewer_inner_channels(teacher, settings, tmp_path, caplog):
     module = own_encoder_of(nlp.get_pipe("bert_crf").model).module
     assert module.config.intermediate_size == 24
     assert nlp.config["initialize"]["before_init"]["inner_width"] == 24
+
+
+@pytest.mark.parametrize("n_texts, want", [(3, 3), (256, 256), (511, 256), (6000, 256)])
+def test_texts_to_choose_the_inner_channels_by(n_texts, want, tmp_path):
+    """They are read before the student's tokenizer is initialised. pkuseg's fails until then."""
+    nlp, its = spacy.blank("zh"), spacy.blank("zh")
+    nlp.tokenizer = None
+    texts = [f"第{i}句" for i in range(n_texts)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf8")
+    config = nlp.config.copy()
+    reader = {"@readers": WITH_TEXTS, "texts": str(tmp_path / "texts.txt")}
+    config["corpora"] = {"train": reader}
+    nlp.config = config
+    found = training_texts(nlp, its)
+    assert len(found) == want == len(set(found)) and found[0] == texts[0]
 
 
 def test_too_many_inner_channels(teacher, settings, tmp_path):
