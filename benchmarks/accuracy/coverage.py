@@ -7,10 +7,11 @@ python -m benchmarks.accuracy.coverage --encoder encoders/people-daily --train T
 import argparse
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 
 from benchmarks.accuracy.table import curves, opening
 from benchmarks.harness.common import parser_for, write_results
@@ -24,6 +25,7 @@ from benchmarks.harness.trials import (
     prepare,
     status,
     train_sides,
+    write_docs,
 )
 from spacy_bert_crf.annotation.coverage.covers import covers_of, set_covers
 
@@ -63,7 +65,7 @@ def make(variant: str, args: argparse.Namespace, corpus: Corpus, dst: Path) -> d
     docs = corpus.docs(corpus.train)
     if variant != "full":
         divide(docs, corpus.labels, variant == "covers", args.choice)
-    dst.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
+    write_docs(dst, docs)
     return count(docs)
 
 
@@ -74,10 +76,12 @@ def part_of(label: str, args: argparse.Namespace, corpus: Corpus, work: Path) ->
     own = [doc for doc in docs if covers_of(doc) == {label}]
     for doc in dev:
         set_covers(doc, [label])
-    paths = {"train": work / f"{label}.spacy", "dev": work / f"{label}-dev.spacy"}
-    for name, some in (("train", own), ("dev", dev)):
-        paths[name].write_bytes(DocBin(docs=some, store_user_data=True).to_bytes())
-    return Corpus(**{**vars(corpus), **paths, "labels": [label]})
+    part = replace(
+        corpus, train=work / f"{label}.spacy", dev=work / f"{label}-dev.spacy", labels=[label]
+    )
+    write_docs(part.train, own)
+    write_docs(part.dev, dev)
+    return part
 
 
 def run(args: argparse.Namespace, work: Path) -> None:

@@ -196,6 +196,8 @@ def run(args: argparse.Namespace) -> None:
     content: dict[str, Any] = {"rows": []}
     if path.is_file():
         content = json.loads(path.read_text(encoding="utf8"))
+    for row in content["rows"]:  # of a result from before there were narrower students
+        row.setdefault("inner_width", 0)
     content |= {
         "command": command_line(), "note": args.note, "versions": versions(),
         "machine": describe_machine(args.threads), "settings": args.set,

@@ -15,7 +15,6 @@ from statistics import mean
 from typing import Any
 
 import spacy
-from spacy.tokens import DocBin
 
 from benchmarks.accuracy.table import by_type, opening, percent
 from benchmarks.harness.common import Failed, parser_for, say, spacy_command, write_results
@@ -31,6 +30,7 @@ from benchmarks.harness.trials import (
     parse,
     status,
     train_ours,
+    write_docs,
 )
 from spacy_bert_crf.annotation.coverage.covers import set_covers
 from spacy_bert_crf.annotation.docbin import read_docbin
@@ -103,7 +103,7 @@ def convert(part: Part, args: argparse.Namespace, work: Path) -> dict[str, dict[
         for doc in docs:
             set_covers(doc, part.labels)
         part.files[name] = dst
-        dst.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
+        write_docs(dst, docs)
         counts[f"{part.name} {name}"] = count(docs)
     if not part.labels:
         raise Failed(f"{part.name}: there is no entity in what is trained on.")
@@ -115,7 +115,7 @@ def join_devs(parts: list[Part], dst: Path, lang: str) -> None:
     vocab = spacy.blank(lang).vocab
     docs = [doc for part in parts for doc in read_docbin(part.files["dev"], vocab)]
     random.Random(0).shuffle(docs)
-    dst.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
+    write_docs(dst, docs)
 
 
 def readers(parts: list[Part]) -> dict[str, Any]:

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spacy.tokens import Doc, DocBin
-
 from benchmarks.accuracy.table import by_epoch, by_type, opening
 from benchmarks.harness.common import Failed, parser_for, say, write_results
 from benchmarks.harness.trials import (
@@ -27,6 +25,7 @@ from benchmarks.harness.trials import (
     settings_of,
     status,
     train_ours,
+    write_docs,
 )
 from spacy_bert_crf.annotation.coverage.covers import set_covers
 
@@ -73,17 +72,12 @@ def make(args: argparse.Namespace, corpus: Corpus, work: Path) -> None:
         for doc in some:
             doc.set_ents([e for e in doc.ents if e.label_ in labels], default="outside")
             set_covers(doc, labels)
-    write(work / "both.spacy", docs)
-    write(work / "small.spacy", small)
+    write_docs(work / "both.spacy", docs)
+    write_docs(work / "small.spacy", small)
     for doc in docs:
         set_covers(doc, None)
-    write(work / "plain.spacy", small)
-    write(work / "base.spacy", base)
-
-
-def write(path: Path, docs: list[Doc]) -> None:
-    """Write docs, with what they cover."""
-    path.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
+    write_docs(work / "plain.spacy", small)
+    write_docs(work / "base.spacy", base)
 
 
 def sourced(

@@ -53,6 +53,11 @@ class Corpus:
         return list(read_docbin(path, spacy.blank(self.lang).vocab))
 
 
+def write_docs(path: Path, docs: list[Doc]) -> None:
+    """Write docs, with what they cover."""
+    path.write_bytes(DocBin(docs=docs, store_user_data=True).to_bytes())
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that the accuracy benchmarks share: a corpus, and how it is trained on."""
     add = parser.add_argument
