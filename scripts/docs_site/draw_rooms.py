@@ -18,23 +18,23 @@ PICTURE = ROOT / "docs" / "pictures" / "rooms.svg"
 PAGE = ROOT / "docs" / "architecture.md"
 #: Marks before and after the table in the page.
 BEGIN, END = "<!-- rooms: written by scripts/docs_site/draw_rooms.py -->\n", "<!-- end of rooms -->"
-#: The purpose of each room, and its column (0 to 2).
+#: The purpose of each room, and its column (0 to COLUMNS - 1). Rooms of one floor are a column apart.
 CAPTIONS = {
-    "cli": ("the commands", 1.0),
-    "adapters": ("pipelines inside of other tools", 2.0),
+    "cli": ("the commands", 1.5),
+    "adapters": ("pipelines inside of other tools", 2.5),
     "export": ("files for other programs, and back", 1.5),
-    "project": ("a project of one's own", 0.0),
-    "training": ("the loop of the train command", 0.5),
+    "project": ("a project of one's own", 0.5),
+    "training": ("the loop of the train command", 1.0),
     "bulk": ("annotation of a corpus of any size", 0.0),
-    "evaluation": ("scores, calibration, likely errors", 1.5),
-    "serving": ("pipelines over HTTP", 2.0),
-    "component": ("what nlp.add_pipe gives", 1.0),
-    "model": ("the thinc layers and the optimizer", 0.5),
-    "crf": ("the CRF in torch", 0.0),
-    "encoder": ("a Hugging Face encoder", 1.0),
-    "annotation": ("corpora, tag schemes, gold tags", 2.0),
+    "evaluation": ("scores, calibration, likely errors", 2.0),
+    "serving": ("pipelines over HTTP", 3.0),
+    "component": ("what nlp.add_pipe gives", 1.5),
+    "model": ("the thinc layers and the optimizer", 1.0),
+    "crf": ("the CRF in torch", 0.5),
+    "encoder": ("a Hugging Face encoder", 1.5),
+    "annotation": ("corpora, tag schemes, gold tags", 2.5),
 }
-WIDTH, GAP, LINE = 250, 24, 15
+COLUMNS, WIDTH, GAP, LINE = 4, 250, 24, 15
 #: Largest number of characters of a line of module names.
 CHARACTERS = 38
 STYLE = """
@@ -100,7 +100,7 @@ def draw() -> str:
         for room in members:
             boxes[room] = (20 + CAPTIONS[room][1] * (WIDTH + GAP), y, height)
         y += height + 36
-    width = 40 + 3 * WIDTH + 2 * GAP
+    width = 40 + COLUMNS * WIDTH + (COLUMNS - 1) * GAP
     parts = []
     for a, b in sorted(direct(edges)):
         names = f'data-from="{a}" data-to="{b}"'

@@ -1,6 +1,7 @@
 """The picture and the pages about the code's structure say what the code is."""
 
 import re
+from itertools import combinations
 
 import pytest
 
@@ -26,6 +27,17 @@ def test_the_arrows_in_the_picture_are_those_of_the_code():
     drawn = set(re.findall(r'data-from="(\w+)" data-to="(\w+)"', PICTURE.read_text("utf8")))
     assert drawn <= set(arrows()), AGAIN
     assert reachable(drawn) == reachable(arrows()), AGAIN
+
+
+def test_no_room_hides_another_in_the_picture():
+    found = re.findall(
+        r'class="room" x="([\d.]+)" y="([\d.]+)" width="(\d+)" height="([\d.]+)"',
+        PICTURE.read_text("utf8"),
+    )
+    boxes = [tuple(map(float, box)) for box in found]
+    assert len(boxes) == len(rooms()) - 1
+    for (x, y, width, height), (x2, y2, width2, height2) in combinations(boxes, 2):
+        assert x + width < x2 or x2 + width2 < x or y + height < y2 or y2 + height2 < y
 
 
 def test_the_table_in_the_page_is_that_of_the_code():
