@@ -18,7 +18,7 @@ PICTURE = ROOT / "docs" / "pictures" / "rooms.svg"
 PAGE = ROOT / "docs" / "architecture.md"
 #: Marks before and after the table in the page.
 BEGIN, END = "<!-- rooms: written by scripts/docs_site/draw_rooms.py -->\n", "<!-- end of rooms -->"
-#: The purpose of each room, and its column (0 to COLUMNS - 1). Rooms of one floor are a column apart.
+#: The purpose of each room, and its column (0 to COLUMNS - 1). Those of a floor are one apart.
 CAPTIONS = {
     "cli": ("the commands", 1.5),
     "adapters": ("pipelines inside of other tools", 2.5),
