@@ -1,6 +1,7 @@
 """A copy of an encoder that predicts faster than the encoder itself. It is made when first used.
 
-On a CPU it has fused layers, or 8-bit integers. On CUDA it is a CudaBert.
+On a CPU it has fused layers, or 8-bit integers; that of a BERT is a CpuBert. On CUDA it is a
+CudaBert.
 """
 
 import threading
@@ -10,6 +11,7 @@ from typing import Any, Optional
 import torch
 
 from ..errors import BertCrfError
+from .cpu.bert import CpuBert, has_fused_layers
 from .cpu.fused import packed_encoder, weights_stamp
 from .cpu.int8 import int8_encoder
 from .cuda.bert import CudaBert, can_run
@@ -43,8 +45,8 @@ class FastCopy:
         dtype: dtype of the products, None for float32.
         int8_length: largest number of input ids of a window for a copy in 8-bit integers; 0 for
             none of these.
-        RETURNS: a CudaBert on CUDA, otherwise a module that is called as the encoder is. It is the
-            encoder itself where there is nothing faster.
+        RETURNS: a CpuBert or a CudaBert, otherwise a module that is called as the encoder is. It
+            is the encoder itself where there is nothing faster.
         Raises BertCrfError where 8-bit integers can't be used.
         """
         made, stamp = self._made, (weights_stamp(encoder.model), f"{dtype} {int8_length}")
@@ -71,9 +73,14 @@ def _make(encoder: LoadedEncoder, dtype: Optional[torch.dtype], int8_length: int
                 "quantize empty, or load the pipeline on the CPU."
             )
         before, after, _ = special_ids(encoder.tokenizer)
-        return int8_encoder(model, before, after, int8_length)
+        return _unpadded(int8_encoder(model, before, after, int8_length))
     makers: dict[str, Callable[[], Any]] = {
         "cuda": lambda: CudaBert(model, dtype or torch.float32) if can_run(model) else model,
-        "cpu": lambda: packed_encoder(model) if dtype is None else model,
+        "cpu": lambda: _unpadded(packed_encoder(model)) if dtype is None else model,
     }
     return makers.get(device.type, lambda: model)()
+
+
+def _unpadded(copied: Any) -> Any:
+    """A copy that needs no padding, where there is one for its kind."""
+    return CpuBert(copied) if has_fused_layers(copied) else copied

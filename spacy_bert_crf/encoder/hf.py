@@ -32,7 +32,7 @@ from .._transformers import (
 )
 from ..errors import BertCrfError, first_line
 from .checkpoint_files import MAX_LAYERS, check_attention
-from .cpu.training import prefer_cpu
+from .cpu.updates.training import prefer_cpu
 from .passes import plan_batches, run, special_ids
 
 #: Model types whose vectors depend on the padding beside a text, whatever the attention mask says:

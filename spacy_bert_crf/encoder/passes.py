@@ -304,7 +304,7 @@ def run(
                 with torch.autocast(device.type, enabled=False):
                     # shape: (W * L, width)
                     rows = states.flatten(0, 1).float()
-                    outputs.append(rows if project is None else rows @ project[0].T)
+                    outputs.append(rows if project is None else projected(rows, project[0]))
     finally:
         # torch would keep them longer inside of a block of the host program.
         torch.clear_autocast_cache()
@@ -315,6 +315,14 @@ def run(
         width = model.config.hidden_size if project is None else project[0].shape[0]
         out = torch.zeros(len(plan.counts), width, dtype=torch.float32, device=device)
     return out if project is None else out + project[1]
+
+
+def projected(rows: Tensor, weight: Tensor) -> Tensor:
+    """`rows @ weight.T`, computed as the transpose of the other product: K is small. [M, K]
+
+    rows: [M, width]. weight: [K, width]
+    """
+    return (weight @ rows.T).T.contiguous()
 
 
 def pool(rows: Tensor, index: Tensor, offsets: Optional[Tensor] = None) -> Tensor:

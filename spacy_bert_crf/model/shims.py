@@ -28,6 +28,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from .._devices import default_device
 from ..crf.tag_head import TagHead
 from ..encoder import hf as enc
+from ..encoder.cpu.bert import CpuBert
+from ..encoder.cpu.run import run_cpu
 from ..encoder.cuda.bert import CudaBert
 from ..encoder.cuda.run import run_cuda
 from ..encoder.fast_copy import FastCopy
@@ -248,9 +250,10 @@ class EncoderShim(TorchShim):
         dtype = None if self._quantize else self.autocast(is_train=False)
         fast = self.fast.get(self.loaded, dtype, self.longest if self._quantize else 0)
         plan = self.plan(docs)
-        if isinstance(fast, CudaBert):
+        if isinstance(fast, (CpuBert, CudaBert)):
             if plan.batches:
-                return run_cuda(fast, plan, self.pass_size(), project)
+                run_rows: Any = run_cpu if isinstance(fast, CpuBert) else run_cuda
+                return run_rows(fast, plan, self.pass_size(), project)  # type: ignore[no-any-return]
             fast = self.module
         return run(fast, plan, self.device, project, dtype)
 

@@ -19,11 +19,12 @@ def own_shared_pipeline(encoder_path, names=("bert_crf",), lang="zh", **settings
     """A blank pipeline with a `bert_crf_encoder` and components that listen to it.
 
     names: names of the components.
-    settings: settings of the encoder.
+    settings: settings of the encoder. It trains in float32 by default, so equally on every CPU.
     """
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank(lang)
-    nlp.add_pipe("bert_crf_encoder", config={"model": {"name": str(encoder_path), **settings}})
+    model = {"name": str(encoder_path), "mixed_precision": False, **settings}
+    nlp.add_pipe("bert_crf_encoder", config={"model": model})
     for name in names:
         nlp.add_pipe("bert_crf", name=name, config=listener_config())
     return nlp

@@ -71,7 +71,12 @@ def make_examples(nlp, data=TEXTS):
 
 
 def own_config(encoder_path, **settings):
-    return {"scheme": "BIO", "model": {"tok2vec": {"name": str(encoder_path), **settings}}}
+    """Settings of a component with its own encoder. It trains in float32, so equally on every CPU.
+
+    settings: settings of the encoder.
+    """
+    tok2vec = {"name": str(encoder_path), "mixed_precision": False, **settings}
+    return {"scheme": "BIO", "model": {"tok2vec": tok2vec}}
 
 
 def need_shared():

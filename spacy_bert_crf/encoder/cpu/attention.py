@@ -5,7 +5,8 @@ twice as long as one of 48. So a window reads some rows of the next window too, 
 hides them. Nothing is copied for that.
 """
 
-from typing import Optional
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
@@ -23,35 +24,93 @@ def read_length(length: int) -> int:
     return length if rest <= _FEW else length - rest + _VECTOR
 
 
-def attended(
-    qkv: Tensor, shape: tuple[int, int], n_heads: int, mask: Optional[Tensor] = None
-) -> Tensor:
-    """The rows that attention gives. [size, width], zero behind the windows
+class Windows(NamedTuple):
+    """Windows that stand one after the other and are attended together, W of them.
 
-    qkv: rows of query, key and value, window after window. They are finite, and at least
-        W * L + read_length(L) - L. [size, 3 * width]
+    first: row of the first one.
+    number: W.
+    length: their length. The last one may be shorter.
+    mask: what is added to the scores, or bool, True where a key is read. None hides nothing.
+        [W or 1, 1, 1 or read, read], where read is read_length(length)
+    """
+
+    first: int
+    number: int
+    length: int
+    mask: Optional[Tensor]
+
+
+def windows_of(lengths: Sequence[int]) -> list[Windows]:
+    """Windows that stand one after the other without padding, in groups of one length.
+
+    Of those of another length, the first one after a group can belong to it if it is shorter, since
+    only the beginnings must be equally far from each other.
+
+    lengths: length of each window.
+    """
+    groups, at, row = [], 0, 0
+    while at < len(lengths):
+        begin, length = at, lengths[at]
+        while at < len(lengths) and lengths[at] == length:
+            at += 1
+        read, own = read_length(length), lengths[begin:at]
+        if at < len(lengths) and length - _VECTOR < lengths[at] < length:
+            own = lengths[begin : at + 1]
+            at += 1
+        mask = None
+        if read > own[-1]:
+            n_masks = 1 if own[-1] == length else len(own)
+            mask = torch.zeros(n_masks, 1, 1, read, dtype=torch.float32, device="cpu")
+            mask[..., length:] = -torch.inf
+            mask[-1, ..., own[-1] :] = -torch.inf
+        groups.append(Windows(row, len(own), length, mask))
+        row += sum(own)
+    return groups
+
+
+def one_length(shape: tuple[int, int], mask: Optional[Tensor], rows: Tensor) -> Windows:
+    """Windows that are padded to one length.
+
     shape: number of windows W and their length L.
-    n_heads: number of heads.
-    mask: bool, True where a key is read, or float to be added to the scores.
-        [W, 1, 1 or L, L]
+    mask: bool, True where a key is read, or float to be added to the scores. [W, 1, 1 or L, L]
+    rows: a tensor of the dtype and device of the scores.
     """
     n_windows, length = shape
-    size, width = len(qkv), qkv.shape[1] // 3
-    read = read_length(length)
-    # Overlapping windows. shape: (W, heads, read, width of a head)
-    sizes = (n_windows, n_heads, read, width // n_heads)
-    strides = (length * 3 * width, width // n_heads, 3 * width, 1)
-    first = qkv.storage_offset()
-    query, key, value = (qkv.as_strided(sizes, strides, first + i * width) for i in range(3))
-    context = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=_wider(mask, length, read, qkv)
+    return Windows(0, n_windows, length, _wider(mask, length, read_length(length), rows))
+
+
+def rows_read(windows: Sequence[Windows]) -> int:
+    """The number of rows that must exist to attend windows."""
+    return max(
+        own.first + (own.number - 1) * own.length + read_length(own.length) for own in windows
     )
-    out = qkv.new_empty((size, width))
-    n = n_windows * length
-    windows = out[:n].view(n_windows, length, n_heads, -1)
-    windows.copy_(context[:, :, :length].transpose(1, 2))
-    out[n:] = 0
-    return out
+
+
+def attended(qkv: Tensor, n_rows: int, windows: Sequence[Windows], n_heads: int) -> Tensor:
+    """The rows that attention gives. [size, width], zero behind the windows
+
+    qkv: rows of query, key and value, window after window. They are finite, and at least as many
+        as rows_read says. [size, 3 * width]
+    n_rows: number of rows of all windows.
+    windows: the windows, in the order of their rows.
+    n_heads: number of heads.
+    """
+    size, width = len(qkv), qkv.shape[1] // 3
+    head, first = width // n_heads, qkv.storage_offset()
+    out = qkv.new_empty((size, n_heads, head))
+    for own in windows:
+        read = read_length(own.length)
+        # Overlapping windows. shape: (3, W, heads, read, width of a head)
+        sizes = (3, own.number, n_heads, read, head)
+        strides = (width, own.length * 3 * width, head, 3 * width, 1)
+        query, key, value = qkv.as_strided(sizes, strides, first + own.first * 3 * width)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=own.mask)
+        # The rows that a shorter last window does not have are written over by those after it.
+        place = out[own.first : own.first + own.number * own.length]
+        place = place.view(own.number, own.length, n_heads, head)
+        place.copy_(context[:, :, : own.length].transpose(1, 2))
+    out[n_rows:] = 0
+    return out.view(size, width)
 
 
 def _wider(mask: Optional[Tensor], length: int, read: int, rows: Tensor) -> Optional[Tensor]:

@@ -1,14 +1,14 @@
 """BERT's layer for prediction on CPUs, with fewer and larger matrix products."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attended, read_length
+from .attention import Windows, attended, one_length, rows_read
 from .linear import FUSED_ACTIVATIONS
 
 #: Whether oneDNN's products with an activation inside of them are fast here.
@@ -94,14 +94,25 @@ class FusedBertLayer(nn.Module):
         """
         n_windows, length, width = hidden_states.shape
         n = n_windows * length
-        size = round_size(n + read_length(length) - length)
-        # Rows of padding are zero before each product, so that they do not widen the range of 8-bit
-        # inputs.
+        windows = [one_length((n_windows, length), attention_mask, hidden_states)]
         # shape: (size, width)
-        rows = hidden_states.new_empty((size, width))
+        rows = hidden_states.new_empty((round_size(rows_read(windows)), width))
         rows[:n] = hidden_states.reshape(-1, width)
+        out = self.rows(rows, n, windows)[:n].view(n_windows, length, width)
+        return (out,) if self.returns_tuple else out
+
+    def rows(self, rows: Tensor, n: int, windows: Sequence[Windows]) -> Tensor:
+        """The layer's output for rows that stand one after the other. [size, width]
+
+        rows: the input, which changes. It has at least as many rows as `rows_read` says; those
+            behind the windows may hold anything. [size, width]
+        n: number of rows of the windows.
+        windows: the windows.
+        """
+        # Rows behind the windows are zero before each product, so that they do not widen the range
+        # of 8-bit inputs.
         rows[n:] = 0
-        joined = attended(self.qkv(rows), (n_windows, length), self.n_heads, attention_mask)
+        joined = attended(self.qkv(rows), n, windows, self.n_heads)
         rows = self.attended_norm(self.attended.add(joined, rows))
         rows[n:] = 0
         # shape: (size, inner width)
@@ -109,9 +120,8 @@ class FusedBertLayer(nn.Module):
         if isinstance(inner, Tensor):
             inner[n:] = 0
         rows = rows if self.apart is None else self.apart(rows)
-        rows = self.norm(self.outer.add(inner, rows))
-        out = rows[:n].view(n_windows, length, width)
-        return (out,) if self.returns_tuple else out
+        out: Tensor = self.norm(self.outer.add(inner, rows))
+        return out
 
 
 def round_size(n_rows: int) -> int:

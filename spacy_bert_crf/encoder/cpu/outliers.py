@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -112,15 +111,20 @@ class Apart(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = inner.weight.detach()[channels].float()
-        self.bias = None if inner.bias is None else inner.bias.detach()[channels].float()
+        # shape: (channels, 1)
+        self.bias = self.weight.new_zeros(len(channels), 1)
+        if inner.bias is not None:
+            self.bias[:, 0] = inner.bias.detach()[channels]
         self.activation = activation
         # shape: (channels, width)
         self.outer = outer.weight.detach()[:, channels].t().contiguous().float()
 
     def forward(self, rows: Tensor) -> Tensor:
-        """The input plus what the channels add. [size, width] to [size, width]"""
-        inner = self.activation(F.linear(rows, self.weight, self.bias))
-        return torch.addmm(rows, inner, self.outer)
+        """Add to the rows what the channels give, in place. [size, width] to [size, width]"""
+        # A product whose columns are the rows is up to twice as fast, since there are many of them.
+        # shape: (channels, size)
+        inner = self.activation(torch.addmm(self.bias, self.weight, rows.t()))
+        return rows.addmm_(inner.t(), self.outer)
 
 
 @torch.no_grad()

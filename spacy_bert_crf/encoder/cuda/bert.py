@@ -13,15 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..cpu.embeddings import embeds_by_rows, padding_of, position_table
 from ..cpu.fused import computes_as_bert, joined
 
-#: Classes of embeddings that add a word, a position and a token type, and normalise.
-_EMBEDDINGS = {
-    "BertEmbeddings", "CamembertEmbeddings", "ElectraEmbeddings", "ErnieEmbeddings",
-    "RobertaEmbeddings", "XLMRobertaEmbeddings",
-}  # fmt: skip
-#: Classes whose positions start behind the number of the padding id, and leave padding ids out.
-_OFFSET_POSITIONS = {"CamembertEmbeddings", "RobertaEmbeddings", "XLMRobertaEmbeddings"}
 #: Oldest compute capability that has FlashAttention.
 _FLASH_CAPABILITY = (8, 0)
 
@@ -96,13 +90,10 @@ class CudaBert:
 
         self.dtype = dtype
         self.device: torch.device = embeddings.word_embeddings.weight.device
-        self.padding: Optional[int] = None
-        if type(embeddings).__name__ in _OFFSET_POSITIONS:
-            self.padding = int(embeddings.padding_idx)
+        self.padding = padding_of(embeddings)
         # Embeddings stay in float32: they cost one launch, whatever the number of layers.
         self._words = embeddings.word_embeddings.weight.detach()
-        types = embeddings.token_type_embeddings.weight.detach()
-        self._positions = embeddings.position_embeddings.weight.detach() + types[0]
+        self._positions = position_table(embeddings)
         first = embeddings.LayerNorm
         self._first_norm = _Norm(first.weight.detach(), first.bias.detach(), first.eps)
         project = getattr(model, "embeddings_project", None)  # ELECTRA
@@ -178,15 +169,8 @@ class CudaBert:
 
 def can_run(model: Any) -> bool:
     """Whether CudaBert computes the same as a Hugging Face encoder, in evaluation mode."""
-    embeddings = getattr(model, "embeddings", None)
-    layers = getattr(getattr(model, "encoder", None), "layer", None)
-    if type(embeddings).__name__ not in _EMBEDDINGS or not layers:
-        return False
-    return (
-        all(map(computes_as_bert, layers))
-        and getattr(embeddings, "position_embedding_type", "absolute") == "absolute"
-        and not getattr(embeddings, "use_task_id", False)  # ERNIE adds a fourth table
-    )
+    layers: Any = getattr(getattr(model, "encoder", None), "layer", None)
+    return bool(layers) and embeds_by_rows(model) and all(map(computes_as_bert, layers))
 
 
 def _has_flash(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:

@@ -3,8 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
-from spacy_bert_crf.encoder.cpu.attention import attended, read_length
+from spacy_bert_crf.encoder.cpu.attention import (
+    attended,
+    one_length,
+    read_length,
+    rows_read,
+    windows_of,
+)
 
 HEADS, WIDTH = 2, 16
 
@@ -32,9 +40,31 @@ def test_as_plain_attention(length):
     n = n_windows * length
     qkv = torch.randn(n + read_length(length) - length + 2, 3 * WIDTH)
     for mask in masks(n_windows, length):
-        out = attended(qkv, (n_windows, length), HEADS, mask)
+        windows = [one_length((n_windows, length), mask, qkv)]
+        assert rows_read(windows) == len(qkv) - 2
+        out = attended(qkv, n, windows, HEADS)
         assert out.shape == (len(qkv), WIDTH) and not out[n:].any()
         assert torch.allclose(out[:n], plain(qkv, n_windows, length, mask), atol=1e-5)
+
+
+@given(lengths=st.lists(st.integers(1, 70), min_size=1, max_size=14), is_sorted=st.booleans())
+def test_windows_of_several_lengths(lengths, is_sorted):
+    lengths = sorted(lengths, reverse=True) if is_sorted else lengths
+    windows = windows_of(lengths)
+    firsts = [sum(lengths[:i]) for i in range(len(lengths))]
+    begins = [own.first + i * own.length for own in windows for i in range(own.number)]
+    assert begins == firsts
+    qkv = torch.randn(rows_read(windows) + 1, 3 * WIDTH, generator=torch.Generator().manual_seed(0))
+    out = attended(qkv, sum(lengths), windows, HEADS)
+    assert not out[sum(lengths) :].any()
+    for first, length in zip(firsts, lengths, strict=True):
+        want = plain(qkv[first:], 1, length, None)
+        assert torch.allclose(out[first : first + length], want, atol=1e-5)
+
+
+def test_windows_of_near_lengths_are_attended_together():
+    groups = [(own.number, own.length) for own in windows_of([47, 47, 46, 45, 44, 20, 3])]
+    assert groups == [(3, 47), (2, 45), (1, 20), (1, 3)]
 
 
 def test_few_lengths_are_read():

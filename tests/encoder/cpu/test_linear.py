@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from spacy_bert_crf.encoder.cpu.linear import CpuLinear
-from spacy_bert_crf.encoder.cpu.training import prefer_cpu
+from spacy_bert_crf.encoder.cpu.updates.training import prefer_cpu
 from spacy_bert_crf.encoder.hf import load_encoder, pack, unpack, weights_of
 from support.toys import own_config
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spacy_bert_crf.encoder.cpu.dropout import STEPS, CpuDropout, Rate, drop
+from spacy_bert_crf.encoder.cpu.updates.dropout import STEPS, CpuDropout, Rate, drop
 
 
 @pytest.mark.parametrize("p", [0.0, 1e-9, 0.1, 0.5, 0.9, 1.0])

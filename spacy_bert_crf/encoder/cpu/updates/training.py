@@ -6,9 +6,9 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
+from ..fused import is_bert_layer, returns_tuple
+from ..linear import CpuLinear
 from .dropout import CpuDropout
-from .fused import is_bert_layer, returns_tuple
-from .linear import CpuLinear
 from .trained_layer import Products, Settings, TrainedBertLayer, stamp
 
 #: Arguments of a layer that are left to its own class.

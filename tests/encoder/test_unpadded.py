@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_bert_crf.encoder.cuda.run import flatten, positions_of, split_windows
 from spacy_bert_crf.encoder.passes import plan_batches
+from spacy_bert_crf.encoder.unpadded import flatten, positions_of, split_windows
 
 
 @given(

@@ -9,8 +9,8 @@ from torch import nn
 from transformers import AutoModel, BertConfig, RobertaConfig
 
 from spacy_bert_crf.encoder.cpu.fused import is_bert_layer
-from spacy_bert_crf.encoder.cpu.trained_layer import TrainedBertLayer
-from spacy_bert_crf.encoder.cpu.training import prefer_training
+from spacy_bert_crf.encoder.cpu.updates.trained_layer import TrainedBertLayer
+from spacy_bert_crf.encoder.cpu.updates.training import prefer_training
 from spacy_bert_crf.encoder.passes import set_dropout
 
 SIZES = {

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..linear import FUSED_ACTIVATIONS, product
 from .dropout import Rate, drop
-from .linear import FUSED_ACTIVATIONS, product
 
 _aten = torch.ops.aten
 
