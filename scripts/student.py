@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import srsly
+from spacy.tokens import DocBin
 from thinc.api import Config
 
-from spacy_bert_crf._files import atomic_folder, remove_folder, write_text
+from spacy_bert_crf._files import atomic_file, atomic_folder, remove_folder, write_text
 from spacy_bert_crf.errors import BertCrfError
 
 #: Word of the variable student_layers for no student.
@@ -70,6 +71,11 @@ class Paths:
     def corpus(self) -> Path:
         """Folder of the converted corpus."""
         return Path("corpus") / self.profile
+
+    @property
+    def dev(self) -> Path:
+        """Sentences by which the student's best epoch is chosen, if there are more than dev's."""
+        return self.full / "student-dev.spacy"
 
     @property
     def texts(self) -> Path:
@@ -131,7 +137,8 @@ def train_student(
         print(f"no student: {reason}.")
         for folder in (paths.training, paths.model, paths.exported):
             remove_folder(folder)
-        paths.metrics.unlink(missing_ok=True)
+        for file in (paths.metrics, paths.dev):
+            file.unlink(missing_ok=True)
         write_text(paths.about, srsly.json_dumps({"layers": 0}) + "\n")
         return
     quantize = _quantize()
@@ -144,6 +151,8 @@ def train_student(
     if quantize and gpu_id < 0:
         words += ["--teacher-quantize", quantize]
     settings: dict[str, Any] = {}
+    if _write_dev(paths):
+        settings["paths.dev"] = paths.dev
     if student.get("encoder_lr"):
         settings["training.optimizer.encoder_lr"] = student["encoder_lr"]
     if student.get("epochs") and not max_epochs:
@@ -159,6 +168,22 @@ def train_student(
     about = {"layers": student["layers"], "quantize": quantize, "history": history}
     write_text(paths.about, srsly.json_dumps(about, indent=2) + "\n")
     print(f"{paths.model}: {student['layers']} layers, {time.monotonic() - started:.0f} seconds")
+
+
+def _write_dev(paths: Paths) -> bool:
+    """Join dev and news-dev to one file. RETURNS: whether there is a news-dev.
+
+    By dev alone, epochs differ by chance as much as by what was learned.
+    """
+    parts = [paths.corpus / name for name in ("dev.spacy", "news-dev.spacy")]
+    if not parts[1].is_file():
+        paths.dev.unlink(missing_ok=True)
+        return False
+    joined, news = (DocBin(store_user_data=True).from_disk(part) for part in parts)
+    joined.merge(news)
+    with atomic_file(paths.dev) as file:
+        joined.to_disk(file)
+    return True
 
 
 def evaluate_student(name: str, bert_crf: BertCrfCommand) -> None:

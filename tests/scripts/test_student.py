@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import spacy
+from spacy.tokens import DocBin
 from thinc.api import Config
 
 from scripts import student
@@ -80,12 +82,31 @@ def test_a_machine_without_integer_kernels(trained, monkeypatch, capsys):
     assert config["components"]["b"]["quantize"] == "" and "--teacher-quantize" not in trained[0]
 
 
+def test_the_best_epoch_is_chosen_by_dev_and_news_dev(trained):
+    nlp = spacy.blank("zh")
+    for name, texts in (("dev", ["一", "二"]), ("news-dev", ["三"])):
+        docs = [nlp(text) for text in texts]
+        docs[0].user_data["unknown"] = [(0, 1)]
+        DocBin(docs=docs, store_user_data=True).to_disk(f"corpus/x/{name}.spacy")
+    for _ in range(2):
+        train_student(PROFILE, "x", lambda *words: trained.append([str(word) for word in words]))
+        options = dict(zip(trained[-1][4:], trained[-1][5:], strict=False))
+        found = list(DocBin().from_disk(options["--paths.dev"]).get_docs(nlp.vocab))
+        assert [(doc.text, "unknown" in doc.user_data) for doc in found] == [
+            ("一", True), ("二", False), ("三", True),
+        ]  # fmt: skip
+    Path("corpus/x/news-dev.spacy").unlink()
+    train_student(PROFILE, "x", lambda *words: trained.append(words))
+    assert "--paths.dev" not in trained[-1] and not Path(options["--paths.dev"]).exists()
+
+
 @pytest.mark.parametrize(
     ("layers", "why"), [("none", "student.layers is 0"), ("12", "the full pipeline has 12")]
 )
 def test_no_student_leaves_nothing_of_an_earlier_one(trained, capsys, layers, why):
     Path("training/x/model-small").mkdir()
-    Path("training/x/metrics-small.json").touch()
+    for name in ("metrics-small.json", "student-dev.spacy"):
+        Path("training/x", name).touch()
     train_student(PROFILE, "x", lambda *words: trained.append(words), layers=layers)
     assert why in capsys.readouterr().out and not trained
     assert [path.name for path in Path("training/x").iterdir()] == ["student.json"]
