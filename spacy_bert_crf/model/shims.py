@@ -250,11 +250,12 @@ class EncoderShim(TorchShim):
         dtype = None if self._quantize else self.autocast(is_train=False)
         fast = self.fast.get(self.loaded, dtype, self.longest if self._quantize else 0)
         plan = self.plan(docs)
-        if isinstance(fast, (CpuBert, CudaBert)):
-            if plan.batches:
-                run_rows: Any = run_cpu if isinstance(fast, CpuBert) else run_cuda
-                return run_rows(fast, plan, self.pass_size(), project)  # type: ignore[no-any-return]
+        if not plan.batches:
             fast = self.module
+        elif isinstance(fast, CpuBert):
+            return run_cpu(fast, plan, self.pass_size(), project)
+        elif isinstance(fast, CudaBert):
+            return run_cuda(fast, plan, self.pass_size(), project)
         return run(fast, plan, self.device, project, dtype)
 
     def update_vectors(
