@@ -20,6 +20,9 @@ _BERT_LAYERS = {
     "BertLayer", "CamembertLayer", "ElectraLayer", "ErnieLayer", "RobertaLayer", "XLMRobertaLayer",
 }  # fmt: skip
 
+#: Attention classes that transformers 4 has without torch's attention, for masks that it takes.
+_PLAIN_ONLY = {"ElectraSelfAttention", "ErnieSelfAttention"}
+
 #: Makes one module of linear layers that read the same input, and of the activation after them.
 #: One without an activation has a method `add`, see PackedLinear.
 Make = Callable[..., nn.Module]
@@ -139,8 +142,11 @@ def can_fuse(layer: Any) -> bool:
 
 
 def is_bert_layer(layer: Any) -> bool:
-    """Whether a module is a BERT layer, also by its attribute names, with torch's attention."""
-    # Only layers with torch's attention get a mask that the attention here takes.
+    """Whether a module is a BERT layer, also by its attribute names, with torch's attention.
+
+    Where transformers has no other attention for it, the plain one counts as that.
+    """
+    # Other layers may have been chosen for what only they return, or for their masks.
     return computes_as_bert(layer) and _has_sdpa(layer.attention.self)
 
 
@@ -155,12 +161,12 @@ def _is_distilbert_block(layer: Any) -> bool:
 
 
 def _has_sdpa(attention: Any) -> bool:
-    """Whether an attention module computes by torch's scaled_dot_product_attention."""
-    if type(attention).__name__.endswith("SdpaSelfAttention"):
-        return True
-    # From transformers 5 on, one class looks up its function by the config.
-    config = getattr(attention, "config", None)
-    return getattr(config, "_attn_implementation", None) == "sdpa"
+    """Whether an attention module computes by torch's scaled_dot_product_attention, or could."""
+    kind = type(attention).__name__
+    # In later versions, one class looks up its function by the config.
+    if (config := getattr(attention, "config", None)) is None:
+        return kind.endswith("SdpaSelfAttention") or kind in _PLAIN_ONLY
+    return kind.endswith("SdpaSelfAttention") or config._attn_implementation == "sdpa"
 
 
 @torch.no_grad()

@@ -6,12 +6,13 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, BertConfig, RobertaConfig
+from transformers import AutoModel, BertConfig
 
 from spacy_bert_crf.encoder.cpu.fused import is_bert_layer
 from spacy_bert_crf.encoder.cpu.updates.trained_layer import TrainedBertLayer
 from spacy_bert_crf.encoder.cpu.updates.training import prefer_training
 from spacy_bert_crf.encoder.passes import set_dropout
+from support.berts import MODELS
 
 SIZES = {
     "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -220,10 +221,15 @@ def test_copies_and_pickles():
         assert torch.equal(states_of(other(rows)), want)
 
 
-def test_roberta(calls):
+@pytest.mark.parametrize("kind", ["roberta", "electra", "ernie"])
+def test_relatives(kind, calls):
     torch.manual_seed(0)
-    model = AutoModel.from_config(RobertaConfig(**SIZES), add_pooling_layer=False).train()
+    model = MODELS[kind]().train()
     set_dropout(model, 0.0)
-    want, _ = learned(model)
-    got, _ = learned(fast_copy_of(model.eval()).train())
-    assert len(calls) == 2 and torch.allclose(got, want, atol=1e-5)
+    want, wanted = learned(model)
+    assert not calls
+    got, found = learned(fast_copy_of(model.eval()).train())
+    assert len(calls) == 3 and torch.allclose(got, want, atol=1e-5)
+    assert found.keys() == wanted.keys()
+    for name, grad in wanted.items():
+        assert torch.allclose(found[name], grad, atol=2e-4), name
