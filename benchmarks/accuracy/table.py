@@ -116,7 +116,10 @@ def by_epoch(sides: dict[str, Runs], epochs: int) -> list[str]:
 
 
 def by_type(sides: dict[str, Runs]) -> list[str]:
-    """P, R and F per type after the last epoch, means over seeds."""
+    """P, R and F per type after the last epoch, means over seeds.
+
+    A cell is empty if the dev corpus of that side has no such entity, and none was predicted.
+    """
     there = {name: runs for name, runs in sides.items() if runs}
     labels = sorted({label for runs in there.values() for run in runs for label in run["per_type"]})
     none = {"p": 0.0, "r": 0.0, "f": 0.0, "gold": 0}
@@ -125,6 +128,9 @@ def by_type(sides: dict[str, Runs]) -> list[str]:
         cells: list[Any] = []
         gold = 0
         for runs in there.values():
+            if not any(label in run["per_type"] for run in runs):
+                cells.append("")
+                continue
             counts = [run["per_type"].get(label, none) for run in runs]
             gold = max(gold, *(each["gold"] for each in counts))
             cells.append(" / ".join(percent(mean(each[key] for each in counts)) for key in "prf"))
