@@ -9,6 +9,7 @@ import argparse
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -16,6 +17,7 @@ from typing import Any
 
 import spacy
 
+from benchmarks.accuracy.new_labels import sourced
 from benchmarks.accuracy.table import by_type, opening, percent
 from benchmarks.harness.common import Failed, parser_for, say, spacy_command, write_results
 from benchmarks.harness.machine_info import describe_machine
@@ -28,6 +30,7 @@ from benchmarks.harness.trials import (
     cut_encoder,
     evaluate,
     parse,
+    settings_of,
     status,
     train_ours,
     write_docs,
@@ -36,7 +39,10 @@ from spacy_bert_crf.annotation.coverage.covers import set_covers
 from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.training.corpora import CORPORA
 
-ALONE, TOGETHER = "alone", "together"
+#: Each part by itself; all parts; then one part by itself, where the former model stands in.
+ALONE, TOGETHER, THEN = "alone", "together", "then one"
+#: The settings self_distillation and former_share of THEN: their defaults.
+RETAINED = (0.5, 0.15)
 
 
 @dataclass
@@ -64,7 +70,14 @@ def options() -> argparse.Namespace:
         "--weight", action="append", default=[], metavar="NAME=NUMBER",
         help="how often texts of a part are drawn; see docs/coverage.md",
     )  # fmt: skip
+    add("--then", metavar="NAME", help="go on with this part by itself, after all together")
+    add("--then-epochs", type=int, default=2)
+    add(
+        "--then-set", action="append", default=[], metavar="SECTION.NAME=VALUE",
+        help="a setting of going on, such as training.optimizer.encoder_lr=7e-5",
+    )  # fmt: skip
     args = parse(parser)
+    args.then_set = settings_of(parser, args.then_set)
     args.parts = {}
     try:
         for name, _, files in (each.partition("=") for each in args.part):
@@ -81,6 +94,8 @@ def options() -> argparse.Namespace:
             parser.error(f"there is no {path}")
     if len(args.parts) < 2:
         parser.error("give at least two parts")
+    if args.then and args.then not in args.parts:
+        parser.error(f"--then {args.then} is no part: {', '.join(args.parts)}")
     return args
 
 
@@ -149,28 +164,24 @@ def run(args: argparse.Namespace, work: Path) -> None:
         **about(args, machine, encoder, counts, labels),
         "covers": {part.name: list(part.labels) for part in parts},
         "set": args.set,
+        "then": args.then,
+        "then_set": args.then_set,
     }
     sides: dict[str, dict[str, list[dict[str, Any]]]] = {
-        part.name: {ALONE: [], TOGETHER: []} for part in parts
+        part.name: {ALONE: [], TOGETHER: [], THEN: []} for part in parts
     }
 
-    def train(name: str, seed: int, own: Corpus, change: Any, on: list[Part]) -> None:
-        say(f"{name}, seed {seed}")
+    def train(
+        side: str, seed: int, own: Corpus, change: Callable[[Any], None], on: list[Part], kept: Path
+    ) -> None:
+        say(f"{' and '.join(part.name for part in on)} {side}, seed {seed}")
         with tempfile.TemporaryDirectory(dir=work) as folder:
-            kept = Path(folder) / "pipeline"
-            inner = Path(folder) / "work"
-            inner.mkdir()
+            inner = Path(folder)
             found = train_ours(args, encoder, own, own.train, seed, inner, change=change, keep=kept)
             for part in on:
-                # That of one part was scored on its own dev by the training already.
-                scores = evaluate(args, kept, part.files["dev"], inner) if len(on) > 1 else None
-                side = TOGETHER if scores else ALONE
-                each = {
-                    **found,
-                    **(found["last_by_evaluate"] if scores is None else scored(scores)),
-                }
-                sides[part.name][side].append(each)
-                say(f"  {part.name} {side}, seed {seed}: F {percent(each['f'])}")
+                scores = scored(evaluate(args, kept, part.files["dev"], inner))
+                sides[part.name][side].append({**found, **scores})
+                say(f"  {part.name} {side}, seed {seed}: F {percent(scores['f'])}")
         result = {**known, "sides": sides}
         write_results(args.stem, result, markdown(result))
 
@@ -178,11 +189,18 @@ def run(args: argparse.Namespace, work: Path) -> None:
         config["corpora"]["train"] = readers(parts)
 
     for seed in args.seeds:
-        for part in parts:
-            own = Corpus(part.files["train"], part.files["dev"], list(part.labels), "", args.lang)
-            train(part.name, seed, own, lambda config: None, [part])
-        both = Corpus(parts[0].files["train"], joined, labels, "", args.lang)
-        train(" and ".join(args.parts), seed, both, together, parts)
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            kept = Path(folder)
+            for part in parts:
+                files, own_labels = part.files, list(part.labels)
+                own = Corpus(files["train"], files["dev"], own_labels, "", args.lang)
+                train(ALONE, seed, own, lambda config: None, [part], kept / f"{part.name} {ALONE}")
+            both = Corpus(parts[0].files["train"], joined, labels, "", args.lang)
+            train(TOGETHER, seed, both, together, parts, kept / TOGETHER)
+            if args.then:
+                one = Corpus(args.parts[args.then].files["train"], joined, labels, "", args.lang)
+                change = sourced(kept / TOGETHER, *RETAINED, args.then_epochs, args.then_set)
+                train(THEN, seed, one, change, parts, kept / THEN)
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -193,7 +211,7 @@ def markdown(result: dict[str, Any]) -> str:
         for side, runs in sides.items():
             if not runs:
                 continue
-            more = mean(run["f"] - alone[run["seed"]] for run in runs) if side == TOGETHER else None
+            more = mean(run["f"] - alone[run["seed"]] for run in runs) if side != ALONE else None
             each = ", ".join(f"{percent(run['f'])} ({run['seed']})" for run in runs)
             means = (percent(mean(run[key] for run in runs)) for key in "prf")
             rows.append((name, side, *means, "" if more is None else f"{more * 100:+.2f}", each))
