@@ -17,7 +17,7 @@ from typing import Any
 
 import spacy
 
-from benchmarks.accuracy.new_labels import sourced
+from benchmarks.accuracy.new_labels import FURTHER, sourced
 from benchmarks.accuracy.table import by_type, opening, percent
 from benchmarks.harness.common import Failed, parser_for, say, spacy_command, write_results
 from benchmarks.harness.machine_info import describe_machine
@@ -39,10 +39,7 @@ from spacy_bert_crf.annotation.coverage.covers import set_covers
 from spacy_bert_crf.annotation.docbin import read_docbin
 from spacy_bert_crf.training.corpora import CORPORA
 
-#: Each part by itself; all parts; then one part by itself, where the former model stands in.
-ALONE, TOGETHER, THEN = "alone", "together", "then one"
-#: The settings self_distillation and former_share of THEN: their defaults.
-RETAINED = (0.5, 0.15)
+ALONE, TOGETHER = "alone", "together"
 
 
 @dataclass
@@ -71,7 +68,7 @@ def options() -> argparse.Namespace:
         help="how often texts of a part are drawn; see docs/coverage.md",
     )  # fmt: skip
     add("--then", metavar="NAME", help="go on with this part by itself, after all together")
-    add("--then-epochs", type=int, default=2)
+    add("--then-epochs", type=int, default=2, help="so many epochs of it")
     add(
         "--then-set", action="append", default=[], metavar="SECTION.NAME=VALUE",
         help="a setting of going on, such as training.optimizer.encoder_lr=7e-5",
@@ -167,8 +164,9 @@ def run(args: argparse.Namespace, work: Path) -> None:
         "then": args.then,
         "then_set": args.then_set,
     }
+    then = [f"then {args.then}"] if args.then else []
     sides: dict[str, dict[str, list[dict[str, Any]]]] = {
-        part.name: {ALONE: [], TOGETHER: [], THEN: []} for part in parts
+        part.name: {side: [] for side in (ALONE, TOGETHER, *then)} for part in parts
     }
 
     def train(
@@ -179,7 +177,10 @@ def run(args: argparse.Namespace, work: Path) -> None:
             inner = Path(folder)
             found = train_ours(args, encoder, own, own.train, seed, inner, change=change, keep=kept)
             for part in on:
-                scores = scored(evaluate(args, kept, part.files["dev"], inner))
+                if part.files["dev"] == own.dev:  # The training scored it already.
+                    scores = found["last_by_evaluate"]
+                else:
+                    scores = scored(evaluate(args, kept, part.files["dev"], inner))
                 sides[part.name][side].append({**found, **scores})
                 say(f"  {part.name} {side}, seed {seed}: F {percent(scores['f'])}")
         result = {**known, "sides": sides}
@@ -197,10 +198,12 @@ def run(args: argparse.Namespace, work: Path) -> None:
                 train(ALONE, seed, own, lambda config: None, [part], kept / f"{part.name} {ALONE}")
             both = Corpus(parts[0].files["train"], joined, labels, "", args.lang)
             train(TOGETHER, seed, both, together, parts, kept / TOGETHER)
-            if args.then:
+            for side in then:
                 one = Corpus(args.parts[args.then].files["train"], joined, labels, "", args.lang)
-                change = sourced(kept / TOGETHER, *RETAINED, args.then_epochs, args.then_set)
-                train(THEN, seed, one, change, parts, kept / THEN)
+                _, weight, share = FURTHER["retained"]
+                source = kept / TOGETHER
+                change = sourced(source, weight, share, args.then_epochs, args.then_set)
+                train(side, seed, one, change, parts, kept / side)
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -163,10 +163,12 @@ def _is_distilbert_block(layer: Any) -> bool:
 def _has_sdpa(attention: Any) -> bool:
     """Whether an attention module computes by torch's scaled_dot_product_attention, or could."""
     kind = type(attention).__name__
+    if kind.endswith("SdpaSelfAttention"):
+        return True
     # In later versions, one class looks up its function by the config.
     if (config := getattr(attention, "config", None)) is None:
-        return kind.endswith("SdpaSelfAttention") or kind in _PLAIN_ONLY
-    return kind.endswith("SdpaSelfAttention") or config._attn_implementation == "sdpa"
+        return kind in _PLAIN_ONLY
+    return getattr(config, "_attn_implementation", None) == "sdpa"
 
 
 @torch.no_grad()
