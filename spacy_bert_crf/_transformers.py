@@ -99,14 +99,26 @@ def converts_names(model_type: str) -> bool:
     return bool(get_checkpoint_conversion_mapping(model_type))
 
 
+def leave_out_attentions(config: Any) -> None:
+    """Let models of this config return the vectors alone, in place, since nothing else is read.
+
+    Attention weights need memory, and transformers' fast attention does not give them. So the
+    layers for CPUs do not either.
+
+    config: a transformers config.
+    """
+    config.output_attentions = config.output_hidden_states = False
+
+
 def model_from_config(config: Any, **arguments: Any) -> Any:
     """A model that reads text, in float32, whatever dtype the config names.
 
-    config: a transformers config. Its dtype becomes float32.
+    config: a transformers config. Its dtype becomes float32, and it asks for no attention weights.
     arguments: further arguments of `from_config` of its auto_class.
     Raises whatever transformers raises.
     """
     setattr(config, _DTYPE, torch.float32)
+    leave_out_attentions(config)
     with _building:
         return auto_class(config).from_config(config, **arguments)
 

@@ -23,6 +23,7 @@ from .._transformers import (
     built_alone,
     float32_argument,
     hub_name,
+    leave_out_attentions,
     load_tokenizer,
     model_from_config,
     quiet,
@@ -88,6 +89,7 @@ def load_encoder(
     try:
         config = AutoConfig.from_pretrained(model_name, **online, **transformer_config)
         check_attention(config, f"the config of the encoder {name!r}")
+        leave_out_attentions(config)
         tokenizer = load_tokenizer(model_name, **online, **tokenizer_config)
         with quiet(show_progress=allow_download), built_alone():
             model, info = auto_class(config).from_pretrained(

@@ -284,3 +284,25 @@ def test_blocks_of_layers_cannot_be_cut(tmp_path):
     build(tmp_path / "published", FAMILIES["funnel"])
     with pytest.raises(BertCrfError, match="the layers of a funnel model can't be chosen"):
         convert_checkpoint(tmp_path / "published", tmp_path / "one", layers=1)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "ernie", "deberta", "t5"])
+def test_a_config_that_asks_for_attentions_changes_nothing(family, tmp_path):
+    """Attention weights are never read, and the layers for CPUs do not give them."""
+
+    def asking(n, pad):
+        config = USABLE[family](n, pad)
+        config._attn_implementation = "eager"
+        config.output_attentions = config.output_hidden_states = True
+        return config
+
+    make_folder(tmp_path / "plain", USABLE[family])
+    make_folder(tmp_path / "asking", asking)
+    texts = ["东风钢厂在武汉招工。", "武汉"]
+    plain = load_encoder(str(tmp_path / "plain"), {}, {})
+    right = vectors(plain, plain.model, texts)
+    for settings in ({}, {"output_attentions": True, "attn_implementation": "eager"}):
+        encoder = load_encoder(str(tmp_path / "asking"), {}, settings)
+        restored = unpack(pack(encoder), weights_of(encoder)).model
+        for model in (encoder.model, packed_encoder(encoder.model), restored):
+            torch.testing.assert_close(vectors(encoder, model, texts), right)
