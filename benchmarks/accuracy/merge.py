@@ -1,4 +1,4 @@
-"""Seeds of one benchmark that ran side by side, in one result.
+"""Seeds and rows of one benchmark that ran side by side, in one result.
 
     python -m benchmarks.accuracy.merge coverage coverage-1.json coverage-2.json \\
         --output benchmarks/results/coverage
@@ -16,18 +16,26 @@ from benchmarks.harness.common import Failed, parser_for, status_of, stem_of, wr
 
 #: Benchmarks whose results have `sides`, with a list of runs for each, one for each seed.
 BENCHMARKS = ("coverage", "joint", "new_labels", "selection")
+#: What was counted for each row. A result need not have all rows.
+COUNTED = "variants"
 #: What may differ between results.
-OWN = {"command", "note", "sides", "machine", "needed"}
+OWN = {"command", "note", "sides", "machine", "needed", COUNTED}
 
 
 def merged(results: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
     """One result of several. Raises Failed where they are not of the same things."""
     first = results[0]
     out = {**first, "sides": merged_sides([result["sides"] for result in results])}
+    counted: dict[str, Any] = {}
     for result, name in zip(results, names, strict=True):
+        for row, found in result.get(COUNTED, {}).items():
+            if counted.setdefault(row, found) != found:
+                raise Failed(f"{name}: {row} was trained on other docs than before")
         for key in (first.keys() | result.keys()) - OWN:
             if first.get(key) != result.get(key):
                 raise Failed(f"{name} and {names[0]} differ in {key}: run them with the same one")
+    if counted:
+        out[COUNTED] = counted
     out["command"] = "\n".join(result["command"] for result in results)
     out["note"] = " ".join(dict.fromkeys(r["note"] for r in results if r["note"]))
     return out

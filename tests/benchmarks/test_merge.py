@@ -1,4 +1,4 @@
-"""Seeds that ran side by side, in one result."""
+"""Seeds and rows that ran side by side, in one result."""
 
 import pytest
 
@@ -30,3 +30,14 @@ def test_other_settings_and_a_seed_twice_are_refused():
         merged([result(1), result(2, epochs=4)], ["a.json", "b.json"])
     with pytest.raises(Failed, match=r"\[1, 1\]"):
         merged([result(1), result(1)], ["a.json", "b.json"])
+
+
+def test_rows_that_ran_apart():
+    full = result(1, variants={"full": {"entities": 9}}, sides={"full": [{"seed": 1}]})
+    covers = result(1, variants={"covers": {"entities": 3}}, sides={"covers": [{"seed": 1}]})
+    out = merged([full, covers], ["a.json", "b.json"])
+    assert out["variants"] == {"full": {"entities": 9}, "covers": {"entities": 3}}
+    assert out["sides"] == {"full": [{"seed": 1}], "covers": [{"seed": 1}]}
+    other = result(2, variants={"full": {"entities": 8}}, sides={"full": [{"seed": 2}]})
+    with pytest.raises(Failed, match="b.json: full was trained on other docs"):
+        merged([full, other], ["a.json", "b.json"])
