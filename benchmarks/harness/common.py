@@ -52,11 +52,14 @@ def command_line() -> str:
 
 def _without_folders(word: str) -> str:
     name, equals, value = word.rpartition("=")
+    return name + equals + ",".join(map(_without_folder, value.split(",")))
+
+
+def _without_folder(value: str) -> str:
     path = Path(value)
     if not path.is_absolute():
-        return word
-    inside = path.is_relative_to(Path.cwd())
-    return name + equals + str(path.relative_to(Path.cwd()) if inside else path.name)
+        return value
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name)
 
 
 def stem_of(output: Path) -> Path:
